@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device runs recorded programs of kernel calls over memory it was given. This header is the
+ * front: it validates (once, for every back end) and calls the back end's ops.
+ *
+ * Knows kernels and buffers; nothing of models, files or sessions. A device and its objects belong
+ * to one thread (the engine's), except device_wait, which any thread may call.
+ *
+ * Memory is named by address: on a GPU its buffer device address, on the cpu device the host
+ * pointer. Arguments of a dispatch hold such addresses; every one must lie in a live buffer.
+ */
+#ifndef HEARTH_DEVICE_DEVICE_H
+#define HEARTH_DEVICE_DEVICE_H
+
+#include "base/error.h"
+#include "kernels/kernels.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct device;
+struct program;
+
+/* Memory the device can address. `host` is NULL where the CPU cannot reach it. */
+struct buffer {
+    struct device *device;
+    uint64_t address;
+    uint64_t bytes;
+    void *host;
+};
+
+enum buffer_usage {
+    BUFFER_DEVICE = 0,   /* scratch the CPU never touches */
+    BUFFER_HOST = 1 << 0 /* CPU writes or reads it between submissions; coherent */
+};
+
+/* Memory from elsewhere (a pool window) for the device to map without a copy. */
+struct memory_import {
+    void *host;     /* host pointer, or NULL when dmabuf_fd is used */
+    int dmabuf_fd;  /* -1 when host is used; stays the caller's */
+    uint64_t bytes; /* whole pages */
+};
+
+struct device_info {
+    char name[128];        /* "cpu: 2 threads, AVX-512 VNNI" */
+    const char *backend;   /* "cpu", "vulkan" */
+    uint64_t memory_bytes; /* what it can address in all, 0 unknown */
+    uint32_t max_rows;     /* largest batch a program may be recorded for */
+    uint32_t n_threads;    /* cpu only */
+    bool is_zero_copy;     /* imports map the same memory */
+};
+
+struct device_ops; /* device_backend.h */
+
+/* config strings come from --device: "cpu", "cpu:4" (threads), later "vulkan[:N]". "auto": best
+ * that works. Fails with a sentence that names what is missing. */
+int device_create(const char *config, struct device **ret_device, struct error *err);
+void device_destroy(struct device *dev); /* NULL is fine; all its buffers and programs first */
+void device_get_info(const struct device *dev, struct device_info *ret_info);
+
+/* How the device wants the activations of a matmul with this weight type and up to max_rows rows;
+ * -1 where it cannot run that type. */
+int device_activation_for(const struct device *dev, enum gguf_type type, uint32_t n_cols,
+                          uint32_t max_rows);
+
+/* Zeroed. bytes > 0; aligned to 4 KiB. -ENOMEM when it does not fit. */
+int buffer_create(struct device *dev, uint64_t bytes, unsigned usage, struct buffer **ret_buffer,
+                  struct error *err);
+int buffer_import(struct device *dev, const struct memory_import *mem, struct buffer **ret_buffer,
+                  struct error *err);
+void buffer_destroy(struct buffer *buf); /* NULL is fine; no program that names it may run again */
+
+/* Records a program. The list is copied. Every dispatch is validated: op and types known, shapes
+ * whole blocks, addresses inside live buffers with the extent the shapes imply, alignments kept. */
+int program_create(struct device *dev, const struct dispatch *list, size_t n,
+                   struct program **ret_program, struct error *err);
+void program_destroy(struct program *p);
+
+/* Starts a program; returns at once with a ticket (tickets of a device grow). Programs run one
+ * after the other in the order of submission. */
+int device_submit(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
+/* Waits until the ticket is done: 0; -ETIME when timeout_ns passed first (then waiting again is
+ * fine); -EIO with a sentence when the device was lost. */
+int device_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err);
+
+#endif

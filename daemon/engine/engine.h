@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine: loaded models and the requests that run on them. This is all the server sees; no
+ * tensor, no device call passes through here.
+ *
+ * Threads. One owner thread (the server's loop) calls everything below. Work happens on the
+ * engine's own threads (loading; templates and tokenizing; the device). Whatever they have to say
+ * reaches the owner when it calls engine_dispatch() after engine_event_fd() became readable: every
+ * callback below runs inside engine_dispatch() (or inside engine_destroy), never elsewhere.
+ */
+#ifndef HEARTH_ENGINE_ENGINE_H
+#define HEARTH_ENGINE_ENGINE_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct engine;
+struct engine_request;
+
+struct engine_config {
+    const char *device;            /* as device_create takes it; NULL: "auto" */
+    const char *const *model_dirs; /* searched for *.gguf, NULL-terminated; may be NULL */
+    uint32_t context_tokens;       /* per sequence; 0: the model's own, at most 8192 */
+    uint32_t batch_tokens;         /* longest prefill step; 0: the default (512) */
+    uint64_t kv_bytes;             /* cache of each model; 0: one context */
+    uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
+    bool use_hugetlb;
+    int numa_node; /* -1: any */
+};
+
+int engine_create(const struct engine_config *config, struct engine **ret_engine,
+                  struct error *err);
+/* Cancels what runs, waits for the threads; callbacks of what was cancelled run here. */
+void engine_destroy(struct engine *e);
+int engine_event_fd(const struct engine *e);
+void engine_dispatch(struct engine *e);
+
+/* ---- models ---- */
+
+enum engine_model_state {
+    ENGINE_MODEL_AVAILABLE,
+    ENGINE_MODEL_LOADING,
+    ENGINE_MODEL_READY,
+    ENGINE_MODEL_UNLOADING
+};
+
+/* What is known of a model; strings live until the next call of engine_models or engine_dispatch.
+ */
+struct engine_model_info {
+    const char *name; /* the file's stem, or the path it was loaded by */
+    const char *path;
+    enum engine_model_state state;
+    uint64_t file_bytes, modified_unix;
+    /* from here on only when loading or ready */
+    const char *architecture, *type_name; /* "llama", "Q4_K_M" */
+    uint64_t parameters;
+    uint64_t loaded_bytes; /* progress */
+    uint64_t pool_bytes;   /* where the weights lie */
+    uint64_t huge_page_bytes;
+    const char *pool_kind; /* "anonymous, 2 MiB pages" */
+    uint64_t kv_bytes, kv_used_bytes;
+    uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
+    double load_seconds;
+    uint32_t n_running, n_waiting;
+    const char *chat_template; /* source or NULL */
+};
+
+/* All models known (catalogue and loaded), sorted by name; *ret_list is the engine's. */
+int engine_models(struct engine *e, const struct engine_model_info **ret_list, size_t *ret_n);
+/* Name, alias (":latest" and a ".gguf" ending are forgiven) or absolute path -> info; -ENOENT with
+ * a sentence that lists near names. */
+int engine_find_model(struct engine *e, const char *name, const struct engine_model_info **ret_info,
+                      struct error *err);
+
+/* Progress comes at most ten times a second; done comes exactly once (err->code 0 when ready). */
+struct engine_load_events {
+    void (*on_progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+    void (*on_done)(void *user, const struct error *err);
+};
+/* Loads (or joins the load under way; a ready model is done at the next dispatch). events may be
+ * NULL. *ret_load names this wait for engine_load_forget; may be NULL. */
+struct engine_load;
+int engine_load(struct engine *e, const char *name, const struct engine_load_events *events,
+                void *user, struct engine_load **ret_load, struct error *err);
+/* The caller no longer listens (its client left): no callback comes; the load itself goes on. */
+void engine_load_forget(struct engine_load *load);
+/* Running requests are cancelled; -ENOENT when not loaded, -EBUSY while loading. */
+int engine_unload(struct engine *e, const char *name, struct error *err);
+
+/* ---- text and tokens (for /tokenize: small and synchronous; the model must be ready) ---- */
+
+int engine_tokenize(struct engine *e, const char *model, const char *text, size_t len,
+                    bool add_special, bool parse_special, int32_t **ret_ids, size_t *ret_n,
+                    struct error *err); /* ids malloc'd */
+int engine_detokenize(struct engine *e, const char *model, const int32_t *ids, size_t n,
+                      char **ret_text, size_t *ret_len, struct error *err); /* malloc'd */
+
+/* ---- generation ---- */
+
+struct engine_sampling {
+    float temperature; /* 0: greedy */
+    uint32_t top_k;    /* 0: off */
+    float top_p, min_p;
+    float repeat_penalty; /* 1: off */
+    float frequency_penalty, presence_penalty;
+    uint32_t repeat_last_n; /* tokens the repeat penalty looks back; 0: off */
+    uint64_t seed;
+    bool has_seed; /* false: a random one, told in the result */
+};
+void engine_sampling_defaults(
+    struct engine_sampling *s); /* temperature 0.8, top_k 40, top_p .95, min_p .05 */
+
+enum engine_class { ENGINE_INTERACTIVE, ENGINE_BACKGROUND };
+
+/* What is asked. Everything is copied by engine_generate. */
+struct engine_prompt {
+    /* exactly one of these three */
+    const json_t *
+        chat; /* object with what the template sees: messages, tools, ... (borrowed; copied deep) */
+    const char *text;   /* raw prompt, with text_len bytes */
+    const int32_t *ids; /* n_ids tokens */
+    size_t text_len, n_ids;
+    bool add_special; /* text: BOS as the model says */
+};
+
+struct engine_params {
+    struct engine_sampling sampling;
+    uint32_t max_tokens;     /* 0: until the context is full */
+    const char *const *stop; /* n_stop strings; a match ends the answer and is not part of it */
+    size_t n_stop;
+    const struct engine_bias {
+        int32_t token;
+        float bias;
+    } * bias;
+    size_t n_bias;
+    int top_logprobs; /* -1: no logprobs; 0..20 */
+    bool ignore_eos;
+    enum engine_class class;
+};
+
+/* Who asks. */
+struct engine_caller {
+    uid_t uid;
+    pid_t pid;
+};
+
+enum engine_finish {
+    ENGINE_FINISH_STOP,    /* end token or stop string */
+    ENGINE_FINISH_LENGTH,  /* max_tokens */
+    ENGINE_FINISH_CONTEXT, /* the context is full */
+    ENGINE_FINISH_CANCEL,
+    ENGINE_FINISH_ERROR, /* see error */
+};
+
+struct engine_top {
+    int32_t token;
+    float logprob;
+};
+
+/* One token of the answer. Text comes in whole characters and may lag behind (stop strings, split
+ * characters), so text is empty for some tokens and holds several tokens' worth for others. */
+struct engine_token {
+    int32_t id;
+    const char *text; /* newly decided text, text_len bytes; not NUL-terminated */
+    size_t text_len;
+    float logprob; /* when asked for */
+    const struct engine_top *top;
+    size_t n_top;
+};
+
+struct engine_result {
+    enum engine_finish finish;
+    const struct error
+        *error; /* set for ENGINE_FINISH_ERROR: -EINVAL the request's fault, else ours */
+    const char *stop_string; /* the one that matched, or NULL */
+    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    uint64_t seed;
+    /* nanoseconds */
+    uint64_t queue_ns, prefill_ns, decode_ns, first_token_ns; /* first_token from engine_generate */
+};
+
+struct engine_events {
+    void (*on_start)(void *user,
+                     uint32_t prompt_tokens); /* first work on the device; may be NULL */
+    void (*on_token)(void *user, const struct engine_token *token);
+    void (*on_done)(void *user,
+                    const struct engine_result *result); /* once; the request is gone after */
+};
+
+/* Queues a request. The model is loaded first if need be. Fails at once with -EAGAIN (queue full,
+ * say Retry-After), -ENOENT (no such model), -EINVAL; everything later comes through on_done. */
+int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                    const struct engine_params *params, const struct engine_caller *caller,
+                    const struct engine_events *events, void *user,
+                    struct engine_request **ret_request, struct error *err);
+/* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback
+ * comes after this call. */
+void engine_cancel(struct engine_request *r, bool forget);
+/* Flow control: a paused request keeps its place and computes nothing further. */
+void engine_pause(struct engine_request *r, bool paused);
+
+/* ---- figures ---- */
+
+struct engine_stats {
+    char device[128];
+    uint64_t requests_total, requests_failed, requests_cancelled;
+    uint64_t prompt_tokens_total, completion_tokens_total;
+    uint64_t prefill_ns_total, decode_ns_total, steps_total;
+    uint32_t n_running, n_waiting;
+    double memory_bandwidth; /* bytes/s, measured at start; 0 until known */
+};
+void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);
+
+#endif

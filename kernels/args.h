@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The arguments of every kernel, shared word for word by C and GLSL (scalar layout). In C an
+ * `addr_t` is a device address (on the cpu device: the host pointer as an integer); in GLSL it is a
+ * uint64_t that a buffer reference is made from. Every struct is at most 128 bytes (push constants)
+ * and begins with the address of the step it works for.
+ *
+ * Names of sizes, used in all comments below:
+ *   T   tokens of this step (step.n_tokens, at most the max_rows of the dispatch)
+ *   O   output rows of this step (step.n_outputs): the tokens whose logits are wanted
+ *   D   width of the residual stream, H heads, G key/value heads, C channels of a head
+ * All activations are f32, row-major, rows densely packed unless a row stride is given.
+ */
+#ifndef HEARTH_KERNELS_ARGS_H
+#define HEARTH_KERNELS_ARGS_H
+
+#ifdef __STDC_VERSION__
+#include <stdint.h>
+typedef uint64_t addr_t;
+typedef uint32_t u32;
+typedef float f32;
+#else
+#define addr_t uint64_t
+#define u32    uint
+#define f32    float
+#endif
+
+/* Tokens of one KV block. A sequence's cache is a table of block numbers. */
+#define KV_BLOCK_TOKENS 32u
+
+/* What changes from one submission of a recorded program to the next. Lives in host-visible memory
+ * at an address baked into the program; the engine writes it before each submission. */
+struct step_header {
+    u32 n_tokens;  /* T */
+    u32 n_outputs; /* O */
+    u32 n_seqs;
+    u32 reserved;
+};
+
+/* One row of the batch. Rows of one sequence are contiguous and in ascending position. */
+struct step_token {
+    u32 token;
+    u32 position; /* from 0 in its sequence; also where its keys and values are stored */
+    u32 seq;      /* index into the step's sequences */
+    u32 reserved;
+};
+
+struct step_seq {
+    addr_t
+        block_table; /* u32[n_blocks]: block numbers, position p is in entry p / KV_BLOCK_TOKENS */
+    u32 n_blocks;
+    u32 reserved;
+};
+
+/* How to choose the token after output row i (its index in the arrays of the step). */
+struct step_sample {
+    u32 enabled;        /* 0: leave result untouched */
+    u32 top_k;          /* 0: off */
+    f32 temperature;    /* 0: greedy (lowest id among equals) */
+    f32 top_p;          /* 1: off */
+    f32 min_p;          /* 0: off */
+    f32 repeat_penalty; /* 1: off; logit > 0 ? /p : *p for every token in history */
+    f32 frequency_penalty;
+    f32 presence_penalty;
+    u32 seed_low, seed_high;
+    u32 draw; /* number of the draw in its sequence: with the seed it fixes the random number */
+    u32 n_history;  /* tokens the penalties look at */
+    addr_t history; /* u32[n_history], newest last; 0 when n_history is 0 */
+    addr_t bias;    /* struct logit_bias[n_bias]; applied first */
+    u32 n_bias;
+    u32 n_top;      /* how many of the most likely tokens to report (at most SAMPLE_TOP_MAX) */
+    addr_t allowed; /* u32 bitmask over the vocabulary, bit set: may be chosen; 0: all may */
+};
+
+struct logit_bias {
+    u32 token;
+    f32 bias;
+};
+
+#define SAMPLE_TOP_MAX 20u
+
+/* What the sampler answers for one output row. Log-probabilities are of the model's own softmax (no
+ * temperature, no truncation, after penalties and bias). */
+struct sample_result {
+    u32 token;
+    f32 logprob;
+    u32 n_top;
+    u32 reserved;
+    u32 top_token[SAMPLE_TOP_MAX];
+    f32 top_logprob[SAMPLE_TOP_MAX];
+};
+
+/* out[t][0..n_cols) = dequantised row tokens[t].token of table, times scale. */
+struct args_embed {
+    addr_t step, tokens; /* struct step_token[T] */
+    addr_t table;        /* [n_rows][n_cols] in the dispatch's weight type */
+    addr_t out;          /* f32[T][n_cols] */
+    u32 n_rows, n_cols;
+    f32 scale;
+    u32 reserved;
+};
+
+/* RMS norm of groups: y = x / sqrt(mean(x^2) + eps) * weight, over each run of n_cols values; a row
+ * of the batch holds n_groups such runs (1: the whole row; H: per head). x may equal out.
+ * Source: Zhang & Sennrich 2019, equation 4. */
+struct args_rms_norm {
+    addr_t step, x, out; /* f32[T][n_groups][n_cols] */
+    addr_t weight;       /* f32[n_cols], shared by the groups; 0: none */
+    u32 n_cols, n_groups;
+    u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
+    f32 eps;
+};
+
+#define ROWS_TOKENS  0u
+#define ROWS_OUTPUTS 1u
+
+/* Activations to 8 bits for integer dot products. kind (the dispatch's activation type):
+ *   ACT_Q8_32   struct act_q8_32 per 32 values; ACT_Q8_256 struct act_q8_256 per 256 values. */
+struct args_quantize {
+    addr_t step, x; /* f32[rows][n_cols] */
+    addr_t out;     /* blocks, row-major */
+    u32 n_cols;
+    u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
+};
+
+/* y[r][i] = sum over k of W[i][k] * x[r][k]  (+ bias[i]) (+ y[r][i] when accumulate is 1).
+ * W is [n_rows][n_cols] in the dispatch's weight type, x in the dispatch's activation type. */
+struct args_matmul {
+    addr_t step;
+    addr_t weight;
+    addr_t x;    /* [rows][n_cols] in the activation type */
+    addr_t out;  /* f32[rows][n_rows] */
+    addr_t bias; /* f32[n_rows] or 0 */
+    u32 n_rows, n_cols;
+    u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
+    u32 accumulate;
+};
+
+/* Rotary position embedding in place on x f32[T][n_heads][n_channels], first n_rot channels of
+ * each. Pair j (of n_rot/2) turns by  position * freq_scale * base^(-2j/n_rot) / factors[j].
+ * ROPE_PAIRED: channels (2j, 2j+1); ROPE_SPLIT: channels (j, j + n_rot/2).
+ * With ext_factor > 0 the angle is blended by YaRN (Peng et al. 2023, section 3.4) between
+ * dimension corr_low and corr_high, and the result is scaled by attn_factor. Source: Su et al.
+ * 2021. */
+struct args_rope {
+    addr_t step, tokens;
+    addr_t x;
+    addr_t factors; /* f32[n_rot / 2] or 0 */
+    u32 n_heads, n_channels, n_rot;
+    u32 style;
+    f32 base, freq_scale;
+    f32 ext_factor, attn_factor, corr_low, corr_high;
+};
+
+#define ROPE_PAIRED 0u
+#define ROPE_SPLIT  1u
+
+/* Where one layer keeps keys and values, f16: block b of the cache begins at base + b *
+ * block_bytes; inside it keys [G][KV_BLOCK_TOKENS][n_channels_k], then values
+ * [G][KV_BLOCK_TOKENS][n_channels_v]. */
+struct kv_layer {
+    addr_t base;
+    addr_t block_bytes; /* a size, 64-bit like the address it is multiplied into */
+    u32 n_kv_heads, n_channels_k, n_channels_v;
+    u32 n_blocks; /* blocks the cache has: a table entry at or above it is ignored */
+};
+
+/* Rounds the rows' keys and values to f16 and stores them at their positions. */
+struct args_kv_store {
+    addr_t step, tokens, seqs;
+    addr_t k, v; /* f32[T][G][n_channels_*] */
+    struct kv_layer kv;
+};
+
+/* out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j][h / (H/G)]) * v[j][h / (H/G)], j over
+ * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them;
+ * with softcap > 0 scores become softcap * tanh(score / softcap); with sinks each head's softmax
+ * has one more term exp(sinks[h]) in its denominator. The rows' own keys must have been stored
+ * before. */
+struct args_attention {
+    addr_t step, tokens, seqs;
+    addr_t q;     /* f32[T][H][n_channels_k] */
+    addr_t out;   /* f32[T][H][n_channels_v] */
+    addr_t sinks; /* f32[H] or 0 */
+    struct kv_layer kv;
+    u32 n_heads;
+    u32 window;
+    f32 scale, softcap;
+};
+
+/* out = activation(gate) * up, elementwise over f32[T][n_cols]. out may equal gate. */
+struct args_glu {
+    addr_t step, gate, up, out;
+    u32 n_cols;
+    u32 activation;
+    u32 rows;
+    u32 reserved;
+};
+
+#define GLU_SILU 0u
+#define GLU_GELU 1u /* tanh form */
+
+/* x[r] += y[r], f32[rows][n_cols]. */
+struct args_add {
+    addr_t step, x, y;
+    u32 n_cols;
+    u32 rows;
+};
+
+/* out[i] = x[output_rows[i]], f32[O][n_cols]. */
+struct args_gather {
+    addr_t step;
+    addr_t output_rows; /* u32[O] */
+    addr_t x, out;
+    u32 n_cols;
+    u32 reserved;
+};
+
+/* Chooses a token for each output row whose step_sample is enabled. Order: bias, penalties,
+ * allowed mask, (greedy | temperature, top_k, top_p, min_p, draw). Equal logits are ordered by
+ * ascending id. The draw is the counter-based generator of kernels/ref.c: no state. */
+struct args_sample {
+    addr_t step;
+    addr_t samples; /* struct step_sample[O] */
+    addr_t logits;  /* f32[O][n_vocab]; overwritten */
+    addr_t results; /* struct sample_result[O] */
+    addr_t scratch; /* sample_scratch_bytes(n_vocab) per output row */
+    u32 n_vocab;
+    u32 reserved;
+};
+
+#endif

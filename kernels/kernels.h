@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of kernels: what operations there are, and what one recorded call of one looks like.
+ * Knows the block layouts of weights (gguf_type) and nothing of models or devices.
+ */
+#ifndef HEARTH_KERNELS_KERNELS_H
+#define HEARTH_KERNELS_KERNELS_H
+
+#include "gguf/gguf_type.h"
+#include "kernels/args.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum kernel_op {
+    KERNEL_EMBED,
+    KERNEL_RMS_NORM,
+    KERNEL_QUANTIZE,
+    KERNEL_MATMUL,
+    KERNEL_ROPE,
+    KERNEL_KV_STORE,
+    KERNEL_ATTENTION,
+    KERNEL_GLU,
+    KERNEL_ADD,
+    KERNEL_GATHER,
+    KERNEL_SAMPLE,
+    KERNEL_OP_COUNT,
+};
+
+/* How a matmul reads its activations. */
+enum activation_type { ACT_F32, ACT_Q8_32, ACT_Q8_256, ACT_TYPE_COUNT };
+
+/* 32 values: x = scale * q. */
+struct act_q8_32 {
+    float scale;
+    int32_t sum; /* of q */
+    int8_t q[32];
+};
+
+/* 256 values: x = scale * q; sums of each 16 for the minima and offsets of K-quants. */
+struct act_q8_256 {
+    float scale;
+    int8_t q[256];
+    int16_t sums[16];
+};
+
+/* One kernel call as recorded in a program. */
+struct dispatch {
+    enum kernel_op op;
+    enum gguf_type weight_type;      /* EMBED, MATMUL */
+    enum activation_type activation; /* QUANTIZE, MATMUL */
+    bool barrier;      /* waits for everything before it; else it may run beside its predecessors */
+    uint32_t max_rows; /* rows (tokens or outputs) the program is recorded for */
+    const char *label; /* static: what it is in the model, for traces */
+    union kernel_args {
+        struct args_embed embed;
+        struct args_rms_norm rms_norm;
+        struct args_quantize quantize;
+        struct args_matmul matmul;
+        struct args_rope rope;
+        struct args_kv_store kv_store;
+        struct args_attention attention;
+        struct args_glu glu;
+        struct args_add add;
+        struct args_gather gather;
+        struct args_sample sample;
+    } args;
+};
+
+const char *kernel_op_name(enum kernel_op op);
+/* Weight types every device must be able to EMBED and MATMUL. */
+bool kernel_supports_type(enum gguf_type type);
+/* Bytes of n values in an activation type; n must be a multiple of its block (1, 32, 256). */
+size_t activation_bytes(enum activation_type type, size_t n_values);
+size_t activation_block(enum activation_type type);
+/* Scratch a sample dispatch needs for each output row. */
+size_t sample_scratch_bytes(uint32_t n_vocab);
+
+#endif

@@ -136,12 +136,16 @@ struct args_matmul {
     u32 accumulate;
 };
 
-/* Rotary position embedding in place on x f32[T][n_heads][n_channels], first n_rot channels of
- * each. Pair j (of n_rot/2) turns by  position * freq_scale * base^(-2j/n_rot) / factors[j].
+/* Rotary position embedding in place on x f32[T][n_heads][n_channels], first n_rot channels of each.
+ * Pair j (of n_rot/2) of a row at position p turns by the angle
+ *     extrapolated = p * base^(-2j/n_rot) / factors[j]          (factors 0: 1)
+ *     interpolated = extrapolated * freq_scale
+ *     ramp  = 1 - clamp((j - corr_low) / max(0.001, corr_high - corr_low), 0, 1)
+ *     angle = interpolated * (1 - ramp * ext_factor) + extrapolated * ramp * ext_factor
+ * and cosine and sine are both multiplied by attn_factor. Then, with temp_scale > 0, all n_channels
+ * are multiplied by  1 + temp_scale * ln(floor((p + temp_offset) / temp_floor) + 1).
  * ROPE_PAIRED: channels (2j, 2j+1); ROPE_SPLIT: channels (j, j + n_rot/2).
- * With ext_factor > 0 the angle is blended by YaRN (Peng et al. 2023, section 3.4) between
- * dimension corr_low and corr_high, and the result is scaled by attn_factor. Source: Su et al.
- * 2021. */
+ * Sources: Su et al. 2021; YaRN, Peng et al. 2023, section 3; Llama 4's temperature tuning. */
 struct args_rope {
     addr_t step, tokens;
     addr_t x;
@@ -150,6 +154,8 @@ struct args_rope {
     u32 style;
     f32 base, freq_scale;
     f32 ext_factor, attn_factor, corr_low, corr_high;
+    f32 temp_scale, temp_floor, temp_offset;
+    u32 reserved;
 };
 
 #define ROPE_PAIRED 0u

@@ -86,6 +86,7 @@ int gguf_part_open(struct gguf_part *part, int fd, const char *path, struct erro
         r = error_set(err, EINVAL, "is not a regular file: a model must be one");
         goto fail;
     }
+    fcntl(fd, F_SETFL, 0); /* without the O_NONBLOCK of opening: users of the descriptor may wait */
     part->file.size_bytes = (uint64_t)st.st_size;
     if (part->file.size_bytes == 0) {
         r = error_set(err, EINVAL, "is empty: the download has not begun or has failed");

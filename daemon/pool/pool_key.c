@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/pool_key.h"
+
+#include <errno.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int pool_file_id_get(int fd, struct pool_file_id *ret, struct error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return error_set_errno(err, errno, "the file cannot be examined");
+    if (S_ISDIR(st.st_mode))
+        return error_set(err, EISDIR, "is a directory, not a model file");
+    if (!S_ISREG(st.st_mode))
+        return error_set(err, EINVAL, "is not a regular file");
+    *ret = (struct pool_file_id){
+        .device = st.st_dev,
+        .inode = st.st_ino,
+        .size_bytes = (uint64_t)st.st_size,
+        .mtime_sec = st.st_mtim.tv_sec,
+        .mtime_nsec = (uint32_t)st.st_mtim.tv_nsec,
+    };
+    return 0;
+}
+
+bool pool_file_id_equal(const struct pool_file_id *a, const struct pool_file_id *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
+           a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec;
+}
+
+int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,
+                     struct error *err)
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    struct pool_file_id id;
+    struct sha256_ctx ctx;
+    uint64_t fields[6];
+    int r = pool_file_id_get(fd, &id, err);
+
+    if (r < 0)
+        return r;
+    fields[0] = id.device;
+    fields[1] = id.inode;
+    fields[2] = id.size_bytes;
+    fields[3] = (uint64_t)id.mtime_sec;
+    fields[4] = id.mtime_nsec;
+    fields[5] = header_bytes;
+    sha256_init(&ctx);
+    sha256_update(&ctx, sizeof(fields), (const uint8_t *)fields);
+    if (header_bytes)
+        sha256_update(&ctx, header_bytes, header);
+    sha256_digest(&ctx, sizeof(digest), digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        snprintf(ret->hex + 2 * i, 3, "%02x", digest[i]);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Which file an image is of: found again after a restart, told apart after the file changes. */
+#ifndef HEARTH_POOL_POOL_KEY_H
+#define HEARTH_POOL_POOL_KEY_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool_file_id {
+    uint64_t device, inode, size_bytes;
+    int64_t mtime_sec;
+    uint32_t mtime_nsec;
+};
+
+/* -EINVAL when the descriptor is not that of a regular file. */
+int pool_file_id_get(int fd, struct pool_file_id *ret, struct error *err);
+bool pool_file_id_equal(const struct pool_file_id *a, const struct pool_file_id *b);
+
+struct pool_key {
+    char hex[65]; /* SHA-256, 64 digits and a NUL */
+};
+
+/* Digest of the file's identity and its header bytes. */
+int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,
+                     struct error *err);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include "pool/pool_fill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+static char disk_dir[] = "/var/tmp/pool-fill-XXXXXX"; /* on a disk where there is one */
+static char shm_dir[] = "/dev/shm/pool-fill-XXXXXX";
+
+/* Bytes that differ wherever two blocks could be mixed up. */
+static void make_bytes(uint8_t *out, uint64_t n)
+{
+    uint64_t x = 88172645463325252u;
+
+    for (uint64_t i = 0; i < n; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        out[i] = (uint8_t)x;
+    }
+}
+
+/* An open file of n such bytes, its name already gone. */
+static int make_file(const char *dir, uint64_t n, uint8_t **ret_bytes)
+{
+    char path[256];
+    int fd;
+
+    *ret_bytes = malloc(n + 1);
+    make_bytes(*ret_bytes, n);
+    snprintf(path, sizeof(path), "%s/f-XXXXXX", dir);
+    fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (uint64_t at = 0; at < n;) {
+        ssize_t w = write(fd, *ret_bytes + at, n - at);
+        assert_true(w > 0);
+        at += (uint64_t)w;
+    }
+    fsync(fd);
+    unlink(path);
+    return fd;
+}
+
+static struct pool *make_pool(uint64_t bytes)
+{
+    const struct pool_config config = {.kind = POOL_KIND_ANON, .numa_node = -1};
+    struct pool *pool = NULL;
+
+    assert_int_equal(pool_create(&config, bytes ? bytes : 1, "test", &pool, NULL), 0);
+    return pool;
+}
+
+static uint64_t cached_pages(int fd, uint64_t bytes)
+{
+    size_t n = (bytes + 4095) / 4096, cached = 0;
+    unsigned char *pages = calloc(n + 1, 1);
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(mincore(map, bytes, pages), 0);
+    for (size_t i = 0; i < n; i++)
+        cached += pages[i] & 1;
+    munmap(map, bytes);
+    free(pages);
+    return cached;
+}
+
+static void assert_fills(const char *dir, uint64_t bytes, const struct pool_fill_options *options,
+                         struct pool_fill_result *result)
+{
+    struct pool *pool = make_pool(bytes);
+    struct error err = {0};
+    uint8_t *want;
+    int fd = make_file(dir, bytes, &want);
+
+    if (pool_fill_file(pool, 0, fd, 0, bytes, options, result, &err) < 0)
+        fail_msg("%llu bytes: %s", (unsigned long long)bytes, err.text);
+    assert_int_equal(result->bytes, bytes);
+    assert_memory_equal(pool_data(pool), want, bytes);
+    for (uint64_t i = bytes; i < pool_mapped_bytes(pool) && i < bytes + 8192; i++)
+        assert_int_equal(((uint8_t *)pool_data(pool))[i], 0);
+    if (bytes && dir == disk_dir)
+        assert_int_equal(cached_pages(fd, bytes), 0);
+    free(want);
+    close(fd);
+    pool_destroy(pool);
+}
+
+static void fill_is_byte_equal_for_every_size_and_way(void **state)
+{
+    static const uint64_t sizes[] = {0, 1, 4095, 4096, 4097, 5 * MIB + 13, 130 * MIB + 4099};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        for (int way = 0; way < 8; way++) {
+            struct pool_fill_options options = {
+                .no_direct = way & 1,
+                .no_uring = way & 2,
+                .no_registered = way & 4,
+                .depth = way == 3 ? 1 : 0,
+                .block_bytes = way == 5 ? 4096 * 3 : 0,
+            };
+            struct pool_fill_result result;
+
+            if (sizes[i] > 100 * MIB && way > 2)
+                continue;
+            assert_fills(disk_dir, sizes[i], &options, &result);
+            if (options.no_direct)
+                assert_int_equal(result.is_direct, false);
+            if (options.no_uring)
+                assert_int_equal(result.is_uring, false);
+            if (options.no_uring || options.no_registered)
+                assert_int_equal(result.is_registered, false);
+            if (way)
+                assert_true(result.note[0]);
+            assert_fills(shm_dir, sizes[i], &options, &result);
+        }
+    }
+}
+
+static void fill_goes_around_the_page_cache_with_registered_buffers(void **state)
+{
+    struct pool_fill_result result;
+
+    assert_fills(disk_dir, 40 * MIB + 1, NULL, &result);
+    if (result.note[0])
+        SKIP("not all can be had here: %s", result.note);
+    assert_int_equal(result.is_direct && result.is_uring && result.is_registered, true);
+}
+
+static void fill_takes_parts_at_any_offset(void **state)
+{
+    static const uint64_t starts[][2] = {{0, 0}, {4096, 8192}, {1, 1}, {100, 4196}, {5, 6}, {3, 0}};
+    uint8_t *want;
+    int fd = make_file(disk_dir, 3 * MIB, &want);
+
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        for (int no_uring = 0; no_uring < 2; no_uring++) {
+            struct pool_fill_options options = {.no_uring = no_uring, .block_bytes = 65536};
+            struct pool_fill_result result;
+            struct pool *pool = make_pool(4 * MIB);
+            uint64_t from = starts[i][0], to = starts[i][1], n = 2 * MIB + 77;
+            uint8_t *data = pool_data(pool);
+
+            assert_int_equal(pool_fill_file(pool, to, fd, from, n, &options, &result, NULL), 0);
+            assert_memory_equal(data + to, want + from, n);
+            assert_int_equal(data[to + n], 0);
+            if (to)
+                assert_int_equal(data[to - 1], 0);
+            if ((from - to) % 4096)
+                assert_int_equal(result.is_direct, false);
+            pool_destroy(pool);
+        }
+    }
+    free(want);
+    close(fd);
+}
+
+static void fill_refuses_bad_requests_with_a_sentence(void **state)
+{
+    struct pool *pool = make_pool(MIB);
+    struct pool_fill_options options = {.block_bytes = 1000};
+    struct pool_file_id other = {0};
+    struct error err = {0};
+    uint8_t *bytes;
+    int fd = make_file(disk_dir, MIB, &bytes), odd, pipes[2];
+
+    assert_int_equal(pool_fill_file(pool, 1, fd, 0, MIB, NULL, NULL, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "do not fit into a pool"));
+    assert_int_equal(pool_fill_file(pool, 0, fd, UINT64_MAX - 5, 10, NULL, NULL, &err), -EINVAL);
+    assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, &options, NULL, &err), -EINVAL);
+    options = (struct pool_fill_options){.expect = &other};
+    assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, &options, NULL, &err), -ESTALE);
+    assert_non_null(strstr(err.text, "changed after its header was read"));
+    odd = open("/", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pool_fill_file(pool, 0, odd, 0, MIB, NULL, NULL, &err), -EISDIR);
+    close(odd);
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    assert_int_equal(pool_fill_file(pool, 0, pipes[0], 0, MIB, NULL, NULL, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "not a regular file"));
+    close(pipes[0]);
+    close(pipes[1]);
+    assert_int_equal(pool_fill_file(pool, 0, -1, 0, MIB, NULL, NULL, &err), -EBADF);
+    assert_int_equal(pool_seal(pool, &err), 0);
+    assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, NULL, NULL, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "sealed"));
+    free(bytes);
+    close(fd);
+    pool_destroy(pool);
+}
+
+static void fill_of_a_file_that_is_too_short_names_where_it_ends(void **state)
+{
+    for (int way = 0; way < 4; way++) {
+        struct pool_fill_options options = {.no_direct = way & 1, .no_uring = way & 2};
+        struct pool *pool = make_pool(20 * MIB);
+        struct error err = {0};
+        uint8_t *bytes;
+        int fd = make_file(disk_dir, 9 * MIB + 5, &bytes);
+
+        assert_int_equal(pool_fill_file(pool, 0, fd, 0, 20 * MIB, &options, NULL, &err), -EIO);
+        assert_non_null(strstr(err.text, "the file ends at offset"));
+        free(bytes);
+        close(fd);
+        pool_destroy(pool);
+    }
+}
+
+struct meddler {
+    int fd;
+    bool is_done;
+    bool cuts; /* else writes */
+    atomic_bool *cancel;
+    uint64_t last, total;
+    unsigned calls;
+};
+
+static void meddle(uint64_t done, uint64_t total, void *data)
+{
+    struct meddler *m = data;
+
+    assert_true(done >= m->last && done <= total);
+    m->last = done;
+    m->total = total;
+    m->calls++;
+    if (m->is_done || done == total)
+        return;
+    m->is_done = true;
+    if (m->cancel)
+        atomic_store(m->cancel, true);
+    else if (m->cuts)
+        assert_int_equal(ftruncate(m->fd, 4097), 0);
+    else
+        assert_int_equal(pwrite(m->fd, "x", 1, 30 * MIB), 1);
+}
+
+static void fill_notices_a_file_that_changes_meanwhile(void **state)
+{
+    for (int way = 0; way < 8; way++) {
+        struct meddler meddler = {.cuts = way & 4};
+        struct pool_fill_options options = {
+            .no_direct = way & 1,
+            .no_uring = way & 2,
+            .block_bytes = 65536,
+            .depth = 2,
+            .progress = meddle,
+            .progress_data = &meddler,
+        };
+        struct pool *pool = make_pool(32 * MIB);
+        struct error err = {0};
+        uint8_t *bytes;
+
+        meddler.fd = make_file(disk_dir, 32 * MIB, &bytes);
+        usleep(20000); /* time stamps of files are as coarse as that */
+        assert_int_equal(pool_fill_file(pool, 0, meddler.fd, 0, 32 * MIB, &options, NULL, &err),
+                         -ESTALE);
+        assert_int_equal(meddler.is_done, true);
+        assert_non_null(strstr(err.text, "was changed while it was read"));
+        free(bytes);
+        close(meddler.fd);
+        pool_destroy(pool);
+    }
+}
+
+static void fill_can_be_cancelled_and_reports_progress(void **state)
+{
+    uint8_t *bytes;
+    int fd = make_file(disk_dir, 64 * MIB, &bytes);
+
+    for (int no_uring = 0; no_uring < 2; no_uring++) {
+        atomic_bool cancel = false;
+        struct meddler meddler = {.is_done = true};
+        struct pool_fill_options options = {
+            .no_uring = no_uring,
+            .block_bytes = 65536,
+            .depth = 4,
+            .progress = meddle,
+            .progress_data = &meddler,
+            .cancel = &cancel,
+        };
+        struct pool *pool = make_pool(64 * MIB);
+        struct error err = {0};
+
+        assert_int_equal(pool_fill_file(pool, 0, fd, 0, 64 * MIB, &options, NULL, &err), 0);
+        assert_int_equal(meddler.last, 64 * MIB);
+        assert_int_equal(meddler.total, 64 * MIB);
+        assert_true(meddler.calls > 3);
+        meddler = (struct meddler){.cancel = &cancel};
+        assert_int_equal(pool_fill_file(pool, 0, fd, 0, 64 * MIB, &options, NULL, &err),
+                         -ECANCELED);
+        assert_true(meddler.last < 64 * MIB);
+        pool_destroy(pool);
+    }
+    free(bytes);
+    close(fd);
+}
+
+/* Root is not held to the limit on locked memory, so this gives root up for good. */
+static void fill_works_under_a_small_limit_on_locked_memory(void **state)
+{
+    struct rlimit old, small = {.rlim_cur = 65536};
+    struct pool_fill_result result;
+    bool was_root = geteuid() == 0;
+
+    getrlimit(RLIMIT_MEMLOCK, &old);
+    small.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &small), 0);
+    if (was_root) {
+        assert_int_equal(chown(disk_dir, 65534, 65534), 0);
+        assert_int_equal(seteuid(65534), 0);
+    }
+    assert_fills(disk_dir, 20 * MIB + 1, NULL, &result);
+    assert_int_equal(result.is_registered, false);
+    assert_non_null(strstr(result.note, result.is_uring ? "locked memory" : "io_uring"));
+    if (was_root)
+        assert_int_equal(seteuid(0), 0);
+    setrlimit(RLIMIT_MEMLOCK, &old);
+}
+
+static unsigned count_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static int teardown(void **state)
+{
+    return count_fds() == *(unsigned *)*state ? 0 : -1;
+}
+
+static int setup(void **state)
+{
+    static unsigned n;
+
+    n = count_fds();
+    *state = &n;
+    return 0;
+}
+
+#define FILL_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    FILL_TEST(fill_is_byte_equal_for_every_size_and_way),
+    FILL_TEST(fill_goes_around_the_page_cache_with_registered_buffers),
+    FILL_TEST(fill_takes_parts_at_any_offset),
+    FILL_TEST(fill_refuses_bad_requests_with_a_sentence),
+    FILL_TEST(fill_of_a_file_that_is_too_short_names_where_it_ends),
+    FILL_TEST(fill_notices_a_file_that_changes_meanwhile),
+    FILL_TEST(fill_can_be_cancelled_and_reports_progress),
+    FILL_TEST(fill_works_under_a_small_limit_on_locked_memory),
+};
+
+static void remove_dirs(void)
+{
+    rmdir(disk_dir);
+    rmdir(shm_dir);
+}
+
+int main(int argc, char **argv)
+{
+    if (!mkdtemp(disk_dir) || !mkdtemp(shm_dir))
+        return 1;
+    atexit(remove_dirs);
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -63,7 +63,7 @@ static bool take_count(struct gguf_walk *w, const char *noun, unsigned least, ui
 
 int gguf_header_parse(struct gguf_part *part, struct error *err)
 {
-    struct error own;
+    struct error own = {0};
     struct gguf_walk w = {.part = part, .what = "the file header", .err = err ? err : &own};
     uint64_t n_tensors, n_kv;
     const uint8_t *magic = gguf_walk_take(&w, 4);

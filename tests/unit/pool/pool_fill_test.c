@@ -2,15 +2,21 @@
 #include "harness.h"
 
 #include "pool/pool_fill.h"
+#include "pool/pool_fill_job.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB ((uint64_t)1 << 20)
@@ -327,6 +333,79 @@ static void fill_works_under_a_small_limit_on_locked_memory(void **state)
     setrlimit(RLIMIT_MEMLOCK, &old);
 }
 
+/* Drives and file systems that fail cannot be had in a test, their answers can. */
+static void fill_takes_every_answer_of_a_drive(void **state)
+{
+    struct pool_fill_result result = {0};
+    struct pool_fill_job job = {.buffered_fd = -1, .result = &result};
+    const struct pool_block whole = {.file_offset = 8192, .memory = NULL, .bytes = 4096};
+    struct pool_block block = whole;
+    struct error err = {0};
+
+    assert_int_equal(pool_fill_advance(&job, &block, -EIO, &err), -EIO);
+    assert_string_equal(err.text, "reading 4096 bytes at offset 8192 failed: Input/output error");
+    assert_int_equal(pool_fill_advance(&job, &block, -EINTR, &err), 1);
+    assert_int_equal(pool_fill_advance(&job, &block, -EAGAIN, &err), 1);
+    assert_int_equal(pool_fill_advance(&job, &block, -EINVAL, &err), -EINVAL);
+    assert_memory_equal(&block, &whole, sizeof(block));
+    block.is_direct = true;
+    assert_int_equal(pool_fill_advance(&job, &block, -EINVAL, &err), 1);
+    assert_int_equal(block.is_direct, false);
+    assert_int_equal(job.direct_refused, true);
+    assert_int_equal(job.done, 0);
+    block.is_direct = true;
+    assert_int_equal(pool_fill_advance(&job, &block, 1000, &err), 1);
+    assert_int_equal(block.is_direct, false);
+    assert_int_equal(block.file_offset == 9192 && block.bytes == 3096, true);
+    assert_ptr_equal(block.memory, (char *)1000);
+    assert_int_equal(pool_fill_advance(&job, &block, 3096, &err), 0);
+    assert_int_equal(job.done, 4096);
+    assert_int_equal(pool_fill_advance(&job, &block, 0, &err), -EIO);
+}
+
+static int forbid_io_uring(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = filter};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0
+               ? -1
+               : 0;
+}
+
+/* As in containers. In a child: the filter cannot be taken off. */
+static void fill_works_where_io_uring_is_forbidden(void **state)
+{
+    uint8_t *want;
+    int fd = make_file(disk_dir, 9 * MIB + 1, &want), status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct pool_fill_result result = {0};
+        struct pool *pool = make_pool(9 * MIB + 1);
+
+        if (forbid_io_uring() < 0)
+            _exit(77);
+        if (pool_fill_file(pool, 0, fd, 0, 9 * MIB + 1, NULL, &result, NULL) < 0)
+            _exit(1);
+        if (memcmp(pool_data(pool), want, 9 * MIB + 1))
+            _exit(2);
+        _exit(result.is_uring || !strstr(result.note, "no io_uring (Operation not permitted)"));
+    }
+    waitpid(pid, &status, 0);
+    free(want);
+    close(fd);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        SKIP("no seccomp filters here");
+    assert_int_equal(status, 0);
+}
+
 static unsigned count_fds(void)
 {
     unsigned n = 0;
@@ -361,6 +440,8 @@ static const struct CMUnitTest tests[] = {
     FILL_TEST(fill_notices_a_file_that_changes_meanwhile),
     FILL_TEST(fill_can_be_cancelled_and_reports_progress),
     FILL_TEST(fill_works_under_a_small_limit_on_locked_memory),
+    FILL_TEST(fill_takes_every_answer_of_a_drive),
+    FILL_TEST(fill_works_where_io_uring_is_forbidden),
 };
 
 static void remove_dirs(void)

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "vocab_file.h"
+
+#include "gguf/gguf.h"
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *get_string(const struct gguf *g, const char *key)
+{
+    struct gguf_str s;
+
+    return gguf_get_str(g, key, &s, NULL) == 0 ? s.data : NULL;
+}
+
+static int32_t get_id(const struct gguf *g, const char *key)
+{
+    int32_t id;
+
+    return gguf_get_i32(g, key, &id, NULL) == 0 ? id : -1;
+}
+
+static int get_flag(const struct gguf *g, const char *key)
+{
+    bool b;
+
+    return gguf_get_bool(g, key, &b, NULL) == 0 ? b : -1;
+}
+
+static struct tokenizer_text *get_texts(const struct gguf *g, const char *key, size_t *ret_n)
+{
+    const struct gguf_array *a;
+    struct tokenizer_text *texts;
+
+    *ret_n = 0;
+    if (gguf_get_array(g, key, GGUF_VALUE_STR, &a, NULL) < 0)
+        return NULL;
+    texts = calloc(a->n + 1, sizeof(*texts));
+    assert_non_null(texts);
+    for (size_t i = 0; i < a->n; i++)
+        texts[i] = (struct tokenizer_text){a->strs[i].data, a->strs[i].len};
+    *ret_n = a->n;
+    return texts;
+}
+
+static const void *get_numbers(const struct gguf *g, const char *key, enum gguf_value_type type,
+                               size_t n)
+{
+    const struct gguf_array *a;
+
+    return gguf_get_array(g, key, type, &a, NULL) == 0 && a->n == n ? a->data : NULL;
+}
+
+static void describe(const struct gguf *g, struct tokenizer_desc *d)
+{
+    tokenizer_desc_init(d);
+    d->model = get_string(g, "tokenizer.ggml.model");
+    d->pre = get_string(g, "tokenizer.ggml.pre");
+    d->architecture = get_string(g, "general.architecture");
+    d->texts = get_texts(g, "tokenizer.ggml.tokens", &d->n_tokens);
+    d->merges = get_texts(g, "tokenizer.ggml.merges", &d->n_merges);
+    d->scores = get_numbers(g, "tokenizer.ggml.scores", GGUF_VALUE_F32, d->n_tokens);
+    d->types = get_numbers(g, "tokenizer.ggml.token_type", GGUF_VALUE_I32, d->n_tokens);
+    d->bos = get_id(g, "tokenizer.ggml.bos_token_id");
+    d->eos = get_id(g, "tokenizer.ggml.eos_token_id");
+    d->eot = get_id(g, "tokenizer.ggml.eot_token_id");
+    d->eom = get_id(g, "tokenizer.ggml.eom_token_id");
+    d->unk = get_id(g, "tokenizer.ggml.unknown_token_id");
+    d->sep = get_id(g, "tokenizer.ggml.seperator_token_id");
+    d->pad = get_id(g, "tokenizer.ggml.padding_token_id");
+    d->add_bos = get_flag(g, "tokenizer.ggml.add_bos_token");
+    d->add_eos = get_flag(g, "tokenizer.ggml.add_eos_token");
+    d->add_sep = get_flag(g, "tokenizer.ggml.add_sep_token");
+    d->add_space_prefix = get_flag(g, "tokenizer.ggml.add_space_prefix");
+}
+
+struct tokenizer *vocab_file_load(const char *name)
+{
+    struct tokenizer *t = NULL;
+    struct tokenizer_desc desc;
+    struct error err = {0};
+    struct gguf *g = NULL;
+    char path[256];
+
+    snprintf(path, sizeof(path), "data/tokenizers/ggml-vocab-%s.gguf", name);
+    if (!harness_shared(path))
+        return NULL;
+    if (gguf_open(harness_shared(path), &g, &err) < 0)
+        fail_msg("%s: %s", name, err.text);
+    describe(g, &desc);
+    if (tokenizer_create(&desc, &t, &err) < 0)
+        fail_msg("%s: %s", name, err.text);
+    free((void *)(uintptr_t)desc.texts);
+    free((void *)(uintptr_t)desc.merges);
+    gguf_close(g);
+    return t;
+}

@@ -51,11 +51,11 @@
 #define HEARTH_CREATE_KEYED		0x00000001U
 /** define HEARTH_CREATE_DEFER - return before any memory is allocated; see HEARTH_POOL_ALLOCATE */
 #define HEARTH_CREATE_DEFER		0x00000002U
-/** define HEARTH_CREATE_FALLBACK - where large pages run out take pages of hearth_create.min_order or more */
+/** define HEARTH_CREATE_FALLBACK - where large pages run out take smaller ones (min_order) */
 #define HEARTH_CREATE_FALLBACK		0x00000004U
 /** define HEARTH_CREATE_STRICT_NODE - fail rather than take memory of another NUMA node */
 #define HEARTH_CREATE_STRICT_NODE	0x00000008U
-/** define HEARTH_CREATE_IDLE_ON_CLOSE - becomes idle when its last descriptor, mapping and dma-buf go */
+/** define HEARTH_CREATE_IDLE_ON_CLOSE - idle when the last descriptor, mapping, dma-buf goes */
 #define HEARTH_CREATE_IDLE_ON_CLOSE	0x00000010U
 
 /* Flags of hearth_open. */
@@ -163,8 +163,8 @@ struct hearth_create {
  * Owner, group and mode decide as they do for a file; CAP_SYS_ADMIN in the initial user
  * namespace overrides. The descriptor is close-on-exec.
  *
- * - ENOENT: there is none of that name and owner, or the caller may not read it.
- * - EACCES: the caller may read it but not write it.
+ * - ENOENT: there is none of that name and owner, or the caller, not its owner, may not read it.
+ * - EACCES: the mode denies what the caller asks for.
  * - EBUSY: its creator has not got all its memory yet.
  * - ESTALE: it was evicted. The name stays until the pool is destroyed or created anew.
  * - EMFILE, ENFILE, ENOMEM: no descriptor, or no memory for one.
@@ -183,7 +183,7 @@ struct hearth_open {
  *
  * The name is free at once; memory goes with the last descriptor, mapping and dma-buf.
  *
- * - ENOENT: as for HEARTH_OPEN.
+ * - ENOENT: as for HEARTH_OPEN. An owner may destroy a pool of any mode.
  * - EPERM: the caller may read it, but is neither its owner nor CAP_SYS_ADMIN in the initial
  *   user namespace.
  */
@@ -270,7 +270,7 @@ struct hearth_info {
 };
 
 /**
- * struct hearth_list - HEARTH_LIST: tells of the pools that the caller may read
+ * struct hearth_list - HEARTH_LIST: tells of the pools that the caller owns or may read
  * @cursor: in: 0 to start, then what the last call left here. out: where to go on.
  * @entries: user address of an array.
  * @count: in: entries the array has room for, not 0. out: entries written, 0 at the end.
@@ -311,7 +311,7 @@ struct hearth_pool_flags {
  * as importers map both ways.
  *
  * - EACCES: HEARTH_EXPORT_WRITE and the pool's descriptor is open for reading alone.
- * - EPERM: HEARTH_EXPORT_WRITE and the pool is sealed.
+ * - EPERM: HEARTH_EXPORT_WRITE and the pool is sealed or just being sealed.
  * - EBUSY, ESTALE: as for all pool descriptors.
  * - EMFILE, ENFILE, ENOMEM: no descriptor, or no memory for one.
  */
@@ -390,7 +390,7 @@ struct hearth_export {
  *
  * - EINVAL: MAP_PRIVATE, or a range that is not within the pool.
  * - EACCES: PROT_WRITE on a descriptor open for reading alone.
- * - EPERM: PROT_WRITE on a sealed pool.
+ * - EPERM: PROT_WRITE on a pool that is sealed or just being sealed.
  * - ESTALE: the pool was evicted.
  * - ENODEV: the pool is adopted; map the memfd.
  *

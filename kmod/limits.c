@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Limits and who uses how much of them.
+ */
+#include "limits.h"
+
+#include <linux/cred.h>
+#include <linux/hashtable.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+
+#include "pages.h"
+#include "pool.h"
+#include "reserve.h"
+#include "shrink.h"
+
+/* This part of all memory stays out of pools' reach when they allocate: others need it to live. */
+#define MARGIN_SHIFT	6
+
+static int percent_set(const char *value, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(value, param, 1, 95);
+}
+
+static const struct kernel_param_ops percent_ops = {
+	.set = percent_set,
+	.get = param_get_uint,
+};
+
+static uint limit_percent = 85;
+module_param_cb(limit_percent, &percent_ops, &limit_percent, 0644);
+__MODULE_PARM_TYPE(limit_percent, "uint");
+MODULE_PARM_DESC(limit_percent, "most memory of all pools, in percent of RAM (1-95, default 85)");
+
+static uint uid_limit_percent = 85;
+module_param_cb(uid_limit_percent, &percent_ops, &uid_limit_percent, 0644);
+__MODULE_PARM_TYPE(uid_limit_percent, "uint");
+MODULE_PARM_DESC(uid_limit_percent,
+		 "most memory of one user's pools, in percent of RAM (1-95, default 85)");
+
+static uint uid_limit_pools = 1024;
+module_param(uid_limit_pools, uint, 0644);
+MODULE_PARM_DESC(uid_limit_pools, "most pools of one user (default 1024)");
+
+/* What one user has; exists while that user has a pool. */
+struct owner {
+	struct hlist_node link;
+	kuid_t uid;
+	u64 bytes;
+	u32 pools;
+};
+
+static DEFINE_SPINLOCK(lock);
+static DEFINE_HASHTABLE(owners, 6);
+static u64 used_bytes;
+
+static u64 percent_bytes(uint percent)
+{
+	u64 large_pages = div_u64((u64)totalram_pages() * percent, 100) >> HEARTH_LARGE_ORDER;
+
+	return large_pages * HEARTH_LARGE_BYTES;
+}
+
+u64 hearth_limits_bytes(void)
+{
+	return percent_bytes(READ_ONCE(limit_percent));
+}
+
+u64 hearth_limits_used_bytes(void)
+{
+	u64 bytes;
+
+	spin_lock(&lock);
+	bytes = used_bytes;
+	spin_unlock(&lock);
+	return bytes;
+}
+
+static struct owner *owner_find(kuid_t uid)
+{
+	struct owner *owner;
+
+	hash_for_each_possible(owners, owner, link, __kuid_val(uid))
+		if (uid_eq(owner->uid, uid))
+			return owner;
+	return NULL;
+}
+
+/* What stands in the way of @bytes more for @owner. */
+enum obstacle { NONE, OWNER_POOLS, OWNER_BYTES, ALL_BYTES };
+
+static enum obstacle find_obstacle(const struct owner *owner, u64 bytes)
+{
+	u64 uid_limit = percent_bytes(READ_ONCE(uid_limit_percent));
+	u64 limit = hearth_limits_bytes();
+
+	if (owner->pools >= READ_ONCE(uid_limit_pools))
+		return OWNER_POOLS;
+	if (bytes > uid_limit || owner->bytes > uid_limit - bytes)
+		return OWNER_BYTES;
+	if (bytes > limit || used_bytes > limit - bytes)
+		return ALL_BYTES;
+	return NONE;
+}
+
+/* Counts the charge if nothing stands in its way. Takes *fresh where the owner is new. */
+static enum obstacle try_charge(struct hearth_charge *charge, struct owner **fresh)
+{
+	enum obstacle obstacle;
+	struct owner *owner;
+
+	spin_lock(&lock);
+	owner = owner_find(charge->uid) ?: *fresh;
+	obstacle = find_obstacle(owner, charge->bytes);
+	if (obstacle == NONE) {
+		if (owner == *fresh) {
+			hash_add(owners, &owner->link, __kuid_val(owner->uid));
+			*fresh = NULL;
+		}
+		owner->pools++;
+		owner->bytes += charge->bytes;
+		used_bytes += charge->bytes;
+		charge->counted = true;
+	}
+	spin_unlock(&lock);
+	return obstacle;
+}
+
+/**
+ * hearth_limits_charge() - count a new pool, evicting idle ones if that makes it fit
+ * @charge: where to note it, all zero
+ * @uid: its owner
+ * @bytes: its size as far as it counts
+ *
+ * Return: 0; -EDQUOT over a limit of the owner, -ENOMEM over the machine's; then @charge counts
+ * nothing.
+ */
+int hearth_limits_charge(struct hearth_charge *charge, kuid_t uid, u64 bytes)
+{
+	struct owner *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	enum obstacle obstacle;
+	bool is_worth_trying = true;
+
+	if (!fresh)
+		return -ENOMEM;
+	fresh->uid = uid;
+	*charge = (struct hearth_charge){ .uid = uid, .bytes = bytes };
+
+	while ((obstacle = try_charge(charge, &fresh)) != NONE && is_worth_trying) {
+		if (obstacle == OWNER_POOLS)
+			is_worth_trying = hearth_pool_forget_evicted(uid);
+		else
+			is_worth_trying = hearth_shrink_evict_one(obstacle == OWNER_BYTES ?
+								  uid : INVALID_UID);
+	}
+	kfree(fresh);
+	if (obstacle == NONE)
+		return 0;
+	charge->bytes = 0;
+	return obstacle == ALL_BYTES ? -ENOMEM : -EDQUOT;
+}
+
+/* The memory is gone, the pool stays. */
+void hearth_limits_uncharge_bytes(struct hearth_charge *charge)
+{
+	struct owner *owner;
+
+	if (!charge->counted)
+		return;
+	spin_lock(&lock);
+	owner = owner_find(charge->uid);
+	owner->bytes -= charge->bytes;
+	used_bytes -= charge->bytes;
+	charge->bytes = 0;
+	spin_unlock(&lock);
+}
+
+/* The pool is gone. */
+void hearth_limits_uncharge(struct hearth_charge *charge)
+{
+	struct owner *owner;
+
+	if (!charge->counted)
+		return;
+	hearth_limits_uncharge_bytes(charge);
+	spin_lock(&lock);
+	owner = owner_find(charge->uid);
+	if (--owner->pools)
+		owner = NULL;
+	else
+		hash_del(&owner->link);
+	charge->counted = false;
+	spin_unlock(&lock);
+	kfree(owner);
+}
+
+/**
+ * hearth_limits_make_room() - see that the machine can spare memory, evicting idle pools for it
+ * @bytes: how much
+ *
+ * Refusing here keeps a pool from driving the machine to where others get killed or swapped out.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int hearth_limits_make_room(u64 bytes)
+{
+	u64 wanted_pages = (bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
+
+	while (si_mem_available() < (long)wanted_pages)
+		if (!hearth_shrink_evict_one(INVALID_UID))
+			return -ENOMEM;
+	return 0;
+}
+
+void hearth_limits_query(struct hearth_query *query)
+{
+	struct owner *owner;
+
+	query->limit_bytes = hearth_limits_bytes();
+	query->uid_limit_bytes = percent_bytes(READ_ONCE(uid_limit_percent));
+	query->uid_limit_pools = READ_ONCE(uid_limit_pools);
+
+	spin_lock(&lock);
+	query->used_bytes = used_bytes;
+	owner = owner_find(current_fsuid());
+	if (owner) {
+		query->uid_used_bytes = owner->bytes;
+		query->uid_pools = owner->pools;
+	}
+	spin_unlock(&lock);
+}

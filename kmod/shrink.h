@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Taking idle pools back, least recently used first: when the kernel reclaims memory, before it
+ * kills for lack of it, and when a new pool needs room.
+ */
+#ifndef _HEARTH_SHRINK_H
+#define _HEARTH_SHRINK_H
+
+#include <linux/types.h>
+#include <linux/uidgid.h>
+
+struct hearth_pool;
+
+int hearth_shrink_init(void);
+void hearth_shrink_exit(void);
+void hearth_shrink_update(struct hearth_pool *pool);
+void hearth_shrink_remove(struct hearth_pool *pool);
+unsigned long hearth_shrink_evict_one(kuid_t uid);
+u64 hearth_shrink_idle_bytes(void);
+u64 hearth_shrink_evicted_bytes(void);
+u64 hearth_shrink_evicted_pools(void);
+
+#endif /* _HEARTH_SHRINK_H */

@@ -48,7 +48,9 @@ int vocab_init(struct vocab *v, enum vocab_alphabet alphabet, size_t n_tokens)
     while (v->n_slots < n_tokens * 2)
         v->n_slots *= 2;
     v->slots = calloc(v->n_slots, sizeof(*v->slots));
-    return v->slots ? 0 : -ENOMEM;
+    v->blob_cap = 4096;
+    v->blob = malloc(v->blob_cap);
+    return v->slots && v->blob ? 0 : -ENOMEM;
 }
 
 void vocab_finish(struct vocab *v)

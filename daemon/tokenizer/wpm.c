@@ -66,9 +66,10 @@ static int add_char(struct word *w, uint32_t cp)
     bool stands_alone = traits & (CHAR_ASCII_MARK | CHAR_P | CHAR_HAN);
     char utf8[4];
     int len = utf8_encode(cp, utf8);
+    int ret = stands_alone || traits & CHAR_WHITE ? end_word(w) : 0;
 
-    if ((stands_alone || traits & CHAR_WHITE) && end_word(w) < 0)
-        return -ENOMEM;
+    if (ret < 0)
+        return ret;
     if (traits & CHAR_WHITE)
         return 0;
     if (!w->n_chars)

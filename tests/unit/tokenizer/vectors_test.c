@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Real vocabularies against the vectors that come with them. */
 #include "harness.h"
+#include "rank_vocab.h"
 #include "tokenizer/tokenizer.h"
 #include "vocab_file.h"
 
@@ -87,6 +88,59 @@ static void check_file(const char *name)
     tokenizer_destroy(t);
 }
 
+static void check_ranks(const struct rank_file *file, const char *name)
+{
+    struct tokenizer *t = rank_vocab_load(file);
+
+    if (!t)
+        SKIP("no %s", file->path);
+    check_vectors(t, name);
+    tokenizer_destroy(t);
+}
+
+static void gpt_4o_gives_its_vectors(void **state)
+{
+    const struct rank_file file = {"data/tokenizers/raw/o200k_base.tiktoken", "gpt-4o",
+                                   .n_ranks = 199998};
+
+    check_ranks(&file, "gpt-4o");
+}
+
+static void llama4_gives_its_vectors(void **state)
+{
+    const struct rank_file file = {"data/tokenizers/raw/llama4.tiktoken", "llama4",
+                                   .n_ranks = 200000};
+
+    check_ranks(&file, "llama4");
+}
+
+static void tekken_gives_its_vectors(void **state)
+{
+    const struct rank_file file = {"data/tokenizers/raw/tekken-240718.compact.json", "tekken",
+                                   .first_id = 1000, .n_ranks = 130072};
+
+    check_ranks(&file, "tekken");
+}
+
+static void deepseek_v3_gives_its_vectors(void **state)
+{
+    const struct rank_file file = {"data/tokenizers/raw/deepseek_v3.tiktoken", "deepseek-v3",
+                                   .n_control = 3, .n_ranks = 128000, .is_encoded = true};
+
+    check_ranks(&file, "deepseek-v3");
+}
+
+/* Its vocabulary begins as qwen2's, and the vectors stay within that part. */
+static void qwen35_gives_its_vectors(void **state)
+{
+    struct tokenizer *t = vocab_file_load_as("qwen2", "qwen35");
+
+    if (!t)
+        SKIP("no vocabulary file for qwen2");
+    check_vectors(t, "qwen35");
+    tokenizer_destroy(t);
+}
+
 #define VECTORS_OF(function, name)                                                                 \
     static void function(void **state)                                                             \
     {                                                                                              \
@@ -110,6 +164,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(deepseek_llm_gives_its_vectors),
     cmocka_unit_test(deepseek_coder_gives_its_vectors),
     cmocka_unit_test(bert_bge_gives_its_vectors),
+    cmocka_unit_test(gpt_4o_gives_its_vectors),
+    cmocka_unit_test(llama4_gives_its_vectors),
+    cmocka_unit_test(tekken_gives_its_vectors),
+    cmocka_unit_test(deepseek_v3_gives_its_vectors),
+    cmocka_unit_test(qwen35_gives_its_vectors),
 };
 
 int main(int argc, char **argv)

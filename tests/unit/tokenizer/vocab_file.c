@@ -77,6 +77,11 @@ static void describe(const struct gguf *g, struct tokenizer_desc *d)
 
 struct tokenizer *vocab_file_load(const char *name)
 {
+    return vocab_file_load_as(name, NULL);
+}
+
+struct tokenizer *vocab_file_load_as(const char *name, const char *pre)
+{
     struct tokenizer *t = NULL;
     struct tokenizer_desc desc;
     struct error err = {0};
@@ -89,6 +94,8 @@ struct tokenizer *vocab_file_load(const char *name)
     if (gguf_open(harness_shared(path), &g, &err) < 0)
         fail_msg("%s: %s", name, err.text);
     describe(g, &desc);
+    if (pre)
+        desc.pre = pre;
     if (tokenizer_create(&desc, &t, &err) < 0)
         fail_msg("%s: %s", name, err.text);
     free((void *)(uintptr_t)desc.texts);

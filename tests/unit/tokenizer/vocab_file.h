@@ -8,5 +8,7 @@
 /* data/tokenizers/ggml-vocab-NAME.gguf; NULL when it is not there. A file that is there but makes
  * no tokenizer fails the test. */
 struct tokenizer *vocab_file_load(const char *name);
+/* The same with another pre-tokenizer than the file names. */
+struct tokenizer *vocab_file_load_as(const char *name, const char *pre);
 
 #endif

@@ -136,6 +136,7 @@ struct args_matmul {
     u32 accumulate;
 };
 
+/* clang-format off */
 /* Rotary position embedding in place on x f32[T][n_heads][n_channels], first n_rot channels of each.
  * Pair j (of n_rot/2) of a row at position p turns by the angle
  *     extrapolated = p * base^(-2j/n_rot) / factors[j]          (factors 0: 1)
@@ -146,6 +147,7 @@ struct args_matmul {
  * are multiplied by  1 + temp_scale * ln(floor((p + temp_offset) / temp_floor) + 1).
  * ROPE_PAIRED: channels (2j, 2j+1); ROPE_SPLIT: channels (j, j + n_rot/2).
  * Sources: Su et al. 2021; YaRN, Peng et al. 2023, section 3; Llama 4's temperature tuning. */
+/* clang-format on */
 struct args_rope {
     addr_t step, tokens;
     addr_t x;
@@ -177,6 +179,8 @@ struct args_kv_store {
     addr_t k, v; /* f32[T][G][n_channels_*] */
     struct kv_layer kv;
 };
+
+#define ATTENTION_CHANNELS_MAX 1024u /* most n_channels_k and n_channels_v */
 
 /* out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j][h / (H/G)]) * v[j][h / (H/G)], j over
  * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them;

@@ -28,6 +28,7 @@ struct buffer {
     uint64_t address;
     uint64_t bytes;
     void *host;
+    bool is_imported; /* the memory is someone else's */
 };
 
 enum buffer_usage {
@@ -53,8 +54,9 @@ struct device_info {
 
 struct device_ops; /* device_backend.h */
 
-/* config strings come from --device: "cpu", "cpu:4" (threads), later "vulkan[:N]". "auto": best
- * that works. Fails with a sentence that names what is missing. */
+/* config strings come from --device: "cpu", "cpu:4" (threads), "cpu:4:avx2" or "cpu::avx2" (no more
+ * of the instruction set than that), later "vulkan[:N]". "auto": best that works. Fails with a
+ * sentence that names what is missing. */
 int device_create(const char *config, struct device **ret_device, struct error *err);
 void device_destroy(struct device *dev); /* NULL is fine; all its buffers and programs first */
 void device_get_info(const struct device *dev, struct device_info *ret_info);

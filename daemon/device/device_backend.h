@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a back end implements. device.c validates, then calls these; back ends trust their
+ * arguments.
+ */
+#ifndef HEARTH_DEVICE_DEVICE_BACKEND_H
+#define HEARTH_DEVICE_DEVICE_BACKEND_H
+
+#include "device/device.h"
+
+struct device_ops {
+    /* Waits for what runs and frees everything; also the half-built device of a failed create. */
+    void (*destroy)(struct device *dev);
+
+    int (*activation_for)(const struct device *dev, enum gguf_type type, uint32_t n_cols,
+                          uint32_t max_rows);
+
+    /* Fills *buf, whose `device` and `bytes` are set. */
+    int (*buffer_create)(struct device *dev, struct buffer *buf, unsigned usage, struct error *err);
+    /* As buffer_create over foreign memory. NULL: the device cannot import. */
+    int (*buffer_import)(struct device *dev, struct buffer *buf, const struct memory_import *mem,
+                         struct error *err);
+    void (*buffer_destroy)(struct device *dev, struct buffer *buf);
+
+    /* list is valid; it stays the caller's. The back end allocates a struct that begins with
+     * struct program. */
+    int (*program_create)(struct device *dev, const struct dispatch *list, size_t n,
+                          struct program **ret_program, struct error *err);
+    void (*program_destroy)(struct program *p);
+
+    int (*submit)(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
+    /* Any thread. */
+    int (*wait)(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err);
+};
+
+/* The back end's device begins with this; it sets ops and info, the rest is device.c's. */
+struct device {
+    const struct device_ops *ops;
+    struct device_info info;
+    struct buffer **buffers; /* live, n_buffers of them */
+    size_t n_buffers;
+};
+
+struct program {
+    struct device *device;
+};
+
+/* One dispatch against the live buffers of the device; -EINVAL with a sentence. */
+int device_check_dispatch(const struct device *dev, size_t index, const struct dispatch *d,
+                          struct error *err);
+
+/* Back ends. options: what follows "cpu:" in the configuration, or "". */
+int cpu_device_create(const char *options, struct device **ret_device, struct error *err);
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* The validation of dispatches, for every back end. */
+#include "device/device_backend.h"
+
+#include <errno.h>
+
+struct checker {
+    const struct device *dev;
+    const struct dispatch *d;
+    size_t index;
+    struct error *err;
+};
+
+#define FAIL(c, fmt, ...)                                                                          \
+    error_set((c)->err, EINVAL, "dispatch %zu (%s %s): " fmt, (c)->index,                          \
+              kernel_op_name((c)->d->op), (c)->d->label ? (c)->d->label : "", __VA_ARGS__)
+
+/* `count` items of `bytes` at `address` must lie in one live buffer. */
+static int need(const struct checker *c, const char *what, addr_t address, uint64_t count,
+                uint64_t bytes, unsigned align)
+{
+    uint64_t size, end;
+
+    if (__builtin_mul_overflow(count, bytes, &size) || __builtin_add_overflow(address, size, &end))
+        return FAIL(c, "%s is larger than the address space", what);
+    if (!size)
+        return FAIL(c, "%s is empty", what);
+    if (address % align)
+        return FAIL(c, "%s at 0x%llx is not aligned to %u bytes", what, (unsigned long long)address,
+                    align);
+    for (size_t i = 0; i < c->dev->n_buffers; i++) {
+        const struct buffer *b = c->dev->buffers[i];
+
+        if (address >= b->address && address - b->address < b->bytes) {
+            if (size <= b->bytes - (address - b->address))
+                return 0;
+            return FAIL(c, "%s needs %llu bytes at 0x%llx but its buffer ends after %llu", what,
+                        (unsigned long long)size, (unsigned long long)address,
+                        (unsigned long long)(b->bytes - (address - b->address)));
+        }
+    }
+    return FAIL(c, "%s at 0x%llx lies in no buffer", what, (unsigned long long)address);
+}
+
+/* As need, for f32[rows][cols] of the dispatch. */
+static int need_rows(const struct checker *c, const char *what, addr_t address, uint64_t n_cols)
+{
+    return need(c, what, address, (uint64_t)c->d->max_rows * sizeof(float), n_cols, sizeof(float));
+}
+
+static int need_step(const struct checker *c, addr_t step)
+{
+    return need(c, "step", step, 1, sizeof(struct step_header), 4);
+}
+
+static int need_tokens(const struct checker *c, addr_t step, addr_t tokens)
+{
+    int r = need_step(c, step);
+
+    return r < 0 ? r : need(c, "tokens", tokens, c->d->max_rows, sizeof(struct step_token), 4);
+}
+
+static int need_weight(const struct checker *c, addr_t address, uint32_t n_rows, uint32_t n_cols)
+{
+    const struct gguf_type_info *info = gguf_type_get_info(c->d->weight_type);
+
+    if (!kernel_supports_type(c->d->weight_type))
+        return FAIL(c, "no kernel reads weights of type %u", (unsigned)c->d->weight_type);
+    if (n_cols % info->block_elements)
+        return FAIL(c, "rows of %u values are no whole blocks of %s", n_cols, info->name);
+    /* The blocks hold nothing wider than 16 bits, but f32. */
+    return need(c, "weight", address, n_rows, gguf_type_row_bytes(c->d->weight_type, n_cols),
+                info->block_elements == 1 ? info->block_bytes
+                : info->block_bytes % 2   ? 1
+                                          : 2);
+}
+
+static int need_activation(const struct checker *c, const char *what, addr_t address,
+                           uint32_t n_cols)
+{
+    enum activation_type type = c->d->activation;
+
+    if ((unsigned)type >= ACT_TYPE_COUNT)
+        return FAIL(c, "no activation type has number %u", (unsigned)type);
+    if (n_cols % activation_block(type))
+        return FAIL(c, "%s: rows of %u values are no whole blocks", what, n_cols);
+    return need(c, what, address, c->d->max_rows, activation_bytes(type, n_cols), 4);
+}
+
+static int check_rows_kind(const struct checker *c, u32 rows)
+{
+    return rows == ROWS_TOKENS || rows == ROWS_OUTPUTS ? 0 : FAIL(c, "rows is %u", rows);
+}
+
+static int check_embed(const struct checker *c)
+{
+    const struct args_embed *a = &c->d->args.embed;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = need_weight(c, a->table, a->n_rows, a->n_cols);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
+}
+
+static int check_rms_norm(const struct checker *c)
+{
+    const struct args_rms_norm *a = &c->d->args.rms_norm;
+    uint64_t n_cols = (uint64_t)a->n_cols * a->n_groups;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, n_cols);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, n_cols);
+    if (r == 0 && a->weight)
+        r = need(c, "weight", a->weight, a->n_cols, sizeof(float), 4);
+    return r;
+}
+
+static int check_quantize(const struct checker *c)
+{
+    const struct args_quantize *a = &c->d->args.quantize;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0 && c->d->activation == ACT_F32)
+        r = FAIL(c, "%s", "f32 is no quantised activation type");
+    if (r == 0)
+        r = need_rows(c, "x", a->x, a->n_cols);
+    return r < 0 ? r : need_activation(c, "out", a->out, a->n_cols);
+}
+
+static int check_matmul(const struct checker *c)
+{
+    const struct args_matmul *a = &c->d->args.matmul;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0)
+        r = need_weight(c, a->weight, a->n_rows, a->n_cols);
+    if (r == 0)
+        r = need_activation(c, "x", a->x, a->n_cols);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, a->n_rows);
+    if (r == 0 && a->bias)
+        r = need(c, "bias", a->bias, a->n_rows, sizeof(float), 4);
+    return r;
+}
+
+static int check_rope(const struct checker *c)
+{
+    const struct args_rope *a = &c->d->args.rope;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0 && (!a->n_rot || a->n_rot % 2 || a->n_rot > a->n_channels))
+        r = FAIL(c, "cannot turn %u of %u channels", a->n_rot, a->n_channels);
+    if (r == 0 && a->style != ROPE_PAIRED && a->style != ROPE_SPLIT)
+        r = FAIL(c, "style is %u", a->style);
+    if (r == 0 && a->temp_scale > 0 && !(a->temp_floor > 0))
+        r = FAIL(c, "temp_floor is %g", (double)a->temp_floor);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, (uint64_t)a->n_heads * a->n_channels);
+    if (r == 0 && a->factors)
+        r = need(c, "factors", a->factors, a->n_rot / 2, sizeof(float), 4);
+    return r;
+}
+
+static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t seqs)
+{
+    uint64_t channels = (uint64_t)kv->n_channels_k + kv->n_channels_v, used, total;
+    int r = need(c, "seqs", seqs, 1, sizeof(struct step_seq), 8);
+
+    if (r < 0)
+        return r;
+    if (!kv->n_kv_heads || !kv->n_channels_k || !kv->n_channels_v ||
+        kv->n_channels_k > ATTENTION_CHANNELS_MAX || kv->n_channels_v > ATTENTION_CHANNELS_MAX)
+        return FAIL(c, "a cache of %u heads with %u and %u channels", kv->n_kv_heads,
+                    kv->n_channels_k, kv->n_channels_v);
+    if (__builtin_mul_overflow(channels * KV_BLOCK_TOKENS * sizeof(uint16_t),
+                               (uint64_t)kv->n_kv_heads, &used) ||
+        kv->block_bytes < used || kv->block_bytes % 4)
+        return FAIL(c, "a cache block of %llu bytes", (unsigned long long)kv->block_bytes);
+    /* The last block need not be followed by the rest of its stride (layers lie interleaved). */
+    if (!kv->n_blocks ||
+        __builtin_mul_overflow(kv->block_bytes, (uint64_t)kv->n_blocks - 1, &total) ||
+        __builtin_add_overflow(total, used, &total))
+        return FAIL(c, "a cache of %u blocks", kv->n_blocks);
+    return need(c, "cache", kv->base, 1, total, 4);
+}
+
+static int check_kv_store(const struct checker *c)
+{
+    const struct args_kv_store *a = &c->d->args.kv_store;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = need_kv(c, &a->kv, a->seqs);
+    if (r == 0)
+        r = need_rows(c, "k", a->k, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_k);
+    return r < 0 ? r : need_rows(c, "v", a->v, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_v);
+}
+
+static int check_attention(const struct checker *c)
+{
+    const struct args_attention *a = &c->d->args.attention;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = need_kv(c, &a->kv, a->seqs);
+    if (r == 0 && (!a->n_heads || a->n_heads % a->kv.n_kv_heads))
+        r = FAIL(c, "%u heads over %u key heads", a->n_heads, a->kv.n_kv_heads);
+    if (r == 0)
+        r = need_rows(c, "q", a->q, (uint64_t)a->n_heads * a->kv.n_channels_k);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, (uint64_t)a->n_heads * a->kv.n_channels_v);
+    if (r == 0 && a->sinks)
+        r = need(c, "sinks", a->sinks, a->n_heads, sizeof(float), 4);
+    return r;
+}
+
+static int check_glu(const struct checker *c)
+{
+    const struct args_glu *a = &c->d->args.glu;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0 && a->activation != GLU_SILU && a->activation != GLU_GELU)
+        r = FAIL(c, "no activation has number %u", a->activation);
+    if (r == 0)
+        r = need_rows(c, "gate", a->gate, a->n_cols);
+    if (r == 0)
+        r = need_rows(c, "up", a->up, a->n_cols);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
+}
+
+static int check_add(const struct checker *c)
+{
+    const struct args_add *a = &c->d->args.add;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, a->n_cols);
+    return r < 0 ? r : need_rows(c, "y", a->y, a->n_cols);
+}
+
+static int check_gather(const struct checker *c)
+{
+    const struct args_gather *a = &c->d->args.gather;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = need(c, "output_rows", a->output_rows, c->d->max_rows, sizeof(uint32_t), 4);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, a->n_cols);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
+}
+
+static int check_sample(const struct checker *c)
+{
+    const struct args_sample *a = &c->d->args.sample;
+    uint32_t n = c->d->max_rows;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = need(c, "samples", a->samples, n, sizeof(struct step_sample), 8);
+    if (r == 0)
+        r = need_rows(c, "logits", a->logits, a->n_vocab);
+    if (r == 0)
+        r = need(c, "results", a->results, n, sizeof(struct sample_result), 4);
+    return r < 0 ? r : need(c, "scratch", a->scratch, n, sample_scratch_bytes(a->n_vocab), 4);
+}
+
+typedef int check_fn(const struct checker *c);
+
+static check_fn *const checks[KERNEL_OP_COUNT] = {
+    [KERNEL_EMBED] = check_embed,
+    [KERNEL_RMS_NORM] = check_rms_norm,
+    [KERNEL_QUANTIZE] = check_quantize,
+    [KERNEL_MATMUL] = check_matmul,
+    [KERNEL_ROPE] = check_rope,
+    [KERNEL_KV_STORE] = check_kv_store,
+    [KERNEL_ATTENTION] = check_attention,
+    [KERNEL_GLU] = check_glu,
+    [KERNEL_ADD] = check_add,
+    [KERNEL_GATHER] = check_gather,
+    [KERNEL_SAMPLE] = check_sample,
+};
+
+int device_check_dispatch(const struct device *dev, size_t index, const struct dispatch *d,
+                          struct error *err)
+{
+    const struct checker c = {dev, d, index, err};
+
+    if ((unsigned)d->op >= KERNEL_OP_COUNT)
+        return error_set(err, EINVAL, "dispatch %zu: no kernel has number %u", index,
+                         (unsigned)d->op);
+    if (!d->max_rows || d->max_rows > dev->info.max_rows)
+        return FAIL(&c, "%u rows; this device takes 1 to %u", d->max_rows, dev->info.max_rows);
+    return checks[d->op](&c);
+}

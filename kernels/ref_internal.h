@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The plain forms by family, called by ref_run; fast forms of the sampler borrow its end. */
+#ifndef HEARTH_KERNELS_REF_INTERNAL_H
+#define HEARTH_KERNELS_REF_INTERNAL_H
+
+#include "kernels/ref.h"
+#include "kernels/step.h"
+
+void ref_embed(const struct dispatch *d);
+void ref_quantize(const struct dispatch *d);
+void ref_matmul(const struct dispatch *d);
+void ref_rope(const struct dispatch *d);
+void ref_kv_store(const struct dispatch *d);
+void ref_attention(const struct dispatch *d);
+void ref_sample(const struct dispatch *d);
+
+/* A token that may be chosen. */
+struct ref_candidate {
+    uint32_t id;
+    float logit;
+};
+
+/* Adds bias and penalties to a row of logits. counts: u32[n_vocab] of scratch, any content. */
+void ref_sample_penalize(const struct step_sample *s, float *logits, uint32_t n_vocab,
+                         uint32_t *counts);
+/* Chooses among n > 0 candidates in order (greater logits first, among equals lower ids) by
+ * temperature > 0, top_k, top_p, min_p and the draw. */
+uint32_t ref_sample_draw(const struct step_sample *s, const struct ref_candidate *c, uint32_t n);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* How C kernels read what the step brings: row counts, and where a position lies in the KV cache.
+ */
+#ifndef HEARTH_KERNELS_STEP_H
+#define HEARTH_KERNELS_STEP_H
+
+#include "kernels/kernels.h"
+
+/* The host pointer an address stands for. */
+static inline void *addr_ptr(addr_t address)
+{
+    return (void *)(uintptr_t)address; // NOLINT(performance-no-int-to-ptr)
+}
+
+/* Rows a dispatch works on in this step; what exceeds the recorded max_rows is not touched. */
+static inline uint32_t step_rows(addr_t step, u32 rows, uint32_t max_rows)
+{
+    const struct step_header *h = addr_ptr(step);
+    uint32_t n = rows == ROWS_OUTPUTS ? h->n_outputs : h->n_tokens;
+
+    return n < max_rows ? n : max_rows;
+}
+
+/* The sequence of a token; NULL when the step has no such sequence. */
+static inline const struct step_seq *step_seq_of(addr_t step, addr_t seqs,
+                                                 const struct step_token *token)
+{
+    const struct step_header *h = addr_ptr(step);
+    const struct step_seq *list = addr_ptr(seqs);
+
+    return token->seq < h->n_seqs ? &list[token->seq] : NULL;
+}
+
+/* The cache block that holds a position of a sequence; NULL when there is none. */
+static inline uint8_t *kv_block(const struct kv_layer *kv, const struct step_seq *seq,
+                                uint32_t position)
+{
+    const uint32_t *table = addr_ptr(seq->block_table);
+    uint32_t i = position / KV_BLOCK_TOKENS;
+
+    if (i >= seq->n_blocks || table[i] >= kv->n_blocks)
+        return NULL;
+    return (uint8_t *)addr_ptr(kv->base) + table[i] * kv->block_bytes;
+}
+
+/* Inside a block: keys f16[KV_BLOCK_TOKENS][n_channels_k] of head g, values likewise. */
+static inline uint16_t *kv_keys(const struct kv_layer *kv, uint8_t *block, uint32_t g)
+{
+    return (uint16_t *)(void *)block + (size_t)g * KV_BLOCK_TOKENS * kv->n_channels_k;
+}
+
+static inline uint16_t *kv_values(const struct kv_layer *kv, uint8_t *block, uint32_t g)
+{
+    size_t keys = (size_t)kv->n_kv_heads * KV_BLOCK_TOKENS * kv->n_channels_k;
+
+    return (uint16_t *)(void *)block + keys + (size_t)g * KV_BLOCK_TOKENS * kv->n_channels_v;
+}
+
+/* First position a query at `position` looks at. */
+static inline uint32_t attention_first(uint32_t position, uint32_t window)
+{
+    return window && position >= window ? position + 1 - window : 0;
+}
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include "device/device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fixture {
+    struct device *dev;
+    struct buffer *buf; /* 64 KiB; the step header lies at its start */
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct step_header *step;
+
+    assert_int_equal(device_create("cpu:2", &f->dev, NULL), 0);
+    assert_int_equal(buffer_create(f->dev, 65536, BUFFER_HOST, &f->buf, NULL), 0);
+    step = f->buf->host;
+    *step = (struct step_header){.n_tokens = 2, .n_outputs = 1};
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    buffer_destroy(f->buf);
+    device_destroy(f->dev);
+    free(f);
+    return 0;
+}
+
+static struct dispatch add_dispatch(const struct fixture *f)
+{
+    return (struct dispatch){.op = KERNEL_ADD,
+                             .max_rows = 4,
+                             .label = "sum",
+                             .args.add = {.step = f->buf->address,
+                                          .x = f->buf->address + 4096,
+                                          .y = f->buf->address + 8192,
+                                          .n_cols = 8}};
+}
+
+static struct dispatch matmul_dispatch(const struct fixture *f)
+{
+    return (struct dispatch){.op = KERNEL_MATMUL,
+                             .weight_type = GGUF_TYPE_Q8_0,
+                             .activation = ACT_Q8_32,
+                             .max_rows = 4,
+                             .label = "blk.0.ffn_up.weight",
+                             .args.matmul = {.step = f->buf->address,
+                                             .weight = f->buf->address + 4096,
+                                             .x = f->buf->address + 8192,
+                                             .out = f->buf->address + 12288,
+                                             .n_rows = 8,
+                                             .n_cols = 64}};
+}
+
+static void assert_refused(struct fixture *f, const struct dispatch *d, const char *sentence)
+{
+    struct program *p = (struct program *)f;
+    struct error err = {0};
+
+    assert_int_equal(program_create(f->dev, d, 1, &p, &err), -EINVAL);
+    assert_ptr_equal(p, f);
+    if (!strstr(err.text, sentence))
+        fail_msg("'%s' does not say '%s'", err.text, sentence);
+}
+
+static void unknown_devices_and_options_are_refused(void **state)
+{
+    static const char *const configs[] = {"gpu",        "cpu:0",      "cpu:x",
+                                          "cpu:100000", "cpu:2:sse9", "cpu:-1"};
+    struct device *dev = NULL;
+
+    for (size_t i = 0; i < sizeof(configs) / sizeof(*configs); i++) {
+        struct error err = {0};
+
+        assert_true(device_create(configs[i], &dev, &err) < 0);
+        assert_true(strlen(err.text) > 10);
+        assert_null(dev);
+    }
+}
+
+static void threads_are_as_many_as_asked_for(void **state)
+{
+    struct device_info info;
+    struct device *dev;
+
+    assert_int_equal(device_create("cpu:3:plain", &dev, NULL), 0);
+    device_get_info(dev, &info);
+    assert_int_equal(info.n_threads, 3);
+    assert_string_equal(info.name, "cpu: 3 threads, plain C");
+    device_destroy(dev);
+    device_destroy(NULL);
+}
+
+static void buffers_of_no_bytes_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer *buf = NULL;
+    struct error err = {0};
+
+    assert_int_equal(buffer_create(f->dev, 0, BUFFER_HOST, &buf, &err), -EINVAL);
+    assert_int_equal(buffer_create(f->dev, UINT64_MAX / 2, BUFFER_HOST, &buf, &err), -ENOMEM);
+    assert_int_equal(buffer_import(f->dev,
+                                   &(struct memory_import){.host = (char *)f->buf->host + 8,
+                                                           .dmabuf_fd = -1,
+                                                           .bytes = 4096},
+                                   &buf, &err),
+                     -EINVAL);
+    assert_int_equal(
+        buffer_import(f->dev, &(struct memory_import){.dmabuf_fd = 1, .bytes = 4096}, &buf, &err),
+        -EINVAL);
+    assert_null(buf);
+}
+
+static void addresses_outside_buffers_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = add_dispatch(f);
+
+    d.args.add.x = 64;
+    assert_refused(f, &d, "x at 0x40 lies in no buffer");
+    d.args.add.x = f->buf->address + 65536;
+    assert_refused(f, &d, "lies in no buffer");
+    d.args.add.x = 0;
+    assert_refused(f, &d, "lies in no buffer");
+    d = add_dispatch(f);
+    d.args.add.step = 0;
+    assert_refused(f, &d, "step at 0x0");
+}
+
+static void extents_past_a_buffer_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = add_dispatch(f);
+
+    d.args.add.x = f->buf->address + 65536 - 4 * 8 * 4 + 4;
+    assert_refused(f, &d, "x needs 128 bytes");
+    d.args.add.x -= 4;
+    struct program *p;
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    program_destroy(p);
+    d.args.add.n_cols = UINT32_MAX;
+    assert_refused(f, &d, "needs");
+    d = matmul_dispatch(f);
+    d.args.matmul.n_rows = UINT32_MAX;
+    assert_refused(f, &d, "blk.0.ffn_up.weight): weight needs");
+    d = matmul_dispatch(f);
+    d.op = KERNEL_RMS_NORM;
+    d.args.rms_norm = (struct args_rms_norm){.step = f->buf->address,
+                                             .x = f->buf->address,
+                                             .out = f->buf->address,
+                                             .n_cols = UINT32_MAX,
+                                             .n_groups = UINT32_MAX};
+    assert_refused(f, &d, "larger than the address space");
+}
+
+static void misaligned_addresses_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = add_dispatch(f);
+
+    d.args.add.y += 2;
+    assert_refused(f, &d, "not aligned to 4 bytes");
+    d = matmul_dispatch(f);
+    d.args.matmul.weight += 1;
+    assert_refused(f, &d, "not aligned to 2 bytes");
+}
+
+static void unknown_ops_and_types_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = matmul_dispatch(f);
+
+    d.weight_type = GGUF_TYPE_I32;
+    assert_refused(f, &d, "no kernel reads weights of type 26");
+    d.weight_type = 1000;
+    assert_refused(f, &d, "type 1000");
+    d = matmul_dispatch(f);
+    d.activation = ACT_TYPE_COUNT;
+    assert_refused(f, &d, "activation type");
+    d.op = KERNEL_OP_COUNT;
+    assert_refused(f, &d, "no kernel has number");
+    assert_int_equal(device_activation_for(f->dev, GGUF_TYPE_I32, 64, 1), -1);
+    assert_int_equal(device_activation_for(f->dev, 9999, 64, 1), -1);
+    assert_int_equal(device_activation_for(f->dev, GGUF_TYPE_Q8_0, 33, 1), -1);
+    assert_int_equal(device_activation_for(f->dev, GGUF_TYPE_F16, 33, 1), ACT_F32);
+}
+
+static void shapes_that_make_no_sense_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = matmul_dispatch(f);
+    struct program *p = NULL;
+
+    d.args.matmul.n_cols = 48;
+    assert_refused(f, &d, "no whole blocks of Q8_0");
+    d.args.matmul.n_cols = 0;
+    assert_refused(f, &d, "weight is empty");
+    d = matmul_dispatch(f);
+    d.args.matmul.rows = 2;
+    assert_refused(f, &d, "rows is 2");
+    d = add_dispatch(f);
+    d.max_rows = 0;
+    assert_refused(f, &d, "0 rows");
+    d.max_rows = UINT32_MAX;
+    assert_refused(f, &d, "rows; this device takes");
+    assert_int_equal(program_create(f->dev, &d, 0, &p, NULL), -EINVAL);
+    d = (struct dispatch){.op = KERNEL_ROPE, .max_rows = 1};
+    d.args.rope = (struct args_rope){.step = f->buf->address,
+                                     .tokens = f->buf->address,
+                                     .x = f->buf->address,
+                                     .n_heads = 1,
+                                     .n_channels = 8,
+                                     .n_rot = 10};
+    assert_refused(f, &d, "cannot turn 10 of 8 channels");
+    d = (struct dispatch){.op = KERNEL_ATTENTION, .max_rows = 1};
+    d.args.attention = (struct args_attention){
+        .step = f->buf->address,
+        .tokens = f->buf->address,
+        .seqs = f->buf->address,
+        .q = f->buf->address,
+        .out = f->buf->address,
+        .kv = {f->buf->address, 2 * 32 * 8 * 2, 1, 8, 8, 1},
+        .n_heads = 0,
+    };
+    assert_refused(f, &d, "0 heads");
+    d.args.attention.n_heads = 1;
+    d.args.attention.kv.block_bytes -= 4;
+    assert_refused(f, &d, "a cache block of");
+    d.args.attention.kv.block_bytes = UINT64_MAX - 3;
+    d.args.attention.kv.n_blocks = 77;
+    assert_refused(f, &d, "a cache of 77 blocks");
+}
+
+static void programs_run_in_the_order_of_submission(void **state)
+{
+    struct fixture *f = *state;
+    float *x = (float *)(void *)((char *)f->buf->host + 4096);
+    float *y = (float *)(void *)((char *)f->buf->host + 8192);
+    struct dispatch list[3];
+    struct program *p;
+    uint64_t ticket = 0;
+
+    for (int i = 0; i < 3; i++) {
+        list[i] = add_dispatch(f);
+        list[i].barrier = true;
+    }
+    list[1].args.add.x = list[0].args.add.y; /* y += x */
+    list[1].args.add.y = list[0].args.add.x;
+    assert_int_equal(program_create(f->dev, list, 3, &p, NULL), 0);
+    y[0] = 1;
+    for (int i = 0; i < 10; i++) {
+        uint64_t previous = ticket;
+
+        assert_int_equal(device_submit(f->dev, p, &ticket, NULL), 0);
+        assert_true(ticket > previous);
+    }
+    assert_int_equal(device_wait(f->dev, ticket, UINT64_MAX, NULL), 0);
+    float want_x = 0, want_y = 1;
+    for (int i = 0; i < 10; i++) {
+        want_x += want_y;
+        want_y += want_x;
+        want_x += want_y;
+    }
+    assert_true(x[0] == want_x);
+    assert_true(y[0] == want_y);
+    assert_true(x[16] == 0); /* n_tokens is 2: row 2 is not touched */
+    program_destroy(p);
+}
+
+static void waiting_ends_when_its_time_is_up(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+
+    assert_int_equal(device_wait(f->dev, 1000, 1000000, &err), -ETIME);
+}
+
+/* Many short programs with sleeping workers between them: a lost wake-up would hang. */
+static void no_wake_up_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch d = add_dispatch(f);
+    struct program *p;
+    uint64_t ticket;
+
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    for (int i = 0; i < 2000; i++) {
+        assert_int_equal(device_submit(f->dev, p, &ticket, NULL), 0);
+        assert_int_equal(device_wait(f->dev, ticket, 20000000000u, NULL), 0);
+    }
+    program_destroy(p);
+}
+
+#define DEVICE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(unknown_devices_and_options_are_refused),
+    cmocka_unit_test(threads_are_as_many_as_asked_for),
+    DEVICE_TEST(buffers_of_no_bytes_are_refused),
+    DEVICE_TEST(addresses_outside_buffers_are_refused),
+    DEVICE_TEST(extents_past_a_buffer_are_refused),
+    DEVICE_TEST(misaligned_addresses_are_refused),
+    DEVICE_TEST(unknown_ops_and_types_are_refused),
+    DEVICE_TEST(shapes_that_make_no_sense_are_refused),
+    DEVICE_TEST(programs_run_in_the_order_of_submission),
+    DEVICE_TEST(waiting_ends_when_its_time_is_up),
+    DEVICE_TEST(no_wake_up_is_lost),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table language models are described in. An architecture is constant tables and no control
+ * flow: which GGUF keys give which dimension, which tensors play which role in which shape, and
+ * which steps make up one forward pass. A new model earns a table; a new operation earns code
+ * (graph.c and a kernel).
+ */
+#ifndef HEARTH_MODEL_ARCH_H
+#define HEARTH_MODEL_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Whole-number properties of a model. The second group is derived from the first (dims.c). */
+enum dim {
+    DIM_ONE,
+    DIM_LAYERS,
+    DIM_EMBD,     /* width of the residual stream */
+    DIM_HEADS,    /* query heads */
+    DIM_KV_HEADS, /* key/value heads */
+    DIM_HEAD_K,   /* channels of one query or key head */
+    DIM_HEAD_V,   /* channels of one value head */
+    DIM_FF,       /* width of the feed-forward part */
+    DIM_VOCAB,
+    DIM_CONTEXT,      /* longest context it was trained for */
+    DIM_ROPE,         /* channels of a head that are rotated */
+    DIM_ROPE_CONTEXT, /* context before RoPE scaling; YaRN only */
+    DIM_KEYS_END,
+    DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
+    DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
+    DIM_V,                /* DIM_KV_HEADS * DIM_HEAD_V */
+    DIM_ATT,              /* DIM_HEADS * DIM_HEAD_V */
+    DIM_ROPE_PAIRS,       /* DIM_ROPE / 2 */
+    DIM_COUNT,
+};
+
+/* Real-number properties. */
+enum real {
+    REAL_NORM_EPS,
+    REAL_ROPE_BASE,
+    REAL_ROPE_FACTOR,      /* context extension factor; 1: none */
+    REAL_ROPE_ATTN_FACTOR, /* 1 where the file says nothing */
+    REAL_YARN_LOG_MUL,     /* 0: none */
+    REAL_YARN_BETA_FAST,
+    REAL_YARN_BETA_SLOW,
+    REAL_YARN_EXT_FACTOR, /* negative: 1 when the scaling type is yarn, else 0 */
+    REAL_TEMP_SCALE,      /* position-dependent query temperature; 0: none */
+    REAL_EMBD_SCALE,      /* multiplies embeddings */
+    REAL_COUNT,
+};
+
+struct arch_dim {
+    enum dim dim;
+    const char *key; /* after "<architecture>." */
+    enum { KEY_REQUIRED, KEY_OR_DIM, KEY_OR_QUOTIENT } when_absent;
+    enum dim dim_a,
+        dim_b; /* KEY_OR_DIM: dim_a; KEY_OR_QUOTIENT: dim_a / dim_b, which must divide */
+};
+
+struct arch_real {
+    enum real real;
+    const char *key;
+    bool is_required;
+    float value; /* when absent */
+};
+
+/* Roles of tensors. */
+enum weight {
+    WEIGHT_NONE,
+    WEIGHT_TOKEN_EMBD,
+    WEIGHT_OUTPUT_NORM,
+    WEIGHT_OUTPUT,
+    WEIGHT_ROPE_FACTORS,
+    WEIGHT_ATTN_NORM,
+    WEIGHT_ATTN_Q,
+    WEIGHT_ATTN_Q_BIAS,
+    WEIGHT_ATTN_Q_NORM,
+    WEIGHT_ATTN_K,
+    WEIGHT_ATTN_K_BIAS,
+    WEIGHT_ATTN_K_NORM,
+    WEIGHT_ATTN_V,
+    WEIGHT_ATTN_V_BIAS,
+    WEIGHT_ATTN_OUT,
+    WEIGHT_ATTN_OUT_BIAS,
+    WEIGHT_FFN_NORM,
+    WEIGHT_FFN_GATE,
+    WEIGHT_FFN_UP,
+    WEIGHT_FFN_DOWN,
+    WEIGHT_COUNT,
+};
+
+enum {
+    WEIGHT_OPTIONAL = 1 << 0,
+    WEIGHT_VECTOR = 1 << 1, /* one row of f32 (norms, biases, factors) */
+};
+
+struct arch_weight {
+    enum weight role;
+    const char *pattern; /* tensor name; one %u stands for the layer */
+    enum dim cols, rows; /* GGUF shape [cols, rows]; rows DIM_ONE for vectors */
+    unsigned flags;
+    enum weight fallback; /* role to use when an optional tensor is absent (tied embeddings) */
+};
+
+/* What flows between steps; each value is f32[rows][width], width and rows as graph.c tabulates. */
+enum value {
+    VALUE_NONE,
+    VALUE_X,      /* residual stream */
+    VALUE_NORMED, /* input of a sub-layer */
+    VALUE_Q,
+    VALUE_K,
+    VALUE_V,
+    VALUE_ATT, /* attention's output, heads concatenated */
+    VALUE_GATE,
+    VALUE_UP,
+    VALUE_LAST, /* rows whose logits are wanted */
+    VALUE_LAST_NORMED,
+    VALUE_LOGITS,
+    VALUE_COUNT,
+};
+
+enum step_op {
+    STEP_END,
+    STEP_EMBED,      /* out = weight[token] * REAL_EMBD_SCALE */
+    STEP_NORM,       /* out = rms_norm(in) * weight */
+    STEP_HEAD_NORM,  /* out normed in place per head; left out when its weight is absent */
+    STEP_MATMUL,     /* out = weight . in (+ bias) */
+    STEP_MATMUL_ADD, /* out += weight . in (+ bias) */
+    STEP_ROPE,       /* out rotated in place */
+    STEP_ROPE_QUERY, /* as STEP_ROPE, and the position-dependent temperature */
+    STEP_KV_STORE,   /* in: keys, in2: values */
+    STEP_ATTENTION,
+    STEP_GLU,    /* out = silu(in) * in2 */
+    STEP_GATHER, /* out = rows of in whose logits are wanted */
+};
+
+struct arch_step {
+    enum step_op op;
+    enum value out, in, in2;
+    enum weight weight, bias;
+};
+
+struct arch {
+    const char *name;                               /* general.architecture */
+    const struct arch_dim *dims;                    /* ends with key NULL */
+    const struct arch_real *reals;                  /* ends with key NULL */
+    const struct arch_weight *weights;              /* ends with pattern NULL */
+    uint32_t rope_style;                            /* ROPE_PAIRED, ROPE_SPLIT */
+    const struct arch_step *before, *layer, *after; /* each ends with STEP_END */
+};
+
+/* NULL when unknown. */
+const struct arch *arch_find(const char *name);
+/* All known, for messages: "llama, mistral3, qwen2, ...". Static string. */
+const char *arch_names(void);
+
+#endif

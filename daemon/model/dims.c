@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/dims.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Large enough for any model there is, small enough that no product of three overflows 64 bits. */
+enum { DIM_LIMIT = 1 << 21 };
+
+static void full_key(char *out, size_t size, const struct arch *arch, const char *key)
+{
+    snprintf(out, size, "%s.%s", arch->name, key);
+}
+
+static int read_dim(const struct gguf *g, const struct arch *arch, const struct arch_dim *row,
+                    struct dims *d, struct error *err)
+{
+    char key[128];
+    uint32_t value;
+    int r;
+
+    full_key(key, sizeof(key), arch, row->key);
+    if (!gguf_find(g, key)) {
+        const uint32_t *dim = d->dim;
+        switch (row->when_absent) {
+        case KEY_OR_DIM:
+            d->dim[row->dim] = dim[row->dim_a];
+            return 0;
+        case KEY_OR_QUOTIENT:
+            if (dim[row->dim_a] % dim[row->dim_b])
+                return error_set(err, EINVAL,
+                                 "%s is missing and cannot be derived: %u is not a multiple of %u",
+                                 key, dim[row->dim_a], dim[row->dim_b]);
+            d->dim[row->dim] = dim[row->dim_a] / dim[row->dim_b];
+            return 0;
+        case KEY_REQUIRED:
+            break;
+        }
+        return error_set(err, EINVAL, "the metadata key %s is missing: not a complete %s model",
+                         key, arch->name);
+    }
+    r = gguf_get_u32(g, key, &value, err);
+    if (r < 0)
+        return r;
+    if (!value || (value > DIM_LIMIT && row->dim != DIM_CONTEXT && row->dim != DIM_ROPE_CONTEXT))
+        return error_set(err, EINVAL, "%s is %u: no model has that", key, value);
+    d->dim[row->dim] = value;
+    return 0;
+}
+
+static int read_real(const struct gguf *g, const struct arch *arch, const struct arch_real *row,
+                     struct dims *d, struct error *err)
+{
+    char key[128];
+    int r;
+
+    full_key(key, sizeof(key), arch, row->key);
+    d->real[row->real] = row->value;
+    if (!gguf_find(g, key)) {
+        if (row->is_required)
+            return error_set(err, EINVAL, "the metadata key %s is missing: not a complete %s model",
+                             key, arch->name);
+        return 0;
+    }
+    r = gguf_get_f32(g, key, &d->real[row->real], err);
+    if (r < 0)
+        return r;
+    if (!isfinite(d->real[row->real]))
+        return error_set(err, EINVAL, "%s is not a finite number", key);
+    return 0;
+}
+
+/* The scaling type says how the factor is meant; a factor alone means linear. */
+static int read_scaling(const struct gguf *g, const struct arch *arch, struct dims *d,
+                        struct error *err)
+{
+    char key[128];
+    struct gguf_str type;
+    int r;
+
+    full_key(key, sizeof(key), arch, "rope.scaling.type");
+    if (gguf_find(g, key)) {
+        r = gguf_get_str(g, key, &type, err);
+        if (r < 0)
+            return r;
+        if (!strcmp(type.data, "none"))
+            d->real[REAL_ROPE_FACTOR] = 1.0f;
+        else if (!strcmp(type.data, "yarn"))
+            d->is_yarn = true;
+        else if (strcmp(type.data, "linear"))
+            return error_set(err, ENOTSUP,
+                             "%s is \"%.40s\": this version knows none, linear and yarn", key,
+                             type.data);
+    }
+    full_key(key, sizeof(key), arch, "rope.scaling.factor");
+    if (d->real[REAL_ROPE_FACTOR] == 0.0f)
+        d->real[REAL_ROPE_FACTOR] = 1.0f;
+    if (d->real[REAL_ROPE_FACTOR] < 0.0f)
+        return error_set(err, EINVAL, "%s is negative", key);
+    full_key(key, sizeof(key), arch, "rope.freq_base");
+    if (d->real[REAL_ROPE_BASE] <= 1.0f)
+        return error_set(err, EINVAL, "%s is %g: it must be above 1", key,
+                         (double)d->real[REAL_ROPE_BASE]);
+    return 0;
+}
+
+/* The vocabulary's size is the number of tokens; the key exists only in some files. */
+static int read_vocab(const struct gguf *g, struct dims *d, struct error *err)
+{
+    const struct gguf_tensor *embd = gguf_find_tensor(g, "token_embd.weight");
+
+    if (!embd || embd->n_dims != 2)
+        return error_set(err, EINVAL,
+                         "the tensor token_embd.weight is missing: not a language "
+                         "model, or a part of one");
+    if (!embd->shape[1] || embd->shape[1] > DIM_LIMIT * 2)
+        return error_set(err, EINVAL, "token_embd.weight has %llu rows: no vocabulary has that",
+                         (unsigned long long)embd->shape[1]);
+    d->dim[DIM_VOCAB] = (uint32_t)embd->shape[1];
+    return 0;
+}
+
+static int check_heads(const struct arch *arch, const struct dims *d, struct error *err)
+{
+    if (d->dim[DIM_HEADS] % d->dim[DIM_KV_HEADS])
+        return error_set(err, EINVAL,
+                         "%s.attention.head_count %u is not a multiple of head_count_kv %u",
+                         arch->name, d->dim[DIM_HEADS], d->dim[DIM_KV_HEADS]);
+    if (d->dim[DIM_ROPE] % 2 || d->dim[DIM_ROPE] > d->dim[DIM_HEAD_K])
+        return error_set(err, EINVAL,
+                         "%s.rope.dimension_count %u must be even and at most the %u channels of "
+                         "a head",
+                         arch->name, d->dim[DIM_ROPE], d->dim[DIM_HEAD_K]);
+    return 0;
+}
+
+int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
+              struct error *err)
+{
+    struct dims d = {.dim[DIM_ONE] = 1};
+    uint64_t widest;
+    int r;
+
+    for (const struct arch_dim *row = arch->dims; row->key; row++) {
+        r = read_dim(g, arch, row, &d, err);
+        if (r < 0)
+            return r;
+    }
+    d.real[REAL_EMBD_SCALE] = 1.0f;
+    for (const struct arch_real *row = arch->reals; row->key; row++) {
+        r = read_real(g, arch, row, &d, err);
+        if (r < 0)
+            return r;
+    }
+    r = read_scaling(g, arch, &d, err);
+    if (r < 0)
+        return r;
+    r = read_vocab(g, &d, err);
+    if (r < 0)
+        return r;
+    r = check_heads(arch, &d, err);
+    if (r < 0)
+        return r;
+    widest = (uint64_t)d.dim[DIM_HEADS] *
+             (d.dim[DIM_HEAD_K] > d.dim[DIM_HEAD_V] ? d.dim[DIM_HEAD_K] : d.dim[DIM_HEAD_V]);
+    if (widest > DIM_LIMIT)
+        return error_set(err, EINVAL, "%u heads of %u channels: no model has that",
+                         d.dim[DIM_HEADS], d.dim[DIM_HEAD_K]);
+    d.dim[DIM_Q] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_K];
+    d.dim[DIM_K] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_K];
+    d.dim[DIM_V] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_V];
+    d.dim[DIM_ATT] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_V];
+    d.dim[DIM_ROPE_PAIRS] = d.dim[DIM_ROPE] / 2;
+    *ret_dims = d;
+    return 0;
+}
+
+/* The pair that turns `rotations` times over the original context. */
+static float correction_pair(const struct dims *d, float rotations)
+{
+    float n_rot = (float)d->dim[DIM_ROPE];
+
+    return n_rot * logf((float)d->dim[DIM_ROPE_CONTEXT] / (rotations * 2.0f * (float)M_PI)) /
+           (2.0f * logf(d->real[REAL_ROPE_BASE]));
+}
+
+static float mscale(float factor, float multiplier)
+{
+    return factor <= 1.0f ? 1.0f : 0.1f * multiplier * logf(factor) + 1.0f;
+}
+
+void dims_rope(const struct dims *d, struct rope_params *ret_params)
+{
+    float factor = d->real[REAL_ROPE_FACTOR], log_mul = d->real[REAL_YARN_LOG_MUL];
+    struct rope_params p = {
+        .freq_scale = 1.0f / factor,
+        .attn_factor = d->real[REAL_ROPE_ATTN_FACTOR],
+    };
+
+    if (d->is_yarn) {
+        float last = (float)d->dim[DIM_ROPE] - 1.0f;
+        p.ext_factor = d->real[REAL_YARN_EXT_FACTOR] < 0.0f ? 1.0f : d->real[REAL_YARN_EXT_FACTOR];
+        p.corr_low = fmaxf(0.0f, floorf(correction_pair(d, d->real[REAL_YARN_BETA_FAST])));
+        p.corr_high = fminf(last, ceilf(correction_pair(d, d->real[REAL_YARN_BETA_SLOW])));
+        p.attn_factor *= mscale(factor, 1.0f);
+        if (log_mul != 0.0f)
+            p.attn_factor /= mscale(factor, log_mul);
+    }
+    *ret_params = p;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The numbers of one model, read from its metadata by the tables of its architecture. */
+#ifndef HEARTH_MODEL_DIMS_H
+#define HEARTH_MODEL_DIMS_H
+
+#include "base/error.h"
+#include "gguf/gguf.h"
+#include "model/arch.h"
+
+struct dims {
+    uint32_t dim[DIM_COUNT];
+    float real[REAL_COUNT];
+    bool is_yarn;
+};
+
+/* Fails with a sentence naming the key that is missing, of the wrong type or out of range. */
+int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
+              struct error *err);
+
+/* What a rope kernel needs, worked out from the scaling keys. Source: YaRN (Peng et al. 2023),
+ * section 3; the log multiplier is DeepSeek's mscale. */
+struct rope_params {
+    float freq_scale, ext_factor, attn_factor, corr_low, corr_high;
+};
+void dims_rope(const struct dims *d, struct rope_params *ret_params);
+
+#endif

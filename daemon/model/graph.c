@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/graph.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static const struct {
+    enum dim width;
+    uint32_t rows;
+} shapes[VALUE_COUNT] = {
+    [VALUE_X] = {DIM_EMBD, ROWS_TOKENS},        [VALUE_NORMED] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_Q] = {DIM_Q, ROWS_TOKENS},           [VALUE_K] = {DIM_K, ROWS_TOKENS},
+    [VALUE_V] = {DIM_V, ROWS_TOKENS},           [VALUE_ATT] = {DIM_ATT, ROWS_TOKENS},
+    [VALUE_GATE] = {DIM_FF, ROWS_TOKENS},       [VALUE_UP] = {DIM_FF, ROWS_TOKENS},
+    [VALUE_LAST] = {DIM_EMBD, ROWS_OUTPUTS},    [VALUE_LAST_NORMED] = {DIM_EMBD, ROWS_OUTPUTS},
+    [VALUE_LOGITS] = {DIM_VOCAB, ROWS_OUTPUTS},
+};
+
+uint32_t value_width(const struct model *m, enum value v)
+{
+    return m->dims.dim[shapes[v].width];
+}
+
+uint32_t value_rows(enum value v)
+{
+    return shapes[v].rows;
+}
+
+/* ---- steps to nodes ---- */
+
+static size_t count_steps(const struct arch_step *steps)
+{
+    size_t n = 0;
+
+    while (steps[n].op != STEP_END)
+        n++;
+    return n;
+}
+
+static void add_nodes(struct graph *g, const struct model *m, const struct arch_step *steps,
+                      uint32_t layer)
+{
+    for (; steps->op != STEP_END; steps++) {
+        struct node *node = &g->nodes[g->n_nodes];
+        *node = (struct node){
+            .op = steps->op,
+            .out = steps->out,
+            .in = steps->in,
+            .in2 = steps->in2,
+            .layer = layer,
+            .weight = model_weight(m, steps->weight, layer),
+            .bias = model_weight(m, steps->bias, layer),
+        };
+        if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
+            continue;
+        g->n_nodes++;
+    }
+}
+
+static int build_nodes(struct graph *g, const struct model *m)
+{
+    const struct arch *a = m->arch;
+    uint32_t n_layers = m->dims.dim[DIM_LAYERS];
+    size_t most = count_steps(a->before) + n_layers * count_steps(a->layer) + count_steps(a->after);
+
+    g->nodes = calloc(most, sizeof(*g->nodes));
+    /* a node becomes at most two calls: quantising its input, and itself */
+    g->calls = calloc(most * 2, sizeof(*g->calls));
+    if (!g->nodes || !g->calls)
+        return -ENOMEM;
+    add_nodes(g, m, a->before, MODEL_GLOBAL);
+    for (uint32_t i = 0; i < n_layers; i++)
+        add_nodes(g, m, a->layer, i);
+    add_nodes(g, m, a->after, MODEL_GLOBAL);
+    return 0;
+}
+
+/* ---- places in the workspace ---- */
+
+enum { PLACE_ALIGN = 256, N_PLACES = VALUE_COUNT * ACT_TYPE_COUNT };
+
+/* A live value: as f32 (ACT_F32), or a quantised copy of it. */
+struct place {
+    uint64_t offset, bytes; /* bytes 0: not live */
+};
+
+struct layout {
+    const struct model *model;
+    const struct graph_config *cfg;
+    struct place places[N_PLACES]; /* see place_of */
+    uint64_t peak;
+};
+
+static struct place *place_of(struct layout *l, enum value v, enum activation_type act)
+{
+    return &l->places[(size_t)v * ACT_TYPE_COUNT + act];
+}
+
+static uint64_t bytes_of(const struct layout *l, enum value v, enum activation_type act)
+{
+    uint64_t rows = value_rows(v) == ROWS_TOKENS ? l->cfg->max_tokens : l->cfg->max_outputs;
+
+    return rows * activation_bytes(act, value_width(l->model, v));
+}
+
+static bool is_free(const struct layout *l, uint64_t offset, uint64_t bytes)
+{
+    for (size_t i = 0; i < N_PLACES; i++) {
+        const struct place *p = &l->places[i];
+        if (p->bytes && offset < p->offset + p->bytes && p->offset < offset + bytes)
+            return false;
+    }
+    return true;
+}
+
+/* First fit: the lowest offset that overlaps nothing live. It is 0 or the end of something live. */
+static struct place *allocate(struct layout *l, enum value v, enum activation_type act)
+{
+    uint64_t bytes = (bytes_of(l, v, act) + PLACE_ALIGN - 1) & ~(uint64_t)(PLACE_ALIGN - 1);
+    uint64_t best = is_free(l, 0, bytes) ? 0 : UINT64_MAX;
+    struct place *place = place_of(l, v, act);
+
+    for (size_t i = 0; i < N_PLACES; i++) {
+        uint64_t end = l->places[i].offset + l->places[i].bytes;
+        if (l->places[i].bytes && end < best && is_free(l, end, bytes))
+            best = end;
+    }
+    *place = (struct place){best, bytes};
+    if (best + bytes > l->peak)
+        l->peak = best + bytes;
+    return place;
+}
+
+static void release(struct layout *l, enum value v)
+{
+    for (int act = 0; act < ACT_TYPE_COUNT; act++)
+        place_of(l, v, act)->bytes = 0;
+}
+
+/* Quantised copies of a value that was just written again are stale. */
+static void drop_copies(struct layout *l, enum value v)
+{
+    for (int act = ACT_F32 + 1; act < ACT_TYPE_COUNT; act++)
+        place_of(l, v, act)->bytes = 0;
+}
+
+static bool reads(const struct node *n, enum value v)
+{
+    return n->in == v || n->in2 == v ||
+           (n->out == v && (n->op == STEP_MATMUL_ADD || n->in == n->out));
+}
+
+static bool overwrites(const struct node *n, enum value v)
+{
+    return n->out == v && !reads(n, v);
+}
+
+/* Whether anything after node i still reads what v holds there. */
+static bool is_needed_after(const struct graph *g, size_t i, enum value v)
+{
+    for (i++; i < g->n_nodes; i++) {
+        if (reads(&g->nodes[i], v))
+            return true;
+        if (overwrites(&g->nodes[i], v))
+            return false;
+    }
+    return v == VALUE_LOGITS;
+}
+
+static bool is_matmul(const struct node *n)
+{
+    return n->op == STEP_MATMUL || n->op == STEP_MATMUL_ADD;
+}
+
+static int matmul_activation(const struct layout *l, const struct device *dev, const struct node *n,
+                             struct error *err)
+{
+    uint32_t rows = value_rows(n->in) == ROWS_TOKENS ? l->cfg->max_tokens : l->cfg->max_outputs;
+    int act =
+        device_activation_for(dev, n->weight->tensor->type, value_width(l->model, n->in), rows);
+
+    if (act < 0)
+        return error_set(err, ENOTSUP, "tensor %s is %s, which this device cannot multiply",
+                         n->weight->tensor->name, gguf_type_name(n->weight->tensor->type));
+    return act;
+}
+
+static int lay_out_node(struct graph *g, struct layout *l, const struct device *dev, size_t i,
+                        struct error *err)
+{
+    const struct node *n = &g->nodes[i];
+    enum activation_type act = ACT_F32;
+    struct call *call;
+
+    if (is_matmul(n)) {
+        int r = matmul_activation(l, dev, n, err);
+        if (r < 0)
+            return r;
+        act = (enum activation_type)r;
+        if (!place_of(l, n->in, act)->bytes) {
+            const struct place *from = place_of(l, n->in, ACT_F32);
+            const struct place *to = allocate(l, n->in, act);
+            g->calls[g->n_calls++] = (struct call){
+                .node = n,
+                .is_quantize = true,
+                .activation = act,
+                .out = to->offset,
+                .out_bytes = to->bytes,
+                .in = from->offset,
+                .in_bytes = from->bytes,
+            };
+        }
+    }
+    if (n->out && !place_of(l, n->out, ACT_F32)->bytes)
+        allocate(l, n->out, ACT_F32);
+    call = &g->calls[g->n_calls++];
+    *call = (struct call){.node = n, .activation = act};
+    if (n->out) {
+        call->out = place_of(l, n->out, ACT_F32)->offset;
+        call->out_bytes = place_of(l, n->out, ACT_F32)->bytes;
+        drop_copies(l, n->out);
+    }
+    if (n->in) {
+        call->in = place_of(l, n->in, act)->offset;
+        call->in_bytes = place_of(l, n->in, act)->bytes;
+    }
+    if (n->in2) {
+        call->in2 = place_of(l, n->in2, ACT_F32)->offset;
+        call->in2_bytes = place_of(l, n->in2, ACT_F32)->bytes;
+    }
+    for (enum value v = VALUE_NONE + 1; v < VALUE_COUNT; v++)
+        if ((n->out == v || n->in == v || n->in2 == v) && !is_needed_after(g, i, v))
+            release(l, v);
+    return 0;
+}
+
+int graph_create(const struct model *m, const struct device *dev, const struct graph_config *cfg,
+                 struct graph **ret_graph, struct error *err)
+{
+    struct layout l = {.model = m, .cfg = cfg};
+    struct graph *g = calloc(1, sizeof(*g));
+    int r;
+
+    if (!g || build_nodes(g, m) < 0) {
+        graph_destroy(g);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        r = lay_out_node(g, &l, dev, i, err);
+        if (r < 0) {
+            graph_destroy(g);
+            return r;
+        }
+    }
+    g->workspace_bytes = l.peak;
+    g->logits = place_of(&l, VALUE_LOGITS, ACT_F32)->offset;
+    *ret_graph = g;
+    return 0;
+}
+
+void graph_destroy(struct graph *g)
+{
+    if (!g)
+        return;
+    free(g->nodes);
+    free(g->calls);
+    free(g);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From an architecture's steps to the list of kernel calls of one forward pass, with a place in the
+ * workspace for everything that flows between them. Pure: no device memory is touched here.
+ */
+#ifndef HEARTH_MODEL_GRAPH_H
+#define HEARTH_MODEL_GRAPH_H
+
+#include "device/device.h"
+#include "model/model.h"
+
+/* One step of one layer. */
+struct node {
+    enum step_op op;
+    enum value out, in, in2;
+    uint32_t layer;
+    const struct weight_ref *weight, *bias; /* the model's; tensor NULL when absent */
+};
+
+/* One kernel call: a node, or the quantising of a node's input that must come before it. Places are
+ * byte offsets into the workspace. */
+struct call {
+    const struct node *node;
+    bool is_quantize;
+    enum activation_type activation; /* of a quantize, or of a matmul's input */
+    uint64_t out, in, in2;
+    uint64_t out_bytes, in_bytes, in2_bytes; /* at the full batch; 0 where unused */
+};
+
+struct graph {
+    struct node *nodes;
+    struct call *calls;
+    size_t n_nodes, n_calls;
+    uint64_t workspace_bytes;
+    uint64_t logits; /* offset of f32[max_outputs][vocab], live at the end */
+};
+
+struct graph_config {
+    uint32_t max_tokens;  /* rows of the batch */
+    uint32_t max_outputs; /* rows whose logits can be asked for */
+};
+
+/* -ENOMEM; -ENOTSUP when the device cannot run a weight type (named). */
+int graph_create(const struct model *m, const struct device *dev, const struct graph_config *cfg,
+                 struct graph **ret_graph, struct error *err);
+void graph_destroy(struct graph *g); /* NULL is fine */
+
+/* Channels of one row of a value. */
+uint32_t value_width(const struct model *m, enum value v);
+/* ROWS_TOKENS or ROWS_OUTPUTS. */
+uint32_t value_rows(enum value v);
+
+#endif

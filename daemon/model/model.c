@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/model.h"
+
+#include "kernels/kernels.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct weight_ref *slot(const struct model *m, enum weight role, uint32_t layer)
+{
+    uint32_t row = layer == MODEL_GLOBAL ? m->dims.dim[DIM_LAYERS] : layer;
+
+    return &m->weights[(size_t)row * WEIGHT_COUNT + role];
+}
+
+static bool is_per_layer(const struct arch_weight *row)
+{
+    return strchr(row->pattern, '%') != NULL;
+}
+
+static const struct arch_weight *weight_row(const struct arch *arch, enum weight role)
+{
+    for (const struct arch_weight *row = arch->weights; row->pattern; row++)
+        if (row->role == role)
+            return row;
+    return NULL;
+}
+
+/* Writes a tensor name from a pattern of the tables, whose only conversion is one %u. */
+static void tensor_name(char *out, size_t size, const char *pattern, uint32_t layer)
+{
+    const char *hole = strchr(pattern, '%');
+
+    if (hole)
+        snprintf(out, size, "%.*s%u%s", (int)(hole - pattern), pattern, layer, hole + 2);
+    else
+        snprintf(out, size, "%s", pattern);
+}
+
+static int check_shape(const struct model *m, const struct arch_weight *row,
+                       const struct gguf_tensor *t, struct error *err)
+{
+    uint64_t cols = m->dims.dim[row->cols], rows = m->dims.dim[row->rows];
+
+    if (t->shape[0] != cols || t->shape[1] != rows || t->shape[2] != 1 || t->shape[3] != 1)
+        return error_set(err, EINVAL,
+                         "tensor %s has shape [%llu, %llu, %llu] where the metadata calls for "
+                         "[%llu, %llu]",
+                         t->name, (unsigned long long)t->shape[0], (unsigned long long)t->shape[1],
+                         (unsigned long long)t->shape[2], (unsigned long long)cols,
+                         (unsigned long long)rows);
+    if ((row->flags & WEIGHT_VECTOR) && t->type != GGUF_TYPE_F32)
+        return error_set(err, ENOTSUP, "tensor %s is %s: vectors must be F32", t->name,
+                         gguf_type_name(t->type));
+    if (!(row->flags & WEIGHT_VECTOR) && !kernel_supports_type(t->type))
+        return error_set(err, ENOTSUP, "tensor %s is %s, which no kernel of this version reads",
+                         t->name, gguf_type_name(t->type));
+    return 0;
+}
+
+static int bind_role(struct model *m, const struct arch_weight *row, uint32_t layer,
+                     size_t *n_bound, struct error *err)
+{
+    char name[128];
+    const struct gguf_tensor *t;
+    int r;
+
+    tensor_name(name, sizeof(name), row->pattern, layer);
+    t = gguf_find_tensor(m->gguf, name);
+    if (!t) {
+        if (row->flags & WEIGHT_OPTIONAL)
+            return 0;
+        return error_set(err, EINVAL,
+                         "the tensor %s is missing: not a complete %s model, or one of a kind "
+                         "this version does not know",
+                         name, m->arch->name);
+    }
+    r = check_shape(m, row, t, err);
+    if (r < 0)
+        return r;
+    slot(m, row->role, layer)->tensor = t;
+    ++*n_bound;
+    return 0;
+}
+
+/* A tensor no table knows would be left out of the computation: wrong numbers, so a refusal. */
+static int refuse_unknown(const struct model *m, struct error *err)
+{
+    size_t n_slots = ((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT;
+
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
+        bool found = false;
+        for (size_t k = 0; k < n_slots && !found; k++)
+            found = m->weights[k].tensor == t;
+        if (!found)
+            return error_set(err, ENOTSUP,
+                             "has the tensor %s, which architecture %s of this version does not "
+                             "use: refusing to compute without it",
+                             t->name, m->arch->name);
+    }
+    return 0;
+}
+
+static int bind_weights(struct model *m, struct error *err)
+{
+    size_t n_bound = 0;
+
+    for (const struct arch_weight *row = m->arch->weights; row->pattern; row++) {
+        uint32_t first = is_per_layer(row) ? 0 : MODEL_GLOBAL;
+        uint32_t n = is_per_layer(row) ? m->dims.dim[DIM_LAYERS] : 1;
+        for (uint32_t i = 0; i < n; i++) {
+            int r = bind_role(m, row, first + i, &n_bound, err);
+            if (r < 0)
+                return r;
+        }
+    }
+    if (n_bound < gguf_n_tensors(m->gguf))
+        return refuse_unknown(m, err);
+    return 0;
+}
+
+int model_create(const struct gguf *g, struct model **ret_model, struct error *err)
+{
+    struct model *m;
+    struct gguf_str name;
+    int r;
+
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return error_set(err, ENOMEM, "out of memory");
+    m->gguf = g;
+    r = gguf_get_str(g, "general.architecture", &name, err);
+    if (r < 0)
+        goto fail;
+    m->arch = arch_find(name.data);
+    if (!m->arch) {
+        r = error_set(err, ENOTSUP,
+                      "general.architecture is \"%.60s\", which this version does not know (it "
+                      "knows %s)",
+                      name.data, arch_names());
+        goto fail;
+    }
+    r = dims_read(g, m->arch, &m->dims, err);
+    if (r < 0)
+        goto fail;
+    /* every layer has tensors, so a directory bounds the layers before memory is taken for them */
+    if (m->dims.dim[DIM_LAYERS] > gguf_n_tensors(g)) {
+        r = error_set(err, EINVAL, "%s.block_count is %u but the file has only %zu tensors",
+                      m->arch->name, m->dims.dim[DIM_LAYERS], gguf_n_tensors(g));
+        goto fail;
+    }
+    m->weights = calloc(((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT, sizeof(*m->weights));
+    if (!m->weights) {
+        r = error_set(err, ENOMEM, "out of memory");
+        goto fail;
+    }
+    r = bind_weights(m, err);
+    if (r < 0)
+        goto fail;
+    for (size_t i = 0; i < gguf_n_tensors(g); i++)
+        m->parameters += gguf_tensor(g, i)->elements;
+    *ret_model = m;
+    return 0;
+fail:
+    model_destroy(m);
+    return r;
+}
+
+void model_destroy(struct model *m)
+{
+    if (!m)
+        return;
+    free(m->weights);
+    free(m);
+}
+
+const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer)
+{
+    const struct arch_weight *row = weight_row(m->arch, role);
+    const struct weight_ref *ref;
+
+    if (!row)
+        return slot(m, WEIGHT_NONE, MODEL_GLOBAL);
+    ref = slot(m, role, is_per_layer(row) ? layer : MODEL_GLOBAL);
+    if (!ref->tensor && row->fallback)
+        return model_weight(m, row->fallback, layer);
+    return ref;
+}
+
+void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address)
+{
+    size_t n_slots = ((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT;
+
+    for (size_t i = 0; i < n_slots; i++)
+        if (m->weights[i].tensor == tensor)
+            m->weights[i].address = address;
+}
+
+/* general.file_type as the GGUF specification numbers it. */
+static const char *const file_types[] = {
+    [0] = "F32",      [1] = "F16",      [2] = "Q4_0",    [3] = "Q4_1",    [7] = "Q8_0",
+    [8] = "Q5_0",     [9] = "Q5_1",     [10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M",
+    [13] = "Q3_K_L",  [14] = "Q4_K_S",  [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M",
+    [18] = "Q6_K",    [19] = "IQ2_XXS", [20] = "IQ2_XS", [21] = "Q2_K_S", [22] = "IQ3_XS",
+    [23] = "IQ3_XXS", [24] = "IQ1_S",   [25] = "IQ4_NL", [26] = "IQ3_S",  [27] = "IQ3_M",
+    [28] = "IQ2_S",   [29] = "IQ2_M",   [30] = "IQ4_XS", [31] = "IQ1_M",  [32] = "BF16",
+    [36] = "TQ1_0",   [37] = "TQ2_0",   [38] = "MXFP4",
+};
+
+const char *model_type_name(const struct model *m)
+{
+    uint64_t elements[GGUF_TYPE_LIMIT] = {0};
+    uint32_t file_type, most = 0;
+
+    if (gguf_get_u32(m->gguf, "general.file_type", &file_type, NULL) == 0 &&
+        file_type < sizeof(file_types) / sizeof(file_types[0]) && file_types[file_type])
+        return file_types[file_type];
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
+        elements[t->type] += t->elements;
+        if (elements[t->type] > elements[most])
+            most = t->type;
+    }
+    return gguf_type_name(most);
+}
+
+uint64_t model_kv_bytes_per_token(const struct model *m)
+{
+    return (uint64_t)m->dims.dim[DIM_LAYERS] * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model as the graph sees it: its architecture's tables, its numbers, and which tensor plays
+ * which role in which layer. Owns those tables; the gguf directory stays the caller's and must
+ * outlive it. Knows nothing of memory: the addresses of the weights are told to it once they are
+ * known. Immutable after model_set_address() was called for every tensor; then any thread may read
+ * it.
+ */
+#ifndef HEARTH_MODEL_MODEL_H
+#define HEARTH_MODEL_MODEL_H
+
+#include "base/error.h"
+#include "model/dims.h"
+
+struct weight_ref {
+    const struct gguf_tensor *tensor; /* NULL: the model has none */
+    uint64_t address;                 /* 0 until told */
+};
+
+struct model {
+    const struct gguf *gguf;
+    const struct arch *arch;
+    struct dims dims;
+    struct weight_ref *weights; /* [layers + 1][WEIGHT_COUNT]; the last row holds the global ones */
+    uint64_t parameters;        /* elements of all tensors */
+};
+
+/* Layer number under which global tensors are looked up. */
+#define MODEL_GLOBAL UINT32_MAX
+
+/* Fails with a sentence naming the unknown architecture, the missing or wrong key, the missing, odd
+ * or unknown tensor. */
+int model_create(const struct gguf *g, struct model **ret_model, struct error *err);
+void model_destroy(struct model *m); /* NULL is fine */
+
+/* The tensor of a role in a layer, following the role's fallback; never NULL, its tensor may be. */
+const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer);
+
+/* Tells where a tensor of the directory lies (tied ones play several roles). */
+void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address);
+
+/* "Q4_K_M", "F16": what the file says of itself, else its most common tensor type. Static. */
+const char *model_type_name(const struct model *m);
+
+/* Bytes of f16 keys and values one token takes over all layers. */
+uint64_t model_kv_bytes_per_token(const struct model *m);
+
+#endif

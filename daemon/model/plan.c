@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/plan.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- the step buffer ---- */
+
+enum { STEP_ALIGN = 256 };
+
+/* Offsets of the parts of the step buffer. */
+struct step_layout {
+    uint64_t tokens, output_rows, seqs, samples, results, scratch, logits, bytes;
+};
+
+static uint64_t append(uint64_t *end, uint64_t bytes)
+{
+    uint64_t at = *end;
+
+    *end = (at + bytes + STEP_ALIGN - 1) & ~(uint64_t)(STEP_ALIGN - 1);
+    return at;
+}
+
+static struct step_layout lay_out_step(const struct model *m, const struct plan_config *cfg)
+{
+    struct step_layout l = {0};
+    uint64_t n_vocab = m->dims.dim[DIM_VOCAB];
+
+    append(&l.bytes, sizeof(struct step_header));
+    l.tokens = append(&l.bytes, cfg->max_tokens * sizeof(struct step_token));
+    l.output_rows = append(&l.bytes, cfg->max_outputs * sizeof(uint32_t));
+    l.seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
+    if (cfg->has_sampler) {
+        l.samples = append(&l.bytes, cfg->max_outputs * sizeof(struct step_sample));
+        l.results = append(&l.bytes, cfg->max_outputs * sizeof(struct sample_result));
+        l.scratch = append(&l.bytes, cfg->max_outputs * sample_scratch_bytes((uint32_t)n_vocab));
+    }
+    if (cfg->host_logits)
+        l.logits = append(&l.bytes, cfg->max_outputs * n_vocab * sizeof(float));
+    return l;
+}
+
+static void point_into(struct plan *p, const struct step_layout *l)
+{
+    char *host = p->step_buffer->host;
+
+    p->step.header = (void *)host;
+    p->step.tokens = (void *)(host + l->tokens);
+    p->step.output_rows = (void *)(host + l->output_rows);
+    p->step.seqs = (void *)(host + l->seqs);
+    if (p->config.has_sampler) {
+        p->step.samples = (void *)(host + l->samples);
+        p->step.results = (void *)(host + l->results);
+    }
+    if (p->config.host_logits)
+        p->step.logits = (void *)(host + l->logits);
+}
+
+/* ---- hazards ---- */
+
+enum { ACCESS_MOST = 64 };
+
+/* What has been touched since the last barrier. */
+struct accesses {
+    struct {
+        uint64_t begin, end;
+        bool is_write;
+    } list[ACCESS_MOST];
+    size_t n;
+};
+
+/* Whether an access must wait for one already on the list. */
+static bool conflicts(const struct accesses *a, uint64_t begin, uint64_t bytes, bool is_write)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (bytes && begin < a->list[i].end && a->list[i].begin < begin + bytes &&
+            (is_write || a->list[i].is_write))
+            return true;
+    return false;
+}
+
+static void note(struct accesses *a, uint64_t begin, uint64_t bytes, bool is_write)
+{
+    if (!bytes)
+        return;
+    a->list[a->n].begin = begin;
+    a->list[a->n].end = begin + bytes;
+    a->list[a->n].is_write = is_write;
+    a->n++;
+}
+
+/* ---- calls to dispatches ---- */
+
+struct recorder {
+    const struct model *model;
+    const struct plan_config *cfg;
+    const struct kv_layer *kv;
+    const struct graph *graph;
+    struct rope_params rope;
+    uint64_t step;      /* address of the step buffer */
+    uint64_t workspace; /* address */
+    struct step_layout layout;
+    struct accesses since_barrier;
+    struct dispatch *list;
+    size_t n, n_barriers;
+};
+
+static uint64_t out_address(const struct recorder *r, const struct call *c)
+{
+    if (r->cfg->host_logits && !c->is_quantize && c->node->out == VALUE_LOGITS)
+        return r->step + r->layout.logits;
+    return r->workspace + c->out;
+}
+
+static uint64_t kv_bytes(const struct kv_layer *kv)
+{
+    return kv->n_blocks * kv->block_bytes;
+}
+
+/* Sets the barrier of a dispatch whose call reads in, in2 and writes out. */
+static void order(struct recorder *r, struct dispatch *d, const struct call *c)
+{
+    const struct kv_layer *kv = NULL;
+    bool stores = false;
+    uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
+    struct accesses *a = &r->since_barrier;
+
+    if (!c->is_quantize && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
+        kv = &r->kv[c->node->layer];
+        stores = c->node->op == STEP_KV_STORE;
+    }
+    d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
+                 conflicts(a, in2, c->in2_bytes, false) || conflicts(a, out, c->out_bytes, true) ||
+                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 4 > ACCESS_MOST;
+    if (d->barrier) {
+        a->n = 0;
+        r->n_barriers++;
+    }
+    note(a, in, c->in_bytes, false);
+    note(a, in2, c->in2_bytes, false);
+    note(a, out, c->out_bytes, true);
+    if (kv)
+        note(a, kv->base, kv_bytes(kv), stores);
+}
+
+static struct args_rope rope_args(const struct recorder *r, const struct node *n, uint64_t x)
+{
+    const struct dims *d = &r->model->dims;
+    struct args_rope args = {
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .x = x,
+        .factors = n->weight->tensor ? n->weight->address : 0,
+        .n_heads = value_width(r->model, n->out) / d->dim[DIM_HEAD_K],
+        .n_channels = d->dim[DIM_HEAD_K],
+        .n_rot = d->dim[DIM_ROPE],
+        .style = r->model->arch->rope_style,
+        .base = d->real[REAL_ROPE_BASE],
+        .freq_scale = r->rope.freq_scale,
+        .ext_factor = r->rope.ext_factor,
+        .attn_factor = r->rope.attn_factor,
+        .corr_low = r->rope.corr_low,
+        .corr_high = r->rope.corr_high,
+    };
+
+    if (n->op == STEP_ROPE_QUERY && d->real[REAL_TEMP_SCALE] > 0.0f) {
+        args.temp_scale = d->real[REAL_TEMP_SCALE];
+        args.temp_floor = (float)d->dim[DIM_ROPE_CONTEXT];
+    }
+    return args;
+}
+
+static void record_embed(const struct recorder *r, const struct node *n, struct dispatch *d,
+                         uint64_t out)
+{
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_EMBED;
+    d->weight_type = t->type;
+    d->args.embed = (struct args_embed){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .table = n->weight->address,
+        .out = out,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .scale = r->model->dims.real[REAL_EMBD_SCALE],
+    };
+}
+
+static void record_norm(const struct recorder *r, const struct node *n, struct dispatch *d,
+                        uint64_t out, uint64_t in)
+{
+    uint32_t n_cols = (uint32_t)n->weight->tensor->shape[0];
+
+    d->op = KERNEL_RMS_NORM;
+    d->args.rms_norm = (struct args_rms_norm){
+        .step = r->step,
+        .x = in,
+        .out = out,
+        .weight = n->weight->address,
+        .n_cols = n_cols,
+        .n_groups = value_width(r->model, n->out) / n_cols,
+        .rows = value_rows(n->out),
+        .eps = r->model->dims.real[REAL_NORM_EPS],
+    };
+}
+
+static void record_matmul(const struct recorder *r, const struct call *c, struct dispatch *d,
+                          uint64_t out, uint64_t in)
+{
+    const struct node *n = c->node;
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_MATMUL;
+    d->weight_type = t->type;
+    d->activation = c->activation;
+    d->args.matmul = (struct args_matmul){
+        .step = r->step,
+        .weight = n->weight->address,
+        .x = in,
+        .out = out,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .rows = value_rows(n->in),
+        .accumulate = n->op == STEP_MATMUL_ADD,
+    };
+}
+
+static void record_attention(const struct recorder *r, const struct node *n, struct dispatch *d,
+                             uint64_t out, uint64_t in)
+{
+    const struct dims *dims = &r->model->dims;
+
+    d->op = KERNEL_ATTENTION;
+    d->args.attention = (struct args_attention){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
+        .q = in,
+        .out = out,
+        .kv = r->kv[n->layer],
+        .n_heads = dims->dim[DIM_HEADS],
+        .scale = 1.0f / sqrtf((float)dims->dim[DIM_HEAD_K]),
+    };
+}
+
+static void record_node(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    const struct node *n = c->node;
+    uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
+
+    switch (n->op) {
+    case STEP_EMBED:
+        record_embed(r, n, d, out);
+        break;
+    case STEP_NORM:
+    case STEP_HEAD_NORM:
+        record_norm(r, n, d, out, in);
+        break;
+    case STEP_MATMUL:
+    case STEP_MATMUL_ADD:
+        record_matmul(r, c, d, out, in);
+        break;
+    case STEP_ROPE:
+    case STEP_ROPE_QUERY:
+        d->op = KERNEL_ROPE;
+        d->args.rope = rope_args(r, n, out);
+        break;
+    case STEP_KV_STORE:
+        d->op = KERNEL_KV_STORE;
+        d->args.kv_store = (struct args_kv_store){
+            .step = r->step,
+            .tokens = r->step + r->layout.tokens,
+            .seqs = r->step + r->layout.seqs,
+            .k = in,
+            .v = in2,
+            .kv = r->kv[n->layer],
+        };
+        break;
+    case STEP_ATTENTION:
+        record_attention(r, n, d, out, in);
+        break;
+    case STEP_GLU:
+        d->op = KERNEL_GLU;
+        d->args.glu = (struct args_glu){
+            .step = r->step,
+            .gate = in,
+            .up = in2,
+            .out = out,
+            .n_cols = value_width(r->model, n->out),
+            .activation = GLU_SILU,
+            .rows = value_rows(n->out),
+        };
+        break;
+    case STEP_GATHER:
+        d->op = KERNEL_GATHER;
+        d->args.gather = (struct args_gather){
+            .step = r->step,
+            .output_rows = r->step + r->layout.output_rows,
+            .x = in,
+            .out = out,
+            .n_cols = value_width(r->model, n->in),
+        };
+        break;
+    case STEP_END:
+        break;
+    }
+}
+
+static void record_call(struct recorder *r, const struct call *c)
+{
+    struct dispatch *d = &r->list[r->n++];
+    enum value rows_of = c->is_quantize || !c->node->out ? c->node->in : c->node->out;
+
+    *d = (struct dispatch){
+        .max_rows = value_rows(rows_of) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs,
+        .label = c->node->weight->tensor ? c->node->weight->tensor->name : "",
+    };
+    order(r, d, c);
+    if (!c->is_quantize) {
+        record_node(r, c, d);
+        return;
+    }
+    d->op = KERNEL_QUANTIZE;
+    d->activation = c->activation;
+    d->args.quantize = (struct args_quantize){
+        .step = r->step,
+        .x = r->workspace + c->in,
+        .out = r->workspace + c->out,
+        .n_cols = value_width(r->model, c->node->in),
+        .rows = value_rows(c->node->in),
+    };
+}
+
+static void record_sampler(struct recorder *r)
+{
+    struct dispatch *d = &r->list[r->n++];
+
+    *d = (struct dispatch){
+        .op = KERNEL_SAMPLE,
+        .barrier = true,
+        .max_rows = r->cfg->max_outputs,
+        .label = "sample",
+        .args.sample =
+            {
+                .step = r->step,
+                .samples = r->step + r->layout.samples,
+                .logits = r->cfg->host_logits ? r->step + r->layout.logits
+                                              : r->workspace + r->graph->logits,
+                .results = r->step + r->layout.results,
+                .scratch = r->step + r->layout.scratch,
+                .n_vocab = r->model->dims.dim[DIM_VOCAB],
+            },
+    };
+    r->n_barriers++;
+}
+
+static struct graph_config graph_config(const struct plan_config *cfg)
+{
+    return (struct graph_config){.max_tokens = cfg->max_tokens, .max_outputs = cfg->max_outputs};
+}
+
+int plan_workspace_bytes(const struct model *m, struct device *dev, const struct plan_config *cfg,
+                         uint64_t *ret_bytes, struct error *err)
+{
+    struct graph_config gc = graph_config(cfg);
+    struct graph *g;
+    int r = graph_create(m, dev, &gc, &g, err);
+
+    if (r < 0)
+        return r;
+    *ret_bytes = g->workspace_bytes;
+    graph_destroy(g);
+    return 0;
+}
+
+static int record(struct plan *p, const struct model *m, const struct kv_layer *kv,
+                  const struct graph *g, const struct buffer *workspace,
+                  const struct step_layout *layout, struct error *err)
+{
+    struct recorder rec = {
+        .model = m,
+        .cfg = &p->config,
+        .kv = kv,
+        .graph = g,
+        .step = p->step_buffer->address,
+        .workspace = workspace->address,
+        .layout = *layout,
+        .list = calloc(g->n_calls + 1, sizeof(*rec.list)),
+    };
+    int r;
+
+    if (!rec.list)
+        return error_set(err, ENOMEM, "out of memory");
+    dims_rope(&m->dims, &rec.rope);
+    for (size_t i = 0; i < g->n_calls; i++)
+        record_call(&rec, &g->calls[i]);
+    if (p->config.has_sampler)
+        record_sampler(&rec);
+    r = program_create(p->device, rec.list, rec.n, &p->program, err);
+    p->n_calls = rec.n;
+    p->n_barriers = rec.n_barriers;
+    free(rec.list);
+    return r;
+}
+
+int plan_create(const struct model *m, struct device *dev, const struct kv_layer *kv,
+                struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,
+                struct error *err)
+{
+    struct graph_config gc = graph_config(cfg);
+    struct step_layout layout = lay_out_step(m, cfg);
+    struct graph *g = NULL;
+    struct plan *p = calloc(1, sizeof(*p));
+    int r;
+
+    if (!p)
+        return error_set(err, ENOMEM, "out of memory");
+    p->config = *cfg;
+    p->device = dev;
+    r = graph_create(m, dev, &gc, &g, err);
+    if (r < 0)
+        goto fail;
+    if (g->workspace_bytes > workspace->bytes) {
+        r = error_set(err, EINVAL, "workspace of %llu bytes is too small for %llu",
+                      (unsigned long long)workspace->bytes, (unsigned long long)g->workspace_bytes);
+        goto fail;
+    }
+    r = buffer_create(dev, layout.bytes, BUFFER_HOST, &p->step_buffer, err);
+    if (r < 0)
+        goto fail;
+    point_into(p, &layout);
+    r = record(p, m, kv, g, workspace, &layout, err);
+    if (r < 0)
+        goto fail;
+    graph_destroy(g);
+    *ret_plan = p;
+    return 0;
+fail:
+    graph_destroy(g);
+    plan_destroy(p);
+    return r;
+}
+
+void plan_destroy(struct plan *p)
+{
+    if (!p)
+        return;
+    program_destroy(p->program);
+    buffer_destroy(p->step_buffer);
+    free(p);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A forward pass recorded for one batch bucket: places become addresses, hazards become barriers,
+ * and the whole is a program that is submitted again for every step. What differs between steps
+ * lies in the plan's step buffer, which the engine writes before each submission.
+ *
+ * A plan belongs to the engine's device thread. The model, device, workspace and caches are
+ * borrowed and must outlive it. Plans that share a workspace must not run at the same time (a
+ * device runs programs in order, so submitting them one after the other is fine).
+ */
+#ifndef HEARTH_MODEL_PLAN_H
+#define HEARTH_MODEL_PLAN_H
+
+#include "device/device.h"
+#include "model/graph.h"
+
+struct plan_config {
+    uint32_t max_tokens, max_outputs, max_seqs;
+    bool has_sampler;   /* ends with the sample kernel */
+    bool host_logits;   /* logits can be read by the CPU */
+    bool full_barriers; /* debug: a barrier before every call; results must be equal */
+};
+
+/* The step buffer as the CPU sees it. */
+struct step {
+    struct step_header *header;
+    struct step_token *tokens;     /* [max_tokens] */
+    uint32_t *output_rows;         /* [max_outputs], indices into tokens */
+    struct step_seq *seqs;         /* [max_seqs] */
+    struct step_sample *samples;   /* [max_outputs], NULL without sampler */
+    struct sample_result *results; /* [max_outputs], NULL without sampler; device writes */
+    float *logits;                 /* [max_outputs][vocab]; NULL unless host_logits */
+};
+
+struct plan {
+    struct plan_config config;
+    struct step step;
+    struct device *device;
+    struct program *program;
+    struct buffer *step_buffer;
+    size_t n_calls, n_barriers; /* for status and tests */
+};
+
+/* Bytes of workspace a plan of this shape needs. */
+int plan_workspace_bytes(const struct model *m, struct device *dev, const struct plan_config *cfg,
+                         uint64_t *ret_bytes, struct error *err);
+
+/* kv: one entry per layer. workspace: at least plan_workspace_bytes. */
+int plan_create(const struct model *m, struct device *dev, const struct kv_layer *kv,
+                struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,
+                struct error *err);
+void plan_destroy(struct plan *p); /* NULL is fine */
+
+#endif

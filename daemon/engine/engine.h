@@ -62,7 +62,9 @@ struct engine_model_info {
     uint64_t loaded_bytes; /* progress */
     uint64_t pool_bytes;   /* where the weights lie */
     uint64_t huge_page_bytes;
-    const char *pool_kind; /* "anonymous, 2 MiB pages" */
+    const char *pool_kind;     /* "anonymous, 2 MiB pages" */
+    const char *pool_promises; /* what this kind of memory cannot give, a sentence; may be "" */
+    const char *read_note;     /* how the file was read: "io_uring, direct" */
     uint64_t kv_bytes, kv_used_bytes;
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds;
@@ -165,7 +167,7 @@ struct engine_top {
 /* One token of the answer. Text comes in whole characters and may lag behind (stop strings, split
  * characters), so text is empty for some tokens and holds several tokens' worth for others. */
 struct engine_token {
-    int32_t id;
+    int32_t id;       /* -1: no token of its own, only text that was held back until the end */
     const char *text; /* newly decided text, text_len bytes; not NUL-terminated */
     size_t text_len;
     float logprob; /* when asked for */
@@ -175,8 +177,9 @@ struct engine_token {
 
 struct engine_result {
     enum engine_finish finish;
-    const struct error
-        *error; /* set for ENGINE_FINISH_ERROR: -EINVAL the request's fault, else ours */
+    /* Set for ENGINE_FINISH_ERROR: -EINVAL the request's fault, -EMSGSIZE the prompt is longer than
+     * the context, anything else ours. */
+    const struct error *error;
     const char *stop_string; /* the one that matched, or NULL */
     uint32_t prompt_tokens, cached_tokens, completion_tokens;
     uint64_t seed;
@@ -212,7 +215,6 @@ struct engine_stats {
     uint64_t prompt_tokens_total, completion_tokens_total;
     uint64_t prefill_ns_total, decode_ns_total, steps_total;
     uint32_t n_running, n_waiting;
-    double memory_bandwidth; /* bytes/s, measured at start; 0 until known */
 };
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The models the engine knows: files found in the configured directories, and files loaded by path.
+ * Owner thread only.
+ */
+#ifndef HEARTH_ENGINE_CATALOGUE_H
+#define HEARTH_ENGINE_CATALOGUE_H
+
+#include "base/list.h"
+#include "engine/engine.h"
+#include "engine/loaded_model.h"
+
+#include <pthread.h>
+
+struct model_entry {
+    struct list link; /* catalogue.entries, by name */
+    char *name, *path;
+    uint64_t file_bytes, modified_unix;
+    bool is_listed; /* a directory holds it; else it goes when it is unloaded */
+    bool was_seen;  /* during a scan */
+
+    enum engine_model_state state;
+    struct loaded_model *lm; /* a reference; set by the loader, the owner's from EVENT_LOADED on */
+    struct list waiting;     /* engine_request.link: until READY */
+    struct list listeners;   /* engine_load.link */
+    uint32_t n_active;       /* requests not done yet */
+    uint32_t n_running;      /* of these, started */
+
+    /* the load under way */
+    struct engine *engine;
+    pthread_t loader;
+    bool has_loader;
+    atomic_bool cancel_load;
+    uint64_t last_progress_ns; /* loader thread */
+    uint64_t loaded_bytes;
+    uint64_t load_start_ns;
+    double load_seconds;
+};
+
+struct catalogue {
+    struct list entries;
+    char **dirs; /* NULL-terminated */
+};
+
+int catalogue_init(struct catalogue *c, const char *const *dirs, struct error *err);
+void catalogue_finish(struct catalogue *c); /* no entry may be loaded any more */
+
+/* Looks through the directories again; entries in use stay whatever the disk says. */
+void catalogue_scan(struct catalogue *c);
+
+/* Name, forgiven forms of it, or an absolute path of a readable file (which gets an entry). */
+int catalogue_find(struct catalogue *c, const char *name, struct model_entry **ret_entry,
+                   struct error *err);
+
+/* Drops an entry that no directory holds and nothing uses. */
+void catalogue_forget(struct catalogue *c, struct model_entry *entry);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/engine_private.h"
+
+#include "engine/running.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int engine_create(const struct engine_config *config, struct engine **ret_engine, struct error *err)
+{
+    struct engine *e = calloc(1, sizeof(*e));
+    struct worker_config workers;
+    int r;
+
+    if (!e)
+        return error_set(err, ENOMEM, "out of memory");
+    list_init(&e->requests);
+    list_init(&e->catalogue.entries);
+    e->events.fd = -1;
+    e->queue_limit = config->queue_limit ? config->queue_limit : QUEUE_LIMIT_DEFAULT;
+    e->pools = (struct pool_config){
+        .kind = POOL_KIND_AUTO,
+        .use_hugetlb = config->use_hugetlb,
+        .numa_node = config->numa_node,
+    };
+    workers = (struct worker_config){
+        .device = config->device,
+        .context_tokens = config->context_tokens,
+        .batch_tokens = config->batch_tokens,
+        .kv_bytes = config->kv_bytes,
+        .pools = e->pools,
+    };
+    r = event_queue_init(&e->events, err);
+    if (r == 0)
+        r = worker_create(&workers, &e->events, &e->worker, err);
+    if (r == 0)
+        r = prompter_create(e->worker, &e->events, &e->prompter, err);
+    if (r == 0)
+        r = catalogue_init(&e->catalogue, config->model_dirs, err);
+    if (r < 0) {
+        engine_destroy(e);
+        return r;
+    }
+    *ret_engine = e;
+    return 0;
+}
+
+/* Ends what waits for a load that will not come. */
+static void end_waiting(struct engine *e)
+{
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        list_for_each_safe (r, &entry->waiting, struct engine_request, link)
+            running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
+}
+
+/* Tells clients that still wait for a load. */
+static void end_listeners(struct engine *e)
+{
+    struct error err;
+
+    error_set(&err, ECANCELED, "the service is stopping");
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
+        list_for_each_safe (l, &entry->listeners, struct engine_load, link) {
+            list_remove(&l->link);
+            if (l->events.on_done)
+                l->events.on_done(l->user, &err);
+            free(l);
+        }
+        loaded_model_unref(entry->lm);
+        entry->lm = NULL;
+    }
+}
+
+/* Takes the last events, of which only those of requests still matter. */
+static void drain_events(struct engine *e)
+{
+    struct event *ev = event_take_all(&e->events), *next;
+
+    for (; ev; ev = next) {
+        next = ev->next;
+        if (ev->kind >= EVENT_START)
+            requests_handle(e, ev);
+        event_recycle(&e->events, ev);
+    }
+}
+
+void engine_destroy(struct engine *e)
+{
+    if (!e)
+        return;
+    models_finish(e);
+    prompter_destroy(e->prompter);
+    worker_destroy(e->worker);
+    e->worker = NULL;
+    if (e->events.fd >= 0) {
+        end_waiting(e);
+        drain_events(e);
+    }
+    end_listeners(e);
+    catalogue_finish(&e->catalogue);
+    event_queue_finish(&e->events);
+    free(e->infos);
+    free(e);
+}
+
+int engine_event_fd(const struct engine *e)
+{
+    return e->events.fd;
+}
+
+void engine_dispatch(struct engine *e)
+{
+    struct event *ev = event_take_all(&e->events), *next;
+
+    for (; ev; ev = next) {
+        next = ev->next;
+        if (ev->kind >= EVENT_START)
+            requests_handle(e, ev);
+        else
+            models_handle(e, ev);
+        event_recycle(&e->events, ev);
+    }
+}
+
+/* The loaded model of a name, for the calls that need nothing but its tokenizer. */
+static int loaded_by_name(struct engine *e, const char *name, struct loaded_model **ret_lm,
+                          struct error *err)
+{
+    struct model_entry *entry;
+    int r = catalogue_find(&e->catalogue, name, &entry, err);
+
+    if (r < 0)
+        return r;
+    if (entry->state != ENGINE_MODEL_READY) {
+        r = error_set(err, EBUSY, "%s is not loaded", entry->name);
+        catalogue_forget(&e->catalogue, entry);
+        return r;
+    }
+    *ret_lm = entry->lm;
+    return 0;
+}
+
+int engine_tokenize(struct engine *e, const char *model, const char *text, size_t len,
+                    bool add_special, bool parse_special, int32_t **ret_ids, size_t *ret_n,
+                    struct error *err)
+{
+    struct loaded_model *lm = NULL;
+    struct token_array ids = {0};
+    unsigned flags =
+        (add_special ? TOKENIZE_ADD_SPECIAL : 0) | (parse_special ? TOKENIZE_PARSE_SPECIAL : 0);
+    int r = loaded_by_name(e, model, &lm, err);
+
+    if (r == 0)
+        r = tokenizer_encode(lm->tokenizer, text, len, flags, &ids, err);
+    if (r < 0) {
+        token_array_finish(&ids);
+        return r;
+    }
+    *ret_ids = ids.ids;
+    *ret_n = ids.n;
+    return 0;
+}
+
+int engine_detokenize(struct engine *e, const char *model, const int32_t *ids, size_t n,
+                      char **ret_text, size_t *ret_len, struct error *err)
+{
+    struct loaded_model *lm = NULL;
+    struct detokenizer detok;
+    struct strbuf text;
+    int r = loaded_by_name(e, model, &lm, err);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= tokenizer_n_tokens(lm->tokenizer))
+            return error_set(err, EINVAL, "token %d is not in the vocabulary of %zu", ids[i],
+                             tokenizer_n_tokens(lm->tokenizer));
+    strbuf_init(&text, 0);
+    detokenizer_init(&detok, lm->tokenizer, -1, true);
+    for (size_t i = 0; i < n; i++)
+        detokenizer_add(&detok, ids[i], &text);
+    detokenizer_flush(&detok, &text);
+    *ret_len = text.len;
+    *ret_text = strbuf_steal(&text);
+    if (!*ret_text) {
+        strbuf_finish(&text);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    return 0;
+}
+
+void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
+{
+    struct worker_stats w;
+    struct engine_stats s = {
+        .requests_total = e->requests_total,
+        .requests_failed = e->requests_failed,
+        .requests_cancelled = e->requests_cancelled,
+        .n_waiting = e->n_waiting,
+    };
+
+    worker_get_stats(e->worker, &w);
+    memcpy(s.device, w.device, sizeof(s.device));
+    s.prompt_tokens_total = w.prompt_tokens;
+    s.completion_tokens_total = w.completion_tokens;
+    s.prefill_ns_total = w.prefill_ns;
+    s.decode_ns_total = w.decode_ns;
+    s.steps_total = w.steps;
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        s.n_running += entry->n_running;
+    *ret_stats = s;
+}

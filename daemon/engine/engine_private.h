@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside engine only: the owner's side. Owner thread. */
+#ifndef HEARTH_ENGINE_ENGINE_PRIVATE_H
+#define HEARTH_ENGINE_ENGINE_PRIVATE_H
+
+#include "engine/catalogue.h"
+#include "engine/events.h"
+#include "engine/prompter.h"
+#include "engine/worker.h"
+
+enum { QUEUE_LIMIT_DEFAULT = 256 };
+
+struct engine {
+    struct event_queue events;
+    struct worker *worker;
+    struct prompter *prompter;
+    struct catalogue catalogue;
+    struct pool_config pools;
+    struct list requests; /* engine_request.all */
+    uint32_t n_waiting, queue_limit;
+    uint64_t requests_total, requests_failed, requests_cancelled;
+    struct engine_model_info *infos; /* what engine_models handed out */
+};
+
+/* A client that waits for a load. */
+struct engine_load {
+    struct list link; /* model_entry.listeners */
+    struct engine_load_events events;
+    void *user;
+};
+
+/* Begins to load an entry that is AVAILABLE. On failure nothing has changed. */
+int models_start_load(struct engine *e, struct model_entry *entry, struct error *err);
+void models_handle(struct engine *e, struct event *ev);
+/* Stops loads, waits for loader threads. */
+void models_finish(struct engine *e);
+
+void requests_handle(struct engine *e, struct event *ev);
+/* The entry became ready: its waiting requests go on. */
+void requests_release(struct engine *e, struct model_entry *entry);
+/* The load failed: its waiting requests end with the error. */
+void requests_fail(struct engine *e, struct model_entry *entry, const struct error *err);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/kv_cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Layers start on large pages, so that a window of them can be mapped by large GPU pages. */
+#define LAYER_ALIGN  (2ull << 20)
+#define WINDOW_BYTES (2ull << 30)
+
+static uint64_t layer_block_bytes(const struct model *m)
+{
+    return (uint64_t)KV_BLOCK_TOKENS * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
+}
+
+/* Imports the pool in windows of whole layers, each as large as fits, and points the layers there.
+ */
+static int import_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
+                         uint64_t layer_bytes, struct error *err)
+{
+    uint32_t n_layers = m->dims.dim[DIM_LAYERS];
+    uint32_t per_window = layer_bytes < WINDOW_BYTES ? (uint32_t)(WINDOW_BYTES / layer_bytes) : 1;
+
+    for (uint32_t first = 0; first < n_layers; first += per_window) {
+        uint32_t n = n_layers - first < per_window ? n_layers - first : per_window;
+        struct memory_import mem = {
+            .host = (char *)pool_data(kv->pool) + first * layer_bytes,
+            .dmabuf_fd = -1,
+            .bytes = n * layer_bytes,
+        };
+        struct buffer *buf;
+        int r = buffer_import(dev, &mem, &buf, err);
+        if (r < 0)
+            return r;
+        kv->buffers[kv->n_buffers++] = buf;
+        for (uint32_t i = 0; i < n; i++)
+            kv->layers[first + i] = (struct kv_layer){
+                .base = buf->address + i * layer_bytes,
+                .block_bytes = layer_block_bytes(m),
+                .n_kv_heads = m->dims.dim[DIM_KV_HEADS],
+                .n_channels_k = m->dims.dim[DIM_HEAD_K],
+                .n_channels_v = m->dims.dim[DIM_HEAD_V],
+                .n_blocks = kv->n_blocks,
+            };
+    }
+    return 0;
+}
+
+int kv_cache_create(const struct model *m, struct device *dev, const struct pool_config *pools,
+                    uint64_t n_tokens, struct kv_cache **ret_kv, struct error *err)
+{
+    uint32_t n_layers = m->dims.dim[DIM_LAYERS];
+    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
+    struct kv_cache *kv = calloc(1, sizeof(*kv));
+    int r;
+
+    if (!kv)
+        return error_set(err, ENOMEM, "out of memory");
+    if (!blocks || blocks > UINT32_MAX / KV_BLOCK_TOKENS ||
+        __builtin_mul_overflow(blocks, layer_block_bytes(m), &layer_bytes) ||
+        layer_bytes > UINT64_MAX / 2 / n_layers) {
+        r = error_set(err, EINVAL, "a cache of %llu tokens is not possible",
+                      (unsigned long long)n_tokens);
+        goto fail;
+    }
+    layer_bytes = (layer_bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
+    kv->n_blocks = kv->n_free = (uint32_t)blocks;
+    kv->block_bytes = layer_block_bytes(m) * n_layers;
+    kv->layers = calloc(n_layers, sizeof(*kv->layers));
+    kv->buffers = calloc(n_layers, sizeof(struct buffer *));
+    kv->free_list = calloc(blocks, sizeof(*kv->free_list));
+    kv->ref_counts = calloc(blocks, sizeof(*kv->ref_counts));
+    if (!kv->layers || !kv->buffers || !kv->free_list || !kv->ref_counts) {
+        r = error_set(err, ENOMEM, "out of memory");
+        goto fail;
+    }
+    for (uint32_t i = 0; i < kv->n_blocks; i++)
+        kv->free_list[i] = kv->n_blocks - 1 - i;
+    r = pool_create(pools, layer_bytes * n_layers, "kv", &kv->pool, err);
+    if (r < 0)
+        goto fail;
+    r = import_layers(kv, m, dev, layer_bytes, err);
+    if (r < 0)
+        goto fail;
+    *ret_kv = kv;
+    return 0;
+fail:
+    kv_cache_destroy(kv);
+    return r;
+}
+
+void kv_cache_destroy(struct kv_cache *kv)
+{
+    if (!kv)
+        return;
+    for (size_t i = 0; i < kv->n_buffers; i++)
+        buffer_destroy(kv->buffers[i]);
+    pool_destroy(kv->pool);
+    free(kv->buffers);
+    free(kv->layers);
+    free(kv->free_list);
+    free(kv->ref_counts);
+    free(kv);
+}
+
+int kv_cache_take(struct kv_cache *kv, uint32_t *ret_block)
+{
+    if (!kv->n_free)
+        return -ENOSPC;
+    *ret_block = kv->free_list[--kv->n_free];
+    kv->ref_counts[*ret_block] = 1;
+    return 0;
+}
+
+void kv_cache_ref(struct kv_cache *kv, uint32_t block)
+{
+    kv->ref_counts[block]++;
+}
+
+void kv_cache_unref(struct kv_cache *kv, uint32_t block)
+{
+    if (--kv->ref_counts[block] == 0)
+        kv->free_list[kv->n_free++] = block;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/loaded_model.h"
+
+#include "engine/vocabulary.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int open_template(struct loaded_model *lm, struct error *err)
+{
+    struct gguf_str source;
+    int r;
+
+    if (gguf_get_str(lm->gguf, "tokenizer.chat_template", &source, NULL) < 0)
+        return 0;
+    lm->chat_template_source = strndup(source.data, source.len);
+    if (!lm->chat_template_source)
+        return error_set(err, ENOMEM, "out of memory");
+    r = template_create(source.data, source.len, &lm->chat_template, err);
+    if (r < 0)
+        error_prefix(err, "tokenizer.chat_template");
+    return r;
+}
+
+/* Remembers which files were read, so that a file swapped before its weights are read is noticed.
+ */
+static int identify_files(struct loaded_model *lm, struct error *err)
+{
+    size_t n = gguf_n_files(lm->gguf);
+
+    lm->file_ids = calloc(n, sizeof(*lm->file_ids));
+    if (!lm->file_ids)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        int r = pool_file_id_get(gguf_file(lm->gguf, i)->fd, &lm->file_ids[i], err);
+        if (r < 0)
+            return r;
+        lm->file_bytes += gguf_file(lm->gguf, i)->size_bytes;
+    }
+    return 0;
+}
+
+int loaded_model_open(const char *path, struct loaded_model **ret_lm, struct error *err)
+{
+    struct loaded_model *lm = calloc(1, sizeof(*lm));
+    int r;
+
+    if (!lm)
+        return error_set(err, ENOMEM, "out of memory");
+    atomic_init(&lm->ref_count, 1);
+    lm->path = strdup(path);
+    if (!lm->path) {
+        r = error_set(err, ENOMEM, "out of memory");
+        goto fail;
+    }
+    r = gguf_open(path, &lm->gguf, err);
+    if (r < 0)
+        goto fail;
+    r = model_create(lm->gguf, &lm->model, err);
+    if (r == 0)
+        r = vocabulary_open(lm->gguf, lm->model->dims.dim[DIM_VOCAB], &lm->tokenizer, err);
+    if (r == 0)
+        r = open_template(lm, err);
+    if (r == 0)
+        r = identify_files(lm, err);
+    if (r < 0) {
+        error_prefix(err, "%s", path);
+        goto fail;
+    }
+    *ret_lm = lm;
+    return 0;
+fail:
+    loaded_model_unref(lm);
+    return r;
+}
+
+/* Progress of one file as progress of the whole model. */
+struct file_progress {
+    const struct loaded_model_progress *outer;
+    uint64_t before_bytes, total_bytes;
+};
+
+static void report_file(uint64_t done_bytes, uint64_t total_bytes, void *data)
+{
+    const struct file_progress *p = data;
+
+    if (p->outer && p->outer->report)
+        p->outer->report(p->outer->user, p->before_bytes + done_bytes, p->total_bytes);
+}
+
+static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
+                     struct file_progress *progress, struct error *err)
+{
+    const struct gguf_file *file = gguf_file(lm->gguf, i);
+    struct pool_fill_options options = {
+        .progress = report_file,
+        .progress_data = progress,
+        .cancel = progress->outer ? progress->outer->is_cancelled : NULL,
+        .expect = &lm->file_ids[i],
+    };
+    int r = pool_create(pools, file->size_bytes, lm->path, &lm->pools[i], err);
+
+    if (r == 0)
+        r = pool_fill_file(lm->pools[i], 0, file->fd, 0, file->size_bytes, &options, &lm->fill,
+                           err);
+    if (r == 0)
+        r = pool_seal(lm->pools[i], err);
+    if (r < 0)
+        error_prefix(err, "%s", file->path);
+    progress->before_bytes += file->size_bytes;
+    return r;
+}
+
+static void describe_pools(struct loaded_model *lm)
+{
+    for (size_t i = 0; i < gguf_n_files(lm->gguf); i++) {
+        struct pool_info info;
+        pool_get_info(lm->pools[i], &info);
+        lm->pool_bytes += pool_mapped_bytes(lm->pools[i]);
+        lm->huge_bytes += info.huge_bytes;
+        memcpy(lm->pool_text, info.text, sizeof(lm->pool_text));
+        memcpy(lm->pool_promises, info.promises, sizeof(lm->pool_promises));
+    }
+}
+
+int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
+                      const struct loaded_model_progress *progress, struct error *err)
+{
+    size_t n = gguf_n_files(lm->gguf);
+    struct file_progress files = {.outer = progress, .total_bytes = lm->file_bytes};
+
+    lm->pools = calloc(n, sizeof(struct pool *));
+    if (!lm->pools)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        int r = fill_file(lm, i, pools, &files, err);
+        if (r < 0)
+            return r;
+    }
+    describe_pools(lm);
+    return 0;
+}
+
+struct loaded_model *loaded_model_ref(struct loaded_model *lm)
+{
+    atomic_fetch_add(&lm->ref_count, 1);
+    return lm;
+}
+
+void loaded_model_unref(struct loaded_model *lm)
+{
+    if (!lm || atomic_fetch_sub(&lm->ref_count, 1) != 1)
+        return;
+    for (size_t i = 0; lm->pools && i < gguf_n_files(lm->gguf); i++)
+        pool_destroy(lm->pools[i]);
+    free(lm->pools);
+    free(lm->file_ids);
+    template_destroy(lm->chat_template);
+    free(lm->chat_template_source);
+    tokenizer_destroy(lm->tokenizer);
+    model_destroy(lm->model);
+    gguf_close(lm->gguf);
+    free(lm->path);
+    free(lm);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model file in memory: its directory, its tokenizer and chat template, and the pools that hold
+ * its bytes. Made on a loader thread; immutable once filled, and then shared by reference count
+ * (the device thread computes with it while others tokenize).
+ */
+#ifndef HEARTH_ENGINE_LOADED_MODEL_H
+#define HEARTH_ENGINE_LOADED_MODEL_H
+
+#include "gguf/gguf.h"
+#include "model/model.h"
+#include "pool/pool_fill.h"
+#include "template/template.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stdatomic.h>
+
+struct loaded_model {
+    atomic_uint ref_count;
+    char *path;
+    struct gguf *gguf;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct template *chat_template; /* NULL: the file has none */
+    char *chat_template_source;
+    struct pool **pools;           /* [gguf_n_files], NULL until filled */
+    struct pool_file_id *file_ids; /* [gguf_n_files] as they were when the headers were read */
+    struct pool_fill_result fill;  /* how the last file was read */
+    uint64_t file_bytes;           /* of all files */
+    /* where the weights lie, as of the end of the fill */
+    uint64_t pool_bytes, huge_bytes;
+    char pool_text[64], pool_promises[320];
+};
+
+/* Reads and checks everything but the weights. */
+int loaded_model_open(const char *path, struct loaded_model **ret_lm, struct error *err);
+
+struct loaded_model_progress {
+    void (*report)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
+    void *user;
+    const atomic_bool *is_cancelled; /* may be NULL */
+};
+/* Creates the pools, reads the files into them and seals them. -ECANCELED when told to stop. */
+int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
+                      const struct loaded_model_progress *progress, struct error *err);
+
+struct loaded_model *loaded_model_ref(struct loaded_model *lm);
+void loaded_model_unref(struct loaded_model *lm); /* NULL is fine */
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* Loading, unloading and describing models: the owner's side, and the loader threads. */
+#include "engine/engine_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_INTERVAL_NS 100000000ull
+
+/* ---- the loader thread ---- */
+
+static void report_progress(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct model_entry *entry = user;
+    uint64_t now_ns = clock_now_ns();
+    struct event *ev;
+
+    if (now_ns - entry->last_progress_ns < PROGRESS_INTERVAL_NS)
+        return;
+    entry->last_progress_ns = now_ns;
+    ev = event_new(&entry->engine->events, EVENT_LOAD_PROGRESS, entry);
+    if (!ev)
+        return;
+    ev->done_bytes = done_bytes;
+    ev->total_bytes = total_bytes;
+    event_post(&entry->engine->events, ev);
+}
+
+static void *load(void *arg)
+{
+    struct model_entry *entry = arg;
+    struct engine *e = entry->engine;
+    struct event *ev = event_new(&e->events, EVENT_LOADED, entry);
+    struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load};
+    struct error err = {0};
+    int r;
+
+    if (!ev) {
+        log_error("out of memory: the end of a load could not be told");
+        return NULL;
+    }
+    r = loaded_model_open(entry->path, &entry->lm, &err);
+    if (r == 0)
+        r = loaded_model_fill(entry->lm, &e->pools, &progress, &err);
+    ev->error = err;
+    ev->error.code = r;
+    event_post(&e->events, ev);
+    return NULL;
+}
+
+/* ---- the owner ---- */
+
+int models_start_load(struct engine *e, struct model_entry *entry, struct error *err)
+{
+    int r;
+
+    entry->engine = e;
+    entry->load_start_ns = clock_now_ns();
+    entry->loaded_bytes = 0;
+    entry->last_progress_ns = 0;
+    atomic_store(&entry->cancel_load, false);
+    r = pthread_create(&entry->loader, NULL, load, entry);
+    if (r)
+        return error_set_errno(err, r, "cannot start a thread to load %s", entry->name);
+    pthread_setname_np(entry->loader, "hearth-load");
+    entry->has_loader = true;
+    entry->state = ENGINE_MODEL_LOADING;
+    return 0;
+}
+
+static void join_loader(struct model_entry *entry)
+{
+    if (entry->has_loader)
+        pthread_join(entry->loader, NULL);
+    entry->has_loader = false;
+}
+
+/* Tells everyone who waits how the load ended. A callback may add or remove listeners. */
+static void tell_listeners(struct model_entry *entry, const struct error *err)
+{
+    struct list told;
+
+    list_init(&told);
+    while (!list_empty(&entry->listeners)) {
+        struct list *first = entry->listeners.next;
+        list_remove(first);
+        list_push_back(&told, first);
+    }
+    while (!list_empty(&told)) {
+        struct engine_load *l = list_first(&told, struct engine_load, link);
+        list_remove(&l->link);
+        if (l->events.on_done)
+            l->events.on_done(l->user, err);
+        free(l);
+    }
+}
+
+static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err)
+{
+    loaded_model_unref(entry->lm);
+    entry->lm = NULL;
+    entry->state = ENGINE_MODEL_AVAILABLE;
+    log_warn("cannot load %s: %s", entry->name, err->text);
+    requests_fail(e, entry, err);
+    tell_listeners(entry, err);
+    catalogue_forget(&e->catalogue, entry);
+}
+
+static void handle_loaded(struct engine *e, struct model_entry *entry, struct error *err)
+{
+    join_loader(entry);
+    if (err->code == 0 && worker_attach(e->worker, entry, loaded_model_ref(entry->lm)) < 0) {
+        error_set(err, ENOMEM, "out of memory");
+        loaded_model_unref(entry->lm);
+    }
+    if (err->code)
+        fail_load(e, entry, err);
+}
+
+static void handle_attached(struct engine *e, struct model_entry *entry, const struct error *err)
+{
+    if (err->code) {
+        fail_load(e, entry, err);
+        return;
+    }
+    entry->state = ENGINE_MODEL_READY;
+    entry->loaded_bytes = entry->lm->file_bytes;
+    entry->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
+    log_info("loaded %s: %llu bytes in %.3f s, %s", entry->name,
+             (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text);
+    requests_release(e, entry);
+    tell_listeners(entry, err);
+}
+
+static void handle_detached(struct engine *e, struct model_entry *entry)
+{
+    struct error err = {0};
+
+    loaded_model_unref(entry->lm);
+    entry->lm = NULL;
+    entry->state = ENGINE_MODEL_AVAILABLE;
+    log_info("unloaded %s", entry->name);
+    if ((!list_empty(&entry->waiting) || !list_empty(&entry->listeners)) &&
+        models_start_load(e, entry, &err) < 0)
+        fail_load(e, entry, &err);
+    else
+        catalogue_forget(&e->catalogue, entry);
+}
+
+static void handle_progress(struct model_entry *entry, const struct event *ev)
+{
+    struct list *next;
+
+    entry->loaded_bytes = ev->done_bytes;
+    for (struct list *it = entry->listeners.next; it != &entry->listeners; it = next) {
+        struct engine_load *l = container_of(it, struct engine_load, link);
+        next = it->next;
+        if (l->events.on_progress)
+            l->events.on_progress(l->user, ev->done_bytes, ev->total_bytes);
+    }
+}
+
+void models_handle(struct engine *e, struct event *ev)
+{
+    struct model_entry *entry = ev->subject;
+
+    if (ev->kind == EVENT_LOAD_PROGRESS)
+        handle_progress(entry, ev);
+    else if (ev->kind == EVENT_LOADED)
+        handle_loaded(e, entry, &ev->error);
+    else if (ev->kind == EVENT_ATTACHED)
+        handle_attached(e, entry, &ev->error);
+    else if (ev->kind == EVENT_DETACHED)
+        handle_detached(e, entry);
+    else if (ev->kind == EVENT_READY && entry->state == ENGINE_MODEL_READY)
+        tell_listeners(entry, &ev->error);
+}
+
+void models_finish(struct engine *e)
+{
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        atomic_store(&entry->cancel_load, true);
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        join_loader(entry);
+}
+
+/* ---- the engine's header ---- */
+
+int engine_load(struct engine *e, const char *name, const struct engine_load_events *events,
+                void *user, struct engine_load **ret_load, struct error *err)
+{
+    struct model_entry *entry;
+    struct engine_load *l;
+    struct event *ready = NULL;
+    int r = catalogue_find(&e->catalogue, name, &entry, err);
+
+    if (r == -ENOENT) {
+        catalogue_scan(&e->catalogue);
+        r = catalogue_find(&e->catalogue, name, &entry, err);
+    }
+    if (r < 0)
+        return r;
+    l = calloc(1, sizeof(*l));
+    if (entry->state == ENGINE_MODEL_READY)
+        ready = event_new(&e->events, EVENT_READY, entry);
+    if (!l || (entry->state == ENGINE_MODEL_READY && !ready)) {
+        free(l);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    if (entry->state == ENGINE_MODEL_AVAILABLE) {
+        r = models_start_load(e, entry, err);
+        if (r < 0) {
+            free(l);
+            catalogue_forget(&e->catalogue, entry);
+            return r;
+        }
+    }
+    if (events)
+        l->events = *events;
+    l->user = user;
+    list_push_back(&entry->listeners, &l->link);
+    if (ret_load)
+        *ret_load = l;
+    if (ready)
+        event_post(&e->events, ready);
+    return 0;
+}
+
+void engine_load_forget(struct engine_load *load)
+{
+    load->events = (struct engine_load_events){0};
+}
+
+int engine_unload(struct engine *e, const char *name, struct error *err)
+{
+    struct model_entry *entry;
+    int r = catalogue_find(&e->catalogue, name, &entry, err);
+
+    if (r < 0)
+        return r;
+    switch (entry->state) {
+    case ENGINE_MODEL_READY:
+        if (worker_detach(e->worker, entry) < 0)
+            return error_set(err, ENOMEM, "out of memory");
+        entry->state = ENGINE_MODEL_UNLOADING;
+        return 0;
+    case ENGINE_MODEL_LOADING:
+        return error_set(err, EBUSY, "%s is being loaded", entry->name);
+    case ENGINE_MODEL_UNLOADING:
+        return 0;
+    case ENGINE_MODEL_AVAILABLE:
+        break;
+    }
+    r = error_set(err, ENOENT, "%s is not loaded", entry->name);
+    catalogue_forget(&e->catalogue, entry);
+    return r;
+}
+
+static const char *read_note(const struct pool_fill_result *fill)
+{
+    if (fill->is_uring)
+        return fill->is_direct ? "io_uring, direct" : "io_uring, buffered";
+    return fill->is_direct ? "reads, direct" : "reads, buffered";
+}
+
+static void describe_loaded(struct engine *e, const struct model_entry *entry,
+                            struct engine_model_info *info)
+{
+    const struct loaded_model *lm = entry->lm;
+    const struct dims *d = &lm->model->dims;
+    struct worker_model_figures figures = {0};
+
+    info->architecture = lm->model->arch->name;
+    info->type_name = model_type_name(lm->model);
+    info->parameters = lm->model->parameters;
+    info->pool_bytes = lm->pool_bytes;
+    info->huge_page_bytes = lm->huge_bytes;
+    info->pool_kind = lm->pool_text;
+    info->pool_promises = lm->pool_promises;
+    info->read_note = read_note(&lm->fill);
+    info->context_trained_tokens = d->dim[DIM_CONTEXT];
+    info->n_vocab = d->dim[DIM_VOCAB];
+    info->n_embd = d->dim[DIM_EMBD];
+    info->chat_template = lm->chat_template_source;
+    if (worker_get_figures(e->worker, entry, &figures)) {
+        info->kv_bytes = figures.kv_bytes;
+        info->kv_used_bytes = figures.kv_used_bytes;
+        info->context_tokens = figures.context_tokens;
+    }
+}
+
+static void describe(struct engine *e, const struct model_entry *entry,
+                     struct engine_model_info *info)
+{
+    *info = (struct engine_model_info){
+        .name = entry->name,
+        .path = entry->path,
+        .state = entry->state,
+        .file_bytes = entry->file_bytes,
+        .modified_unix = entry->modified_unix,
+        .loaded_bytes = entry->loaded_bytes,
+        .load_seconds = entry->load_seconds,
+        .n_running = entry->n_running,
+        .n_waiting = entry->n_active - entry->n_running,
+    };
+    /* while it is loading, the loader thread owns what lm points to */
+    if (entry->state == ENGINE_MODEL_READY)
+        describe_loaded(e, entry, info);
+}
+
+static int reserve_infos(struct engine *e, size_t n)
+{
+    struct engine_model_info *more = realloc(e->infos, (n + 1) * sizeof(*more));
+
+    if (!more)
+        return -ENOMEM;
+    e->infos = more;
+    return 0;
+}
+
+int engine_models(struct engine *e, const struct engine_model_info **ret_list, size_t *ret_n)
+{
+    size_t n = 0;
+
+    catalogue_scan(&e->catalogue);
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        n++;
+    if (reserve_infos(e, n) < 0)
+        return -ENOMEM;
+    n = 0;
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        describe(e, entry, &e->infos[n++]);
+    *ret_list = e->infos;
+    *ret_n = n;
+    return 0;
+}
+
+int engine_find_model(struct engine *e, const char *name, const struct engine_model_info **ret_info,
+                      struct error *err)
+{
+    struct model_entry *entry;
+    int r = catalogue_find(&e->catalogue, name, &entry, err);
+
+    if (r < 0)
+        return r;
+    if (reserve_infos(e, 1) < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    describe(e, entry, &e->infos[0]);
+    *ret_info = e->infos;
+    return 0;
+}

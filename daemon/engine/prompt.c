@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/prompt.h"
+
+#include "base/strbuf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ChatML: what most models without a template of their own understand best. */
+const char *prompt_default_template(void)
+{
+    return "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+           "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+}
+
+static int set_token_text(json_t *vars, const char *name, const struct tokenizer *t, int32_t id)
+{
+    const char *text = "";
+    size_t len = 0;
+    json_t *value;
+
+    if (json_object_get(vars, name))
+        return 0;
+    if (id >= 0)
+        text = tokenizer_piece(t, id, &len);
+    value = json_stringn(text, len);
+    return value && json_object_set_new(vars, name, value) == 0 ? 0 : -ENOMEM;
+}
+
+static int64_t local_now(void)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    return localtime_r(&now, &tm) ? (int64_t)now + tm.tm_gmtoff : (int64_t)now;
+}
+
+static int render(struct engine_request *r, struct strbuf *out, struct error *err)
+{
+    const struct tokenizer *t = r->lm->tokenizer;
+    const struct template *tpl = r->lm->chat_template;
+    struct template *fallback = NULL;
+    int e;
+
+    if (set_token_text(r->chat, "bos_token", t, tokenizer_special(t, TOKENIZER_BOS)) < 0 ||
+        set_token_text(r->chat, "eos_token", t, tokenizer_special(t, TOKENIZER_EOS)) < 0 ||
+        (!json_object_get(r->chat, "add_generation_prompt") &&
+         json_object_set_new(r->chat, "add_generation_prompt", json_true()) < 0))
+        return error_set(err, ENOMEM, "out of memory");
+    if (!tpl) {
+        const char *source = prompt_default_template();
+        e = template_create(source, strlen(source), &fallback, err);
+        if (e < 0)
+            return e;
+        tpl = fallback;
+    }
+    e = template_render(tpl, r->chat, local_now(), NULL, out, err);
+    template_destroy(fallback);
+    if (e < 0)
+        error_prefix(err, "the model's chat template refused the messages");
+    return e;
+}
+
+static bool begins_with_bos(const struct tokenizer *t, const char *text, size_t len)
+{
+    int32_t bos = tokenizer_special(t, TOKENIZER_BOS);
+    size_t bos_len;
+    const char *bos_text;
+
+    if (bos < 0)
+        return false;
+    bos_text = tokenizer_piece(t, bos, &bos_len);
+    return bos_len && len >= bos_len && !memcmp(text, bos_text, bos_len);
+}
+
+static int tokenize(struct engine_request *r, const char *text, size_t len, unsigned flags,
+                    struct error *err)
+{
+    struct token_array ids = {0};
+    int e = tokenizer_encode(r->lm->tokenizer, text, len, flags, &ids, err);
+
+    for (size_t i = 0; e == 0 && i < ids.n; i++)
+        if (request_add_token(r, (uint32_t)ids.ids[i]) < 0)
+            e = error_set(err, ENOMEM, "out of memory");
+    token_array_finish(&ids);
+    return e;
+}
+
+int prompt_tokenize(struct engine_request *r, struct error *err)
+{
+    struct strbuf text;
+    int e;
+
+    if (r->text)
+        return tokenize(r, r->text, r->text_len,
+                        TOKENIZE_PARSE_SPECIAL | (r->add_special ? TOKENIZE_ADD_SPECIAL : 0), err);
+    if (!r->chat)
+        return 0;
+    strbuf_init(&text, 0);
+    e = render(r, &text, err);
+    if (e == 0) {
+        unsigned flags = TOKENIZE_PARSE_SPECIAL;
+        /* most templates write the BOS token themselves; it must not stand there twice */
+        if (!begins_with_bos(r->lm->tokenizer, text.data ? text.data : "", text.len))
+            flags |= TOKENIZE_ADD_SPECIAL;
+        e = tokenize(r, text.data ? text.data : "", text.len, flags, err);
+    }
+    strbuf_finish(&text);
+    return e;
+}

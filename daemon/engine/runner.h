@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A loaded model on a device: its weights imported, its cache, its recorded plans. Turns "these
+ * sessions go forward by these tokens" into one submission. Belongs to the device thread (or to the
+ * only thread of a command that works without the daemon).
+ */
+#ifndef HEARTH_ENGINE_RUNNER_H
+#define HEARTH_ENGINE_RUNNER_H
+
+#include "engine/loaded_model.h"
+#include "engine/session.h"
+#include "model/plan.h"
+
+struct runner;
+
+struct runner_config {
+    uint32_t context_tokens; /* longest session; at least 1 */
+    uint64_t cache_tokens;   /* positions the cache holds over all sessions */
+    uint32_t batch_tokens;   /* longest step; 0: 512 */
+    uint32_t max_seqs;       /* sessions in one step; 0: 16 */
+    struct pool_config pools;
+    bool full_barriers; /* debug */
+};
+
+/* lm's pools must be filled. lm and dev must outlive the runner. */
+int runner_create(struct loaded_model *lm, struct device *dev, const struct runner_config *cfg,
+                  struct runner **ret_runner, struct error *err);
+void runner_destroy(struct runner *r); /* NULL is fine; its sessions first */
+
+int runner_session_create(struct runner *r, struct session **ret_session, struct error *err);
+
+/* What one session does in a step. */
+struct run_item {
+    struct session *session;
+    const uint32_t *tokens; /* n_tokens >= 1 to feed at session->n_past */
+    uint32_t n_tokens;
+    /* Sampling settings for the token after the last one, or NULL. history and n_history are filled
+     * in here from the session: set n_history to how far the penalties look back. */
+    const struct step_sample *sample;
+    struct sample_result *ret_result; /* when sample is set */
+};
+
+/* Runs one step over n items: at most max_seqs, at most batch_tokens in all. On success every
+ * session has gone forward (n_past, history). -ENOSPC: the cache is full (nothing ran; blocks
+ * already taken stay with their sessions); -EINVAL: a limit above is broken or a token is not in
+ * the vocabulary; -EIO: the device failed. */
+int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err);
+
+/* Feeds tokens to a session and returns the logits after every one of them, f32[n_tokens][vocab].
+ */
+int runner_logits(struct runner *r, struct session *s, const uint32_t *tokens, uint32_t n_tokens,
+                  float *ret_logits, struct error *err);
+
+const struct kv_cache *runner_kv(const struct runner *r);
+uint32_t runner_batch_tokens(const struct runner *r);
+/* Bytes of activations and step buffers. */
+uint64_t runner_private_bytes(const struct runner *r);
+
+#endif

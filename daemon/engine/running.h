@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model at work: its runner, its scheduler and the requests that are in their hands. Device
+ * thread only, except `figures`, which the worker guards.
+ */
+#ifndef HEARTH_ENGINE_RUNNING_H
+#define HEARTH_ENGINE_RUNNING_H
+
+#include "engine/request.h"
+#include "engine/runner.h"
+#include "engine/worker.h"
+
+struct running_model {
+    struct list link; /* worker.models */
+    struct model_entry *entry;
+    struct loaded_model *lm;
+    struct device *device;
+    struct runner *runner;
+    struct event_queue *events;
+    struct scheduler scheduler;
+    struct list requests;                /* engine_request.link */
+    struct worker_model_figures figures; /* under the worker's lock */
+    uint32_t context_tokens;
+};
+
+/* What one step did. */
+struct running_stats {
+    uint64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns;
+};
+
+int running_model_create(struct model_entry *entry, struct loaded_model *lm, struct device *dev,
+                         struct event_queue *events, const struct runner_config *cfg,
+                         struct running_model **ret_model, struct error *err);
+void running_model_destroy(struct running_model *m); /* cancels its requests; NULL is fine */
+
+/* Takes over a request whose tokens are there. */
+void running_model_add(struct running_model *m, struct engine_request *r);
+/* Does one step; false when there was nothing to do. */
+bool running_model_step(struct running_model *m, struct running_stats *ret_stats);
+/* Brings m->figures up to date. */
+void running_model_figures(struct running_model *m);
+
+/* Ends a request that no model holds: EVENT_DONE with this finish (ERROR: r->error is set). Any
+ * thread that has the request in its hand. */
+void running_request_end(struct event_queue *events, struct engine_request *r,
+                         enum engine_finish finish);
+
+#endif

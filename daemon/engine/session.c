@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint32_t blocks_for(uint32_t n_tokens)
+{
+    return (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+}
+
+int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
+                   struct session **ret_session, struct error *err)
+{
+    struct session *s = calloc(1, sizeof(*s));
+    uint64_t table_bytes = (uint64_t)blocks_for(max_tokens) * sizeof(uint32_t);
+    int r;
+
+    if (!s)
+        return error_set(err, ENOMEM, "out of memory");
+    s->kv = kv;
+    s->max_tokens = max_tokens;
+    r = buffer_create(dev, table_bytes + (uint64_t)max_tokens * sizeof(uint32_t), BUFFER_HOST,
+                      &s->memory, err);
+    if (r < 0) {
+        free(s);
+        return r;
+    }
+    s->block_table = s->memory->host;
+    s->history = s->block_table + blocks_for(max_tokens);
+    *ret_session = s;
+    return 0;
+}
+
+void session_destroy(struct session *s)
+{
+    if (!s)
+        return;
+    session_truncate(s, 0);
+    buffer_destroy(s->memory);
+    free(s);
+}
+
+int session_reserve(struct session *s, uint32_t n_tokens)
+{
+    while (s->n_blocks < blocks_for(n_tokens)) {
+        int r = kv_cache_take(s->kv, &s->block_table[s->n_blocks]);
+        if (r < 0)
+            return r;
+        s->n_blocks++;
+    }
+    return 0;
+}
+
+void session_truncate(struct session *s, uint32_t n_tokens)
+{
+    while (s->n_blocks > blocks_for(n_tokens))
+        kv_cache_unref(s->kv, s->block_table[--s->n_blocks]);
+    if (s->n_past > n_tokens)
+        s->n_past = n_tokens;
+    if (s->n_history > n_tokens)
+        s->n_history = n_tokens;
+}
+
+uint64_t session_block_table_address(const struct session *s)
+{
+    return s->memory->address;
+}
+
+uint64_t session_history_address(const struct session *s)
+{
+    return s->memory->address + (uint64_t)blocks_for(s->max_tokens) * sizeof(uint32_t);
+}

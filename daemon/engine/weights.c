@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/weights.h"
+
+#include "pool/pool_window.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct weights {
+    struct buffer **buffers; /* one per window, of all pools */
+    size_t n_buffers;
+};
+
+/* The extents of the tensors of one file, in the order of the directory. */
+static int list_extents(const struct gguf *g, uint32_t file, struct pool_extent **ret_list,
+                        size_t *ret_n)
+{
+    size_t n = 0;
+    struct pool_extent *list = calloc(gguf_n_tensors(g) + 1, sizeof(*list));
+
+    if (!list)
+        return -ENOMEM;
+    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+        const struct gguf_tensor *t = gguf_tensor(g, i);
+        if (t->file == file)
+            list[n++] = (struct pool_extent){t->name, t->offset, t->bytes, 0};
+    }
+    *ret_list = list;
+    *ret_n = n;
+    return 0;
+}
+
+/* Tells the model the address of every tensor of the file. */
+static void bind_tensors(struct loaded_model *lm, uint32_t file, const struct pool_extent *extents,
+                         const struct pool_window *windows, struct buffer *const *buffers)
+{
+    size_t k = 0;
+
+    for (size_t i = 0; i < gguf_n_tensors(lm->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(lm->gguf, i);
+        uint32_t win;
+        if (t->file != file)
+            continue;
+        win = extents[k++].window;
+        model_set_address(lm->model, t, buffers[win]->address + (t->offset - windows[win].offset));
+    }
+}
+
+static int import_windows(struct weights *w, struct device *dev, const struct pool *pool,
+                          const struct pool_window *windows, size_t n, struct error *err)
+{
+    struct buffer **more = realloc(w->buffers, (w->n_buffers + n + 1) * sizeof(struct buffer *));
+
+    if (!more)
+        return error_set(err, ENOMEM, "out of memory");
+    w->buffers = more;
+    for (size_t i = 0; i < n; i++) {
+        struct memory_import mem = {
+            .host = (char *)pool_data(pool) + windows[i].offset,
+            .dmabuf_fd = -1,
+            .bytes = windows[i].bytes,
+        };
+        int r = buffer_import(dev, &mem, &w->buffers[w->n_buffers], err);
+        if (r < 0)
+            return r;
+        w->n_buffers++;
+    }
+    return 0;
+}
+
+static int import_file(struct weights *w, struct loaded_model *lm, struct device *dev,
+                       uint32_t file, struct error *err)
+{
+    struct pool_extent *extents = NULL;
+    struct pool_window *windows = NULL;
+    size_t n_extents, n_windows = 0, first = w->n_buffers;
+    int r = list_extents(lm->gguf, file, &extents, &n_extents);
+
+    if (r < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    r = pool_windows(lm->pools[file], extents, n_extents, &windows, &n_windows, err);
+    if (r == 0)
+        r = import_windows(w, dev, lm->pools[file], windows, n_windows, err);
+    if (r == 0)
+        bind_tensors(lm, file, extents, windows, w->buffers + first);
+    free(extents);
+    free(windows);
+    return r;
+}
+
+int weights_import(struct loaded_model *lm, struct device *dev, struct weights **ret_weights,
+                   struct error *err)
+{
+    struct weights *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return error_set(err, ENOMEM, "out of memory");
+    for (uint32_t i = 0; i < gguf_n_files(lm->gguf); i++) {
+        int r = import_file(w, lm, dev, i, err);
+        if (r < 0) {
+            weights_release(w);
+            return r;
+        }
+    }
+    *ret_weights = w;
+    return 0;
+}
+
+void weights_release(struct weights *w)
+{
+    if (!w)
+        return;
+    for (size_t i = 0; i < w->n_buffers; i++)
+        buffer_destroy(w->buffers[i]);
+    free(w->buffers);
+    free(w);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/running.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONTEXT_DEFAULT = 8192 };
+
+enum command_kind { COMMAND_ATTACH, COMMAND_DETACH, COMMAND_SUBMIT };
+
+struct command {
+    struct list link; /* worker.inbox */
+    enum command_kind kind;
+    struct model_entry *entry;
+    struct loaded_model *lm;
+    struct engine_request *request;
+};
+
+struct worker {
+    pthread_t thread;
+    struct worker_config config;
+    char *device_name;
+    struct event_queue *events;
+    struct device *device; /* device thread */
+    struct list models;    /* struct running_model; device thread changes it under lock */
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake, started;
+    struct list inbox; /* under lock */
+    bool is_woken;     /* under lock: look at the requests' flags again */
+    bool is_stopping;  /* under lock */
+    bool has_started;  /* under lock: device made or start_error set */
+    struct error start_error;
+    struct worker_stats stats; /* under lock */
+};
+
+/* ---- device thread: models ---- */
+
+static struct running_model *find_model(struct worker *w, const struct model_entry *entry)
+{
+    list_for_each (it, &w->models, struct running_model, link)
+        if (it->entry == entry)
+            return it;
+    return NULL;
+}
+
+static struct runner_config runner_config(const struct worker *w, const struct loaded_model *lm)
+{
+    const struct dims *d = &lm->model->dims;
+    uint32_t context = w->config.context_tokens ? w->config.context_tokens : CONTEXT_DEFAULT;
+    struct runner_config cfg = {
+        .batch_tokens = w->config.batch_tokens,
+        .pools = w->config.pools,
+    };
+
+    if (context > d->dim[DIM_CONTEXT])
+        context = d->dim[DIM_CONTEXT];
+    cfg.context_tokens = context;
+    cfg.cache_tokens = w->config.kv_bytes / model_kv_bytes_per_token(lm->model);
+    if (cfg.cache_tokens < context)
+        cfg.cache_tokens = context;
+    return cfg;
+}
+
+static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
+{
+    struct event *ev = event_new(w->events, EVENT_ATTACHED, entry);
+    struct runner_config cfg = runner_config(w, lm);
+    struct error err = {0};
+    struct running_model *m;
+    int r = running_model_create(entry, lm, w->device, w->events, &cfg, &m, &err);
+
+    loaded_model_unref(lm);
+    if (r == 0) {
+        pthread_mutex_lock(&w->lock);
+        list_push_back(&w->models, &m->link);
+        pthread_mutex_unlock(&w->lock);
+    }
+    if (!ev) {
+        log_error("out of memory: a model's owner could not be told that it is attached");
+        return;
+    }
+    ev->error = err;
+    ev->error.code = r;
+    event_post(w->events, ev);
+}
+
+static void detach(struct worker *w, struct model_entry *entry)
+{
+    struct event *ev = event_new(w->events, EVENT_DETACHED, entry);
+    struct running_model *m = find_model(w, entry);
+
+    if (m) {
+        pthread_mutex_lock(&w->lock);
+        list_remove(&m->link);
+        pthread_mutex_unlock(&w->lock);
+        running_model_destroy(m);
+    }
+    if (ev)
+        event_post(w->events, ev);
+}
+
+static void submit(struct worker *w, struct engine_request *r)
+{
+    struct running_model *m = find_model(w, r->entry);
+
+    if (m)
+        running_model_add(m, r);
+    else
+        running_request_end(w->events, r, ENGINE_FINISH_CANCEL);
+}
+
+static void handle(struct worker *w, struct command *c)
+{
+    switch (c->kind) {
+    case COMMAND_ATTACH:
+        attach(w, c->entry, c->lm);
+        break;
+    case COMMAND_DETACH:
+        detach(w, c->entry);
+        break;
+    case COMMAND_SUBMIT:
+        submit(w, c->request);
+        break;
+    }
+    free(c);
+}
+
+/* ---- device thread: the loop ---- */
+
+/* Waits for something to do when nothing can run. Returns false when the worker shall end. */
+static bool take_commands(struct worker *w, struct list *ret_commands, bool can_wait)
+{
+    bool go_on;
+
+    list_init(ret_commands);
+    pthread_mutex_lock(&w->lock);
+    while (can_wait && list_empty(&w->inbox) && !w->is_stopping && !w->is_woken)
+        pthread_cond_wait(&w->wake, &w->lock);
+    w->is_woken = false;
+    while (!list_empty(&w->inbox)) {
+        struct list *first = w->inbox.next;
+        list_remove(first);
+        list_push_back(ret_commands, first);
+    }
+    go_on = !w->is_stopping;
+    pthread_mutex_unlock(&w->lock);
+    return go_on;
+}
+
+/* One step of every model in turn; true when any of them did something. */
+static bool step_models(struct worker *w)
+{
+    bool is_busy = false;
+
+    list_for_each (m, &w->models, struct running_model, link) {
+        struct running_stats stats = {0};
+        if (!running_model_step(m, &stats))
+            continue;
+        is_busy = true;
+        pthread_mutex_lock(&w->lock);
+        w->stats.prompt_tokens += stats.prompt_tokens;
+        w->stats.completion_tokens += stats.completion_tokens;
+        w->stats.prefill_ns += stats.prefill_ns;
+        w->stats.decode_ns += stats.decode_ns;
+        w->stats.steps++;
+        running_model_figures(m);
+        pthread_mutex_unlock(&w->lock);
+    }
+    return is_busy;
+}
+
+static void start(struct worker *w)
+{
+    struct error err = {0};
+    int r = device_create(w->device_name, &w->device, &err);
+
+    pthread_mutex_lock(&w->lock);
+    w->start_error = err;
+    w->start_error.code = r;
+    if (r == 0) {
+        struct device_info info;
+        device_get_info(w->device, &info);
+        memcpy(w->stats.device, info.name, sizeof(w->stats.device));
+    }
+    w->has_started = true;
+    pthread_cond_broadcast(&w->started);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    struct list commands;
+    bool is_busy = false, go_on = true;
+
+    start(w);
+    if (!w->device)
+        return NULL;
+    while (go_on) {
+        go_on = take_commands(w, &commands, !is_busy);
+        list_for_each_safe (c, &commands, struct command, link) {
+            list_remove(&c->link);
+            handle(w, c);
+        }
+        if (go_on)
+            is_busy = step_models(w);
+    }
+    list_for_each_safe (m, &w->models, struct running_model, link) {
+        list_remove(&m->link);
+        running_model_destroy(m);
+    }
+    device_destroy(w->device);
+    return NULL;
+}
+
+/* ---- other threads ---- */
+
+int worker_create(const struct worker_config *cfg, struct event_queue *events,
+                  struct worker **ret_worker, struct error *err)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+    int r;
+
+    if (!w)
+        return error_set(err, ENOMEM, "out of memory");
+    w->config = *cfg;
+    w->device_name = strdup(cfg->device ? cfg->device : "auto");
+    w->events = events;
+    list_init(&w->models);
+    list_init(&w->inbox);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    pthread_cond_init(&w->started, NULL);
+    r = w->device_name ? pthread_create(&w->thread, NULL, run, w) : ENOMEM;
+    if (r) {
+        free(w->device_name);
+        free(w);
+        return error_set_errno(err, r, "cannot start the device thread");
+    }
+    pthread_setname_np(w->thread, "hearth-device");
+    pthread_mutex_lock(&w->lock);
+    while (!w->has_started)
+        pthread_cond_wait(&w->started, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    if (w->start_error.code) {
+        r = w->start_error.code;
+        if (err)
+            *err = w->start_error;
+        worker_destroy(w);
+        return r;
+    }
+    *ret_worker = w;
+    return 0;
+}
+
+void worker_destroy(struct worker *w)
+{
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->is_stopping = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->wake);
+    pthread_cond_destroy(&w->started);
+    pthread_mutex_destroy(&w->lock);
+    free(w->device_name);
+    free(w);
+}
+
+static int post(struct worker *w, const struct command *command)
+{
+    struct command *c = malloc(sizeof(*c));
+
+    if (!c)
+        return -ENOMEM;
+    *c = *command;
+    pthread_mutex_lock(&w->lock);
+    list_push_back(&w->inbox, &c->link);
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
+int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
+{
+    return post(w, &(struct command){.kind = COMMAND_ATTACH, .entry = entry, .lm = lm});
+}
+
+int worker_detach(struct worker *w, struct model_entry *entry)
+{
+    return post(w, &(struct command){.kind = COMMAND_DETACH, .entry = entry});
+}
+
+int worker_submit(struct worker *w, struct engine_request *r)
+{
+    return post(w, &(struct command){.kind = COMMAND_SUBMIT, .request = r});
+}
+
+void worker_wake(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->is_woken = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
+{
+    pthread_mutex_lock(&w->lock);
+    *ret_stats = w->stats;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_get_figures(struct worker *w, const struct model_entry *entry,
+                        struct worker_model_figures *ret_figures)
+{
+    struct running_model *m;
+
+    pthread_mutex_lock(&w->lock);
+    m = find_model(w, entry);
+    if (m)
+        *ret_figures = m->figures;
+    pthread_mutex_unlock(&w->lock);
+    return m != NULL;
+}

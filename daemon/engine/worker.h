@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The device thread: owns the device and every runner, takes commands, and steps the running
+ * requests. Everything it has to say goes to the owner as events.
+ */
+#ifndef HEARTH_ENGINE_WORKER_H
+#define HEARTH_ENGINE_WORKER_H
+
+#include "engine/events.h"
+#include "engine/request.h"
+
+struct worker;
+
+struct worker_config {
+    const char *device;
+    uint32_t context_tokens, batch_tokens; /* 0: defaults */
+    uint64_t kv_bytes;                     /* 0: one context */
+    struct pool_config pools;
+};
+
+struct worker_stats {
+    char device[128];
+    uint64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns, steps;
+};
+
+/* Starts the thread and waits until it has its device. */
+int worker_create(const struct worker_config *cfg, struct event_queue *events,
+                  struct worker **ret_worker, struct error *err);
+/* Cancels what runs, lets go of all models, ends the thread. NULL is fine. */
+void worker_destroy(struct worker *w);
+
+/* Commands; any thread. -ENOMEM: nothing was done, nothing follows, nothing was taken over. */
+
+/* Makes lm runnable under this entry; EVENT_ATTACHED follows. Takes over a reference to lm. */
+int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
+/* Cancels the entry's requests and lets go of it; EVENT_DETACHED follows. */
+int worker_detach(struct worker *w, struct model_entry *entry);
+/* A request whose tokens are there; EVENT_DONE follows in the end. */
+int worker_submit(struct worker *w, struct engine_request *r);
+/* A flag of a request changed. */
+void worker_wake(struct worker *w);
+
+void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
+
+/* Figures of an attached model, readable at any time. */
+struct worker_model_figures {
+    uint64_t kv_bytes, kv_used_bytes, private_bytes;
+    uint32_t context_tokens;
+};
+bool worker_get_figures(struct worker *w, const struct model_entry *entry,
+                        struct worker_model_figures *ret_figures);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+#include "bandwidth.h"
+#include "command.h"
+#include "local_model.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char options[] =
+    "  -p N            prompt tokens per run (512; 0: no prompt test)\n"
+    "  -n N            generated tokens per run (128; 0: no generation test)\n"
+    "  -d N            tokens already in the context (0)\n"
+    "  -r N            runs of each (5)\n"
+    "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
+    "  --json          machine-readable\n";
+
+enum { RUNS_MOST = 1000 };
+
+struct arguments {
+    const char *path, *device;
+    uint32_t n_prompt, n_generate, n_depth, n_runs;
+    bool is_json;
+};
+
+/* One line of the table. */
+struct series {
+    char name[40];
+    uint32_t n_tokens;
+    double seconds[RUNS_MOST];
+    uint32_t n;
+    double mean, median, deviation, bandwidth_share; /* tokens/s; share 0: does not apply */
+};
+
+static int parse_number(const char *text, uint32_t most, uint32_t *ret)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (errno || end == text || *end || value > most || *text == '-')
+        return -EINVAL;
+    *ret = (uint32_t)value;
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct option longs[] = {
+        {"device", required_argument, NULL, 'D'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    int c, r = 0;
+
+    while (r == 0 && (c = getopt_long(argc, argv, "p:n:d:r:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'p':
+            r = parse_number(optarg, 1 << 20, &a->n_prompt);
+            break;
+        case 'n':
+            r = parse_number(optarg, 1 << 20, &a->n_generate);
+            break;
+        case 'd':
+            r = parse_number(optarg, 1 << 20, &a->n_depth);
+            break;
+        case 'r':
+            r = parse_number(optarg, RUNS_MOST, &a->n_runs);
+            break;
+        case 'D':
+            a->device = optarg;
+            break;
+        case 'j':
+            a->is_json = true;
+            break;
+        default:
+            r = -EINVAL;
+        }
+    }
+    if (argc - optind != 1 || !a->n_runs || (!a->n_prompt && !a->n_generate))
+        r = -EINVAL;
+    a->path = argv[optind];
+    return r;
+}
+
+/* Tokens that touch different embedding rows, the same in every run. */
+static uint32_t nth_token(uint32_t i, uint32_t n_vocab)
+{
+    return (uint32_t)((i * 2654435761u) % n_vocab);
+}
+
+static int feed(struct local_model *m, struct session *s, uint32_t n_tokens, struct error *err)
+{
+    uint32_t n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
+    uint32_t batch = runner_batch_tokens(m->runner);
+    uint32_t *tokens = calloc(batch, sizeof(*tokens));
+    int r = tokens ? 0 : error_set(err, ENOMEM, "out of memory");
+
+    for (uint32_t done = 0; r == 0 && done < n_tokens;) {
+        struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
+        struct sample_result result;
+        struct run_item it = {.session = s, .tokens = tokens};
+        it.n_tokens = n_tokens - done < batch ? n_tokens - done : batch;
+        for (uint32_t i = 0; i < it.n_tokens; i++)
+            tokens[i] = nth_token(done + i, n_vocab);
+        done += it.n_tokens;
+        if (done == n_tokens) { /* only the end of a prompt is sampled */
+            it.sample = &greedy;
+            it.ret_result = &result;
+        }
+        r = runner_step(m->runner, &it, 1, err);
+    }
+    free(tokens);
+    return r;
+}
+
+static int generate(struct local_model *m, struct session *s, uint32_t n_tokens, struct error *err)
+{
+    uint32_t token = 1;
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < n_tokens; i++) {
+        struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
+        struct sample_result result;
+        struct run_item it = {.session = s,
+                              .tokens = &token,
+                              .n_tokens = 1,
+                              .sample = &greedy,
+                              .ret_result = &result};
+        r = runner_step(m->runner, &it, 1, err);
+        token = result.token;
+    }
+    return r;
+}
+
+/* One warm-up and n_runs timed runs of prompt or generation. */
+static int measure(struct local_model *m, const struct arguments *a, bool is_prompt,
+                   struct series *out, struct error *err)
+{
+    for (uint32_t i = 0; i <= a->n_runs; i++) {
+        struct session *s;
+        uint64_t start_ns;
+        int r = runner_session_create(m->runner, &s, err);
+        if (r == 0 && a->n_depth)
+            r = feed(m, s, a->n_depth, err);
+        start_ns = clock_now_ns();
+        if (r == 0)
+            r = is_prompt ? feed(m, s, out->n_tokens, err) : generate(m, s, out->n_tokens, err);
+        if (r == 0 && i > 0)
+            out->seconds[out->n++] = (double)(clock_now_ns() - start_ns) * 1e-9;
+        session_destroy(s);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void summarise(struct series *s)
+{
+    double sum = 0, squares = 0, speed[RUNS_MOST];
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        speed[i] = s->n_tokens / s->seconds[i];
+        sum += speed[i];
+    }
+    s->mean = sum / s->n;
+    for (uint32_t i = 0; i < s->n; i++)
+        squares += (speed[i] - s->mean) * (speed[i] - s->mean);
+    s->deviation = s->n > 1 ? sqrt(squares / (s->n - 1)) : 0;
+    qsort(speed, s->n, sizeof(*speed), by_value);
+    s->median = s->n % 2 ? speed[s->n / 2] : (speed[s->n / 2 - 1] + speed[s->n / 2]) / 2;
+}
+
+/* Bytes of weights one generated token reads: all but the embedding rows not looked up. */
+static uint64_t bytes_per_token(const struct model *m)
+{
+    uint64_t bytes = 0;
+    const struct gguf_tensor *embd = model_weight(m, WEIGHT_TOKEN_EMBD, MODEL_GLOBAL)->tensor;
+    bool is_tied = model_weight(m, WEIGHT_OUTPUT, MODEL_GLOBAL)->tensor == embd;
+
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
+        if (gguf_tensor(m->gguf, i) != embd || is_tied)
+            bytes += gguf_tensor(m->gguf, i)->bytes;
+    return bytes;
+}
+
+static void print_table(const struct arguments *a, const struct local_model *m,
+                        const struct series *list, size_t n, double bandwidth)
+{
+    struct device_info info;
+
+    device_get_info(m->device, &info);
+    printf("model   %s (%s, %s, %.2f B parameters)\n", a->path, m->lm->model->arch->name,
+           model_type_name(m->lm->model), (double)m->lm->model->parameters * 1e-9);
+    printf("device  %s; memory reads at %.1f GB/s\n", info.name, bandwidth * 1e-9);
+    printf("weights %s\n\n", m->lm->pool_text);
+    printf("| test | tokens/s (median) | mean | spread (sd) | share of memory bandwidth |\n");
+    printf("|---|---|---|---|---|\n");
+    for (size_t i = 0; i < n; i++) {
+        printf("| %s | %.2f | %.2f | %.2f | ", list[i].name, list[i].median, list[i].mean,
+               list[i].deviation);
+        if (list[i].bandwidth_share > 0)
+            printf("%.0f %% |\n", 100 * list[i].bandwidth_share);
+        else
+            printf("- |\n");
+    }
+}
+
+static void print_json(const struct arguments *a, const struct local_model *m,
+                       const struct series *list, size_t n, double bandwidth)
+{
+    struct device_info info;
+    json_t *tests = json_array(), *root;
+
+    device_get_info(m->device, &info);
+    for (size_t i = 0; i < n; i++) {
+        json_t *runs = json_array();
+        for (uint32_t k = 0; k < list[i].n; k++)
+            json_array_append_new(runs, json_real(list[i].n_tokens / list[i].seconds[k]));
+        json_array_append_new(tests, json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o}", "test",
+                                               list[i].name, "tokens", (int)list[i].n_tokens,
+                                               "median", list[i].median, "mean", list[i].mean,
+                                               "deviation", list[i].deviation, "bandwidth_share",
+                                               list[i].bandwidth_share, "tokens_per_second", runs));
+    }
+    root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:f, s:s, s:o}", "model", a->path, "architecture",
+                     m->lm->model->arch->name, "type", model_type_name(m->lm->model), "parameters",
+                     (json_int_t)m->lm->model->parameters, "device", info.name,
+                     "memory_bytes_per_second", bandwidth, "weights", m->lm->pool_text, "tests",
+                     tests);
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+}
+
+static int bench(const struct arguments *a, struct local_model *m, struct error *err)
+{
+    struct series *list = calloc(2, sizeof(*list));
+    struct device_info info;
+    double bandwidth;
+    size_t n = 0;
+    int r = list ? 0 : error_set(err, ENOMEM, "out of memory");
+
+    if (r == 0 && a->n_prompt) {
+        list[n].n_tokens = a->n_prompt;
+        snprintf(list[n].name, sizeof(list[n].name), "prompt %u", a->n_prompt);
+        r = measure(m, a, true, &list[n++], err);
+    }
+    if (r == 0 && a->n_generate) {
+        list[n].n_tokens = a->n_generate;
+        snprintf(list[n].name, sizeof(list[n].name), "generate %u", a->n_generate);
+        r = measure(m, a, false, &list[n++], err);
+    }
+    if (r == 0) {
+        device_get_info(m->device, &info);
+        bandwidth = bandwidth_measure(info.n_threads);
+        for (size_t i = 0; i < n; i++)
+            summarise(&list[i]);
+        if (a->n_generate && bandwidth > 0)
+            list[n - 1].bandwidth_share =
+                list[n - 1].median * (double)bytes_per_token(m->lm->model) / bandwidth;
+        if (a->is_json)
+            print_json(a, m, list, n, bandwidth);
+        else
+            print_table(a, m, list, n, bandwidth);
+    }
+    free(list);
+    return r;
+}
+
+static int run(int argc, char **argv)
+{
+    struct arguments a = {.n_prompt = 512, .n_generate = 128, .n_runs = 5};
+    struct local_model m;
+    struct error err = {0};
+    uint32_t longest;
+    int r;
+
+    if (parse(argc, argv, &a) < 0)
+        return command_usage(&command_bench, options);
+    longest = a.n_depth + (a.n_prompt > a.n_generate ? a.n_prompt : a.n_generate);
+    r = local_model_open(&m,
+                         &(struct local_model_config){.path = a.path,
+                                                      .device = a.device,
+                                                      .context_tokens = longest + KV_BLOCK_TOKENS},
+                         &err);
+    if (r < 0) {
+        local_model_close(&m);
+        return command_fail(EXIT_NO_MODEL, "%s", err.text);
+    }
+    r = bench(&a, &m, &err);
+    local_model_close(&m);
+    return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_bench = {"bench", "MODEL [OPTIONS]",
+                                      "measure prompt and generation speed", run};

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+#include "conversation.h"
+
+#include <editline/readline.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char help[] = "  /clear   forget the conversation\n"
+                           "  /stats   figures after each answer, or no more\n"
+                           "  /help    this list\n"
+                           "  /bye     leave (so does Ctrl-D); Ctrl-C stops an answer\n";
+
+/* ---- history, kept private to the user ---- */
+
+static bool history_path(char *out, size_t size)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int n;
+
+    if (state && *state)
+        n = snprintf(out, size, "%s/hearth", state);
+    else if (home && *home)
+        n = snprintf(out, size, "%s/.local/state/hearth", home);
+    else
+        return false;
+    if (n < 0 || (size_t)n + 20 > size)
+        return false;
+    for (char *p = out + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        mkdir(out, 0700);
+        *p = '/';
+    }
+    mkdir(out, 0700);
+    strcat(out, "/history");
+    return true;
+}
+
+static void save_history(const char *path)
+{
+    mode_t old = umask(077);
+
+    write_history(path);
+    umask(old);
+}
+
+/* ---- the conversation ---- */
+
+static char *next_line(bool is_terminal)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+
+    if (is_terminal)
+        return readline("> ");
+    n = getline(&line, &cap, stdin);
+    if (n < 0) {
+        free(line);
+        return NULL;
+    }
+    if (n && line[n - 1] == '\n')
+        line[n - 1] = 0;
+    return line;
+}
+
+/* A line that begins with "/"; false: leave. */
+static bool handle_command(const char *line, struct answer_options *o, json_t *messages)
+{
+    if (!strcmp(line, "/bye") || !strcmp(line, "/exit") || !strcmp(line, "/quit"))
+        return false;
+    if (!strcmp(line, "/clear")) {
+        json_array_clear(messages);
+        fputs("(forgotten)\n", stderr);
+    } else if (!strcmp(line, "/stats")) {
+        o->shows_stats = !o->shows_stats;
+    } else {
+        if (strcmp(line, "/help"))
+            fprintf(stderr, "There is no command %s:\n", line);
+        fputs(help, stderr);
+    }
+    return true;
+}
+
+/* One question and its answer. Only a daemon that is gone ends the chat. */
+static int turn(struct client *c, const struct answer_options *o, json_t *messages,
+                const char *line)
+{
+    struct answer_stats stats;
+    struct error err = {0};
+    char *text = NULL;
+    int r;
+
+    json_array_append_new(messages, conversation_message("user", line));
+    r = conversation_ask(c, o, messages, &text, &stats, &err);
+    if (r == 0 || (r == -EINTR && text && *text)) {
+        json_array_append_new(messages, conversation_message("assistant", text ? text : ""));
+        if (r == 0 && o->shows_stats)
+            conversation_print_stats(&stats);
+    } else {
+        json_array_remove(messages, json_array_size(messages) - 1);
+    }
+    if (r == -EINTR)
+        fputs("(stopped)\n", stderr);
+    else if (r < 0)
+        command_fail(EXIT_FAILED, "%s", err.text);
+    free(text);
+    return r == -ENOTCONN ? r : 0;
+}
+
+static int converse(struct client *c, struct answer_options *o)
+{
+    bool is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO), go_on = true;
+    json_t *messages = json_array();
+    char path[PATH_MAX];
+    bool has_history = is_terminal && history_path(path, sizeof(path));
+    char *line;
+    int r = 0;
+
+    if (has_history)
+        read_history(path);
+    if (is_terminal)
+        fputs("/help lists the commands.\n", stderr);
+    while (r == 0 && go_on && (line = next_line(is_terminal))) {
+        if (line[0] == '/') {
+            go_on = handle_command(line, o, messages);
+        } else if (line[strspn(line, " \t")]) {
+            if (is_terminal)
+                add_history(line);
+            r = turn(c, o, messages, line);
+        }
+        free(line);
+    }
+    if (has_history)
+        save_history(path);
+    json_decref(messages);
+    return r;
+}
+
+static int run(int argc, char **argv)
+{
+    struct answer_options o = {0};
+    struct client *client;
+    struct error err = {0};
+    char resolved[PATH_MAX];
+    int c, r;
+
+    while ((c = getopt_long(argc, argv, "h", answer_long_options, NULL)) != -1)
+        if (!answer_option(&o, c, optarg))
+            return command_usage(&command_chat, answer_options_help);
+    if (argc - optind != 1 || !answer_options_check(&o))
+        return command_usage(&command_chat, answer_options_help);
+    o.model = absolute_model(argv[optind], resolved);
+    r = client_create(o.socket, &client, &err);
+    if (r == 0) {
+        r = conversation_load(client, o.model, &err);
+        if (r == 0)
+            r = converse(client, &o);
+        client_destroy(client);
+    }
+    if (r == -ENOTCONN && !err.code)
+        return EXIT_NO_SERVICE;
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_chat = {"chat", "[OPTIONS] MODEL", "talk to a model", run};

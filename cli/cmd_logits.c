@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+#include "local_model.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char options[] =
+    "  --tokens LIST   token ids: 1,2,3 or @FILE\n"
+    "  --out FILE      where the logits go: float32, little-endian, n_tokens x n_vocab, row i is\n"
+    "                  the prediction after token i\n"
+    "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
+    "  --full-barriers debug: a barrier before every kernel; the result must be the same\n";
+
+struct arguments {
+    const char *path, *tokens, *out, *device;
+    bool full_barriers;
+};
+
+static int parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct option longs[] = {
+        {"tokens", required_argument, NULL, 't'}, {"out", required_argument, NULL, 'o'},
+        {"device", required_argument, NULL, 'd'}, {"full-barriers", no_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "t:o:d:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 't':
+            a->tokens = optarg;
+            break;
+        case 'o':
+            a->out = optarg;
+            break;
+        case 'd':
+            a->device = optarg;
+            break;
+        case 'b':
+            a->full_barriers = true;
+            break;
+        default:
+            return -EINVAL;
+        }
+    }
+    if (argc - optind != 1 || !a->tokens || !a->out)
+        return -EINVAL;
+    a->path = argv[optind];
+    return 0;
+}
+
+/* Writes to a file beside the target and renames it, so that no half-written result is left. */
+static int write_file(const char *path, const float *data, size_t n, struct error *err)
+{
+    char *temporary;
+    FILE *f;
+    bool ok;
+
+    if (!strcmp(path, "/dev/stdout") || !strcmp(path, "-"))
+        return fwrite(data, sizeof(*data), n, stdout) == n && fflush(stdout) == 0
+                   ? 0
+                   : error_set_errno(err, errno, "standard output");
+    if (asprintf(&temporary, "%s.part", path) < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    f = fopen(temporary, "wb");
+    if (!f) {
+        int r = error_set_errno(err, errno, "%s", temporary);
+        free(temporary);
+        return r;
+    }
+    ok = fwrite(data, sizeof(*data), n, f) == n;
+    ok = fclose(f) == 0 && ok;
+    if (!ok || rename(temporary, path) < 0) {
+        int r = error_set_errno(err, errno, "%s", path);
+        unlink(temporary);
+        free(temporary);
+        return r;
+    }
+    free(temporary);
+    return 0;
+}
+
+static int evaluate(const struct arguments *a, struct local_model *m, struct error *err)
+{
+    struct session *s = NULL;
+    uint32_t *tokens = NULL;
+    float *logits = NULL;
+    size_t n = 0, n_vocab;
+    int r = parse_tokens(a->tokens, &tokens, &n, err);
+
+    if (r < 0)
+        return r;
+    n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
+    logits = calloc(n, n_vocab * sizeof(float));
+    r = logits ? runner_session_create(m->runner, &s, err)
+               : error_set(err, ENOMEM, "no memory for %zu x %zu logits", n, n_vocab);
+    if (r == 0)
+        r = runner_logits(m->runner, s, tokens, (uint32_t)n, logits, err);
+    if (r == 0)
+        r = write_file(a->out, logits, n * n_vocab, err);
+    session_destroy(s);
+    free(logits);
+    free(tokens);
+    return r;
+}
+
+static int run(int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct local_model m;
+    struct error err = {0};
+    int r;
+
+    if (parse(argc, argv, &a) < 0)
+        return command_usage(&command_logits, options);
+    r = local_model_open(&m,
+                         &(struct local_model_config){
+                             .path = a.path, .device = a.device, .full_barriers = a.full_barriers},
+                         &err);
+    if (r < 0) {
+        local_model_close(&m);
+        return command_fail(EXIT_NO_MODEL, "%s", err.text);
+    }
+    r = evaluate(&a, &m, &err);
+    local_model_close(&m);
+    return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_logits = {"logits", "MODEL --tokens LIST --out FILE",
+                                       "write the logits of a token list", run};

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands about models: load, unload, ls, ps. */
+#include "command.h"
+#include "conversation.h"
+#include "progress.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char options[] = "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
+static const char list_options[] = "  --json          machine-readable\n"
+                                   "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
+
+struct arguments {
+    const char *socket, *model;
+    bool is_json;
+};
+
+/* Parses the options these commands share and n_operands operands (0 or 1). */
+static int parse(int argc, char **argv, int n_operands, struct arguments *a)
+{
+    static const struct option longs[] = {
+        {"socket", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        if (c == 's')
+            a->socket = optarg;
+        else if (c == 'j')
+            a->is_json = true;
+        else
+            return -EINVAL;
+    }
+    if (argc - optind != n_operands)
+        return -EINVAL;
+    a->model = argv[optind];
+    return 0;
+}
+
+static int run_load(int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct client *c;
+    struct error err = {0};
+    char resolved[PATH_MAX];
+    int r;
+
+    if (parse(argc, argv, 1, &a) < 0 || a.is_json)
+        return command_usage(&command_load, options);
+    r = client_create(a.socket, &c, &err);
+    if (r == 0) {
+        r = conversation_load(c, absolute_model(a.model, resolved), &err);
+        client_destroy(c);
+    }
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+static int run_unload(int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct client *c;
+    struct error err = {0};
+    char resolved[PATH_MAX];
+    json_t *body;
+    int r;
+
+    if (parse(argc, argv, 1, &a) < 0 || a.is_json)
+        return command_usage(&command_unload, options);
+    r = client_create(a.socket, &c, &err);
+    if (r == 0) {
+        body = json_pack("{s:s}", "model", absolute_model(a.model, resolved));
+        r = body ? client_call(c, "POST", "/hearth/v1/unload", body, NULL, &err)
+                 : error_set(&err, EINVAL, "the model's name is not UTF-8");
+        json_decref(body);
+        client_destroy(c);
+    }
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+/* ---- lists ---- */
+
+static const char *text_of(const json_t *m, const char *key)
+{
+    const char *s = json_string_value(json_object_get(m, key));
+
+    return s ? s : "";
+}
+
+static uint64_t number_of(const json_t *m, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(m, key));
+}
+
+/* Columns are as wide as their widest name. */
+static int name_width(const json_t *models, bool only_loaded)
+{
+    int width = 5;
+    size_t i;
+    json_t *m;
+
+    json_array_foreach(models, i, m) if (!only_loaded || strcmp(text_of(m, "state"), "available"))
+        width = (int)strlen(text_of(m, "name")) > width ? (int)strlen(text_of(m, "name")) : width;
+    return width;
+}
+
+static void print_ls(const json_t *models)
+{
+    int width = name_width(models, false);
+    char size[FORMAT_BYTES_SIZE], when[32];
+    size_t i;
+    json_t *m;
+
+    printf("%-*s  %10s  %-16s  %s\n", width, "MODEL", "SIZE", "MODIFIED", "STATE");
+    json_array_foreach(models, i, m)
+    {
+        time_t t = (time_t)number_of(m, "modified_unix");
+        struct tm tm;
+        if (!localtime_r(&t, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm))
+            when[0] = 0;
+        printf("%-*s  %10s  %-16s  %s\n", width, text_of(m, "name"),
+               format_bytes(size, number_of(m, "file_bytes")), when, text_of(m, "state"));
+    }
+}
+
+static void print_ps(const json_t *models)
+{
+    int width = name_width(models, true);
+    char pool[FORMAT_BYTES_SIZE], used[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
+    size_t i;
+    json_t *m;
+
+    printf("%-*s  %-9s  %-8s  %10s  %-24s  %-21s  %7s  %s\n", width, "MODEL", "STATE", "TYPE",
+           "WEIGHTS", "MEMORY", "CACHE USED", "CONTEXT", "REQUESTS");
+    json_array_foreach(models, i, m)
+    {
+        char cache[2 * FORMAT_BYTES_SIZE + 8];
+        if (!strcmp(text_of(m, "state"), "available"))
+            continue;
+        snprintf(cache, sizeof(cache), "%s of %s",
+                 format_bytes(used, number_of(m, "kv_used_bytes")),
+                 format_bytes(kv, number_of(m, "kv_bytes")));
+        printf("%-*s  %-9s  %-8s  %10s  %-24s  %-21s  %7llu  %llu running, %llu waiting\n", width,
+               text_of(m, "name"), text_of(m, "state"), text_of(m, "type"),
+               format_bytes(pool, number_of(m, "pool_bytes")), text_of(m, "pool"), cache,
+               (unsigned long long)number_of(m, "context_tokens"),
+               (unsigned long long)number_of(m, "n_running"),
+               (unsigned long long)number_of(m, "n_waiting"));
+    }
+}
+
+/* Prints what is asked for from the list of models. */
+static int list(int argc, char **argv, const struct command *command,
+                void (*print)(const json_t *models), bool only_loaded)
+{
+    struct arguments a = {0};
+    struct client *c;
+    struct error err = {0};
+    json_t *answer = NULL, *models, *m;
+    int r;
+
+    if (parse(argc, argv, 0, &a) < 0)
+        return command_usage(command, list_options);
+    r = client_create(a.socket, &c, &err);
+    if (r == 0) {
+        r = client_call(c, "GET", "/hearth/v1/models", NULL, &answer, &err);
+        client_destroy(c);
+    }
+    if (r < 0)
+        return command_fail(conversation_exit_code(r), "%s", err.text);
+    models = json_object_get(answer, "models");
+    if (a.is_json) {
+        for (size_t i = json_array_size(models); only_loaded && i-- > 0;) {
+            m = json_array_get(models, i);
+            if (!strcmp(text_of(m, "state"), "available"))
+                json_array_remove(models, i);
+        }
+        json_dumpf(models, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        print(models);
+    }
+    json_decref(answer);
+    return EXIT_OK;
+}
+
+static int run_ls(int argc, char **argv)
+{
+    return list(argc, argv, &command_ls, print_ls, false);
+}
+
+static int run_ps(int argc, char **argv)
+{
+    return list(argc, argv, &command_ps, print_ps, true);
+}
+
+const struct command command_load = {"load", "MODEL", "load a model into memory", run_load};
+const struct command command_unload = {"unload", "MODEL", "let go of a model", run_unload};
+const struct command command_ls = {"ls", "", "the models there are", run_ls};
+const struct command command_ps = {"ps", "", "the models that are loaded", run_ps};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+#include "conversation.h"
+
+#include "base/strbuf.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A name is the daemon's business; a path that leads somewhere here must not depend on where the
+ * daemon was started. */
+const char *absolute_model(const char *model, char resolved[])
+{
+    size_t n = strlen(model);
+
+    if ((strchr(model, '/') || (n > 5 && !strcmp(model + n - 5, ".gguf"))) &&
+        access(model, F_OK) == 0 && realpath(model, resolved))
+        return resolved;
+    return model;
+}
+
+/* The words of the command line, or standard input where there are none or "-". */
+static int read_prompt(int n, char **words, struct strbuf *prompt, struct error *err)
+{
+    if (n && strcmp(words[0], "-")) {
+        for (int i = 0; i < n; i++)
+            strbuf_printf(prompt, "%s%s", i ? " " : "", words[i]);
+        return 0;
+    }
+    for (;;) {
+        char *to = strbuf_reserve(prompt, 65536);
+        ssize_t got = to ? read(STDIN_FILENO, to, 65536) : -1;
+        if (got < 0)
+            return error_set_errno(err, to ? errno : ENOMEM, "standard input");
+        if (got == 0)
+            break;
+        prompt->len += (size_t)got;
+        prompt->data[prompt->len] = 0;
+    }
+    while (prompt->len && prompt->data[prompt->len - 1] == '\n')
+        prompt->data[--prompt->len] = 0;
+    return 0;
+}
+
+static int answer(const struct answer_options *o, const char *prompt, struct error *err)
+{
+    struct client *c;
+    struct answer_stats stats;
+    json_t *messages;
+    char *text = NULL;
+    int r = client_create(o->socket, &c, err);
+
+    if (r < 0)
+        return r;
+    r = conversation_load(c, o->model, err);
+    if (r == 0) {
+        messages = json_pack("[o]", conversation_message("user", prompt));
+        r = conversation_ask(c, o, messages, &text, &stats, err);
+        json_decref(messages);
+        free(text);
+        if (r == 0 && o->shows_stats)
+            conversation_print_stats(&stats);
+    }
+    client_destroy(c);
+    return r;
+}
+
+static int run(int argc, char **argv)
+{
+    struct answer_options o = {0};
+    struct error err = {0};
+    struct strbuf prompt;
+    char resolved[PATH_MAX];
+    int c, r;
+
+    while ((c = getopt_long(argc, argv, "+h", answer_long_options, NULL)) != -1)
+        if (!answer_option(&o, c, optarg))
+            return command_usage(&command_run, answer_options_help);
+    if (optind >= argc || !answer_options_check(&o))
+        return command_usage(&command_run, answer_options_help);
+    o.model = absolute_model(argv[optind++], resolved);
+    strbuf_init(&prompt, 0);
+    r = read_prompt(argc - optind, argv + optind, &prompt, &err);
+    if (r == 0 && !prompt.len)
+        r = error_set(&err, EINVAL, "the prompt is empty");
+    if (r == 0)
+        r = answer(&o, prompt.data, &err);
+    strbuf_finish(&prompt);
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_run = {"run", "[OPTIONS] MODEL PROMPT...",
+                                    "ask one question and print the answer", run};

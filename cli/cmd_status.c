@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#include "command.h"
+#include "conversation.h"
+#include "progress.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+static const char options[] = "  --json          machine-readable\n"
+                              "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
+
+static const char *text_of(const json_t *m, const char *key)
+{
+    const char *s = json_string_value(json_object_get(m, key));
+
+    return s ? s : "";
+}
+
+static uint64_t number_of(const json_t *m, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(m, key));
+}
+
+static void print_model(const json_t *m)
+{
+    char weights[FORMAT_BYTES_SIZE], huge[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
+
+    printf("model     %s: %s, %s, %.2f B parameters\n", text_of(m, "name"),
+           text_of(m, "architecture"), text_of(m, "type"),
+           (double)number_of(m, "parameters") * 1e-9);
+    printf("  weights %s in %s (%s in large pages), read by %s in %.2f s\n",
+           format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
+           format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),
+           json_number_value(json_object_get(m, "load_seconds")));
+    printf("  cache   %s for a context of %llu tokens\n",
+           format_bytes(kv, number_of(m, "kv_bytes")),
+           (unsigned long long)number_of(m, "context_tokens"));
+}
+
+static void print_status(const char *socket, const json_t *s)
+{
+    const json_t *models = json_object_get(s, "models"), *lacks = json_object_get(s, "lacks");
+    char private[FORMAT_BYTES_SIZE];
+    size_t i;
+    json_t *it;
+
+    printf("daemon    hearthd %s, pid %llu, up %.0f s, on %s (%s)\n", text_of(s, "version"),
+           (unsigned long long)number_of(s, "pid"),
+           json_number_value(json_object_get(s, "uptime_seconds")), socket, text_of(s, "loop"));
+    printf("device    %s\n", text_of(s, "device"));
+    printf("memory    %s private (weights and caches among it where no module holds them)\n",
+           format_bytes(private, number_of(json_object_get(s, "memory"), "private_bytes")));
+    printf("requests  %llu running, %llu waiting, %llu so far\n",
+           (unsigned long long)number_of(s, "requests_running"),
+           (unsigned long long)number_of(s, "requests_waiting"),
+           (unsigned long long)number_of(s, "requests_total"));
+    json_array_foreach(models, i, it) if (json_object_get(it, "architecture")) print_model(it);
+    json_array_foreach(lacks, i, it) printf("note      %s\n", json_string_value(it));
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"socket", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    const char *socket = NULL;
+    bool is_json = false;
+    struct client *client;
+    struct error err = {0};
+    json_t *answer = NULL;
+    int c, r;
+
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        if (c == 's')
+            socket = optarg;
+        else if (c == 'j')
+            is_json = true;
+        else
+            return command_usage(&command_status, options);
+    }
+    if (optind != argc)
+        return command_usage(&command_status, options);
+    r = client_create(socket, &client, &err);
+    if (r < 0)
+        return command_fail(EXIT_FAILED, "%s", err.text);
+    r = client_call(client, "GET", "/hearth/v1/status", NULL, &answer, &err);
+    if (r == 0 && is_json) {
+        json_dumpf(answer, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (r == 0) {
+        print_status(client_socket(client), answer);
+    }
+    json_decref(answer);
+    client_destroy(client);
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_status = {"status", "", "how the daemon does", run};

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The commands of `hearth`. Each is a function that gets its own arguments (argv[0] is the
+ * command's name) and returns an exit code.
+ */
+#ifndef HEARTH_CLI_COMMAND_H
+#define HEARTH_CLI_COMMAND_H
+
+/* Exit codes that scripts can rely on (man page, EXIT STATUS). */
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,     /* the thing asked for could not be done */
+    EXIT_USAGE = 2,      /* wrong arguments */
+    EXIT_NO_SERVICE = 3, /* the daemon cannot be reached */
+    EXIT_NO_MODEL = 4,   /* no such model, or it cannot be loaded */
+    EXIT_INTERRUPTED = 130,
+};
+
+struct command {
+    const char *name;
+    const char *arguments; /* for usage: "MODEL PROMPT..." */
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+extern const struct command command_bench, command_chat, command_load, command_logits, command_ls,
+    command_ps, command_run, command_status, command_tokenize, command_unload;
+
+/* Prints "usage: hearth NAME ARGUMENTS" and the option lines to stderr; returns EXIT_USAGE. */
+int command_usage(const struct command *c, const char *options);
+
+/* The absolute path of a model given by one that exists here, else what was given (a name). */
+const char *absolute_model(const char *model, char resolved[]);
+
+/* Prints "hearth: SENTENCE" to stderr and returns code. */
+int command_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+#include "client.h"
+
+#include "base/strbuf.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ANSWER_LIMIT = 64 << 20 };
+
+struct client {
+    CURL *curl;
+    struct curl_slist *headers;
+    char socket[108];
+    atomic_bool is_interrupted;
+
+    /* the call that runs */
+    struct strbuf received; /* the answer, or the line that is not complete yet */
+    client_event_fn *on_event;
+    void *user;
+    bool has_ended; /* on_event said so */
+    bool is_too_long;
+};
+
+static bool is_socket(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+void client_default_socket(char *out, size_t size)
+{
+    const char *given = getenv("HEARTH_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
+
+    if (given && *given) {
+        snprintf(out, size, "%s", given);
+        return;
+    }
+    if (runtime && *runtime) {
+        snprintf(out, size, "%s/hearth/hearth.sock", runtime);
+        if (is_socket(out))
+            return;
+    }
+    snprintf(out, size, "/run/hearth/hearth.sock");
+}
+
+/* ---- what arrives ---- */
+
+static long status_of(struct client *c)
+{
+    long status = 0;
+
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+}
+
+/* One line of a stream: an SSE field, a comment, a JSON object, or nothing. */
+static bool handle_line(struct client *c, const char *line, size_t len)
+{
+    json_t *event;
+    bool go_on;
+
+    if (len >= 5 && !memcmp(line, "data:", 5)) {
+        line += 5;
+        len -= 5;
+        while (len && *line == ' ') {
+            line++;
+            len--;
+        }
+    }
+    if (!len || line[0] != '{')
+        return true;
+    event = json_loadb(line, len, JSON_ALLOW_NUL, NULL);
+    if (!event)
+        return true;
+    go_on = c->on_event(c->user, event);
+    json_decref(event);
+    return go_on;
+}
+
+static bool handle_lines(struct client *c)
+{
+    char *start = c->received.data, *end;
+    size_t left = c->received.len;
+
+    while (left && (end = memchr(start, '\n', left))) {
+        size_t len = (size_t)(end - start);
+        if (!handle_line(c, start, len && start[len - 1] == '\r' ? len - 1 : len)) {
+            c->has_ended = true;
+            return false;
+        }
+        left -= len + 1;
+        start = end + 1;
+    }
+    strbuf_consume(&c->received, c->received.len - left);
+    return true;
+}
+
+static size_t on_data(char *data, size_t size, size_t n, void *user)
+{
+    struct client *c = user;
+
+    strbuf_add(&c->received, data, size * n);
+    if (c->received.failed) {
+        c->is_too_long = true;
+        return 0;
+    }
+    /* an error answer is one object, whatever was asked for */
+    if (c->on_event && status_of(c) < 400 && !handle_lines(c))
+        return 0;
+    return size * n;
+}
+
+static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
+{
+    const struct client *c = user;
+
+    return atomic_load(&c->is_interrupted);
+}
+
+/* ---- calls ---- */
+
+int client_create(const char *socket_path, struct client **ret_client, struct error *err)
+{
+    struct client *c = calloc(1, sizeof(*c));
+    char path[4096];
+
+    if (!c)
+        return error_set(err, ENOMEM, "out of memory");
+    if (socket_path)
+        snprintf(path, sizeof(path), "%s", socket_path);
+    else
+        client_default_socket(path, sizeof(path));
+    if (strlen(path) >= sizeof(c->socket)) {
+        free(c);
+        return error_set(err, ENAMETOOLONG, "%s: longer than the %zu bytes a socket path may have",
+                         path, sizeof(c->socket) - 1);
+    }
+    memcpy(c->socket, path, strlen(path) + 1);
+    strbuf_init(&c->received, ANSWER_LIMIT);
+    c->curl = curl_easy_init();
+    c->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    if (!c->curl || !c->headers) {
+        client_destroy(c);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+    curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, c);
+    *ret_client = c;
+    return 0;
+}
+
+void client_destroy(struct client *c)
+{
+    if (!c)
+        return;
+    curl_easy_cleanup(c->curl);
+    curl_slist_free_all(c->headers);
+    strbuf_finish(&c->received);
+    free(c);
+}
+
+const char *client_socket(const struct client *c)
+{
+    return c->socket;
+}
+
+void client_interrupt(struct client *c)
+{
+    atomic_store(&c->is_interrupted, true);
+}
+
+void client_clear_interrupt(struct client *c)
+{
+    atomic_store(&c->is_interrupted, false);
+}
+
+static int explain_curl(const struct client *c, CURLcode code, struct error *err)
+{
+    switch (code) {
+    case CURLE_COULDNT_CONNECT:
+        return error_set(err, ENOTCONN,
+                         "no daemon answers on %s: start it with `hearthd`, or name its socket "
+                         "with --socket or HEARTH_SOCKET",
+                         c->socket);
+    case CURLE_ABORTED_BY_CALLBACK:
+        return error_set(err, EINTR, "interrupted");
+    case CURLE_OUT_OF_MEMORY:
+        return error_set(err, ENOMEM, "out of memory");
+    default:
+        if (c->is_too_long)
+            return error_set(err, EIO, "the answer is longer than %d MiB", ANSWER_LIMIT >> 20);
+        return error_set(err, EIO, "the connection to the daemon broke: %s",
+                         curl_easy_strerror(code));
+    }
+}
+
+static int code_of_status(long status)
+{
+    if (status == 404)
+        return -ENOENT;
+    if (status == 429 || status == 503)
+        return -EAGAIN;
+    return status >= 500 ? -EIO : -EINVAL;
+}
+
+/* The sentence of {"error":{"message":...}}. */
+static int explain_status(const struct client *c, long status, struct error *err)
+{
+    json_t *answer =
+        json_loadb(c->received.data ? c->received.data : "", c->received.len, JSON_ALLOW_NUL, NULL);
+    const char *text =
+        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
+    int r = error_set(err, code_of_status(status), "%s", text ? text : "");
+
+    if (!text)
+        error_set(err, r, "the daemon answered with status %ld", status);
+    json_decref(answer);
+    return r;
+}
+
+static int perform(struct client *c, const char *method, const char *path, const json_t *body,
+                   struct error *err)
+{
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char url[512];
+    CURLcode code;
+    long status;
+
+    if (body && !text)
+        return error_set(err, EINVAL, "the request holds text that is not UTF-8");
+    strbuf_reset(&c->received);
+    c->has_ended = c->is_too_long = false;
+    snprintf(url, sizeof(url), "http://hearth%s", path);
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
+    if (text)
+        curl_easy_setopt(c->curl, CURLOPT_COPYPOSTFIELDS, text);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
+    free(text);
+    code = curl_easy_perform(c->curl);
+    atomic_store(&c->is_interrupted, false);
+    if (code != CURLE_OK && !c->has_ended)
+        return explain_curl(c, code, err);
+    status = status_of(c);
+    return status >= 400 ? explain_status(c, status, err) : 0;
+}
+
+int client_call(struct client *c, const char *method, const char *path, const json_t *body,
+                json_t **ret_answer, struct error *err)
+{
+    json_error_t where;
+    json_t *answer;
+    int r;
+
+    c->on_event = NULL;
+    r = perform(c, method, path, body, err);
+    if (r < 0 || !ret_answer)
+        return r;
+    answer = json_loadb(c->received.data ? c->received.data : "", c->received.len, JSON_ALLOW_NUL,
+                        &where);
+    if (!answer)
+        return error_set(err, EIO, "the daemon's answer to %s is not JSON: %s", path, where.text);
+    *ret_answer = answer;
+    return 0;
+}
+
+int client_stream(struct client *c, const char *path, const json_t *body, client_event_fn *on_event,
+                  void *user, struct error *err)
+{
+    int r;
+
+    c->on_event = on_event;
+    c->user = user;
+    r = perform(c, "POST", path, body, err);
+    c->on_event = NULL;
+    return r;
+}

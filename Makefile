@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+# A thin front: meson builds userspace, Kbuild the module, tests/ and bench/ hold the scripts.
+
+BUILD ?= build
+# Options of `make demo`.
+MODEL ?=
+PROMPT ?=
+DEVICE ?=
+
+.DEFAULT_GOAL := all
+.PHONY: all help deps demo check check-quick style format bench install uninstall clean \
+	check-asan check-tsan fuzz
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: $(BUILD)/build.ninja ## build everything into build/
+	@ninja -C $(BUILD)
+	@ln -sf daemon/hearthd $(BUILD)/hearthd && ln -sf cli/hearth $(BUILD)/hearth
+
+$(BUILD)/build.ninja:
+	@scripts/deps build
+	@meson setup $(BUILD)
+
+deps: ## install what building and testing need (asks for root)
+	@scripts/deps build test
+
+demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PROMPT=, DEVICE=)
+	@MODEL='$(MODEL)' PROMPT='$(PROMPT)' DEVICE='$(DEVICE)' BUILD='$(BUILD)' scripts/demo
+
+check: ## run all tests (installs what they need)
+	@scripts/deps build test
+	@$(MAKE) --no-print-directory all
+	@BUILD='$(BUILD)' tests/run
+
+check-quick: all ## run the tests that take seconds
+	@BUILD='$(BUILD)' tests/run --quick
+
+check-asan: ## run the unit and integration tests under AddressSanitizer and UBSan
+	@scripts/deps build test
+	@tests/sanitize address,undefined
+
+check-tsan: ## run the unit and integration tests under ThreadSanitizer
+	@scripts/deps build test
+	@tests/sanitize thread
+
+fuzz: ## run every fuzz target for a minute each (SECONDS_EACH=, TARGET=)
+	@scripts/deps build fuzz
+	@tests/fuzz/run
+
+style: ## check formatting, include directions, SPDX lines, spelling
+	@scripts/deps style
+	@tests/style/run
+
+format: ## format the C sources in place
+	@git ls-files 'daemon/*.[ch]' 'kernels/*.[ch]' 'cli/*.[ch]' 'lib/*.[ch]' 'tests/*.[ch]' \
+		'bench/*.[ch]' | grep -v '^tests/kmod/' | xargs clang-format -i
+
+bench: all ## measure speed and memory (see bench/README.md)
+	@BUILD='$(BUILD)' bench/run
+
+install: all ## install into $(DESTDIR)/usr/local
+	@meson install -C $(BUILD) --no-rebuild
+
+uninstall: ## remove what install put there
+	@ninja -C $(BUILD) uninstall
+
+clean: ## remove the build directory
+	@rm -rf $(BUILD)

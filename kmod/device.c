@@ -220,7 +220,7 @@ static long run_list(struct file *file, union hearth_ioctl_arg *arg)
 	u32 nr = 0;
 	int err;
 
-	if (!args->count || args->entry_bytes < sizeof(info) || args->entry_bytes > PAGE_SIZE)
+	if (!args->count || args->entry_bytes < sizeof(info))
 		return -EINVAL;
 	end = args->entries + (u64)args->count * args->entry_bytes;
 	if (end < args->entries || end > TASK_SIZE_MAX)

@@ -24,8 +24,18 @@ static int percent_set(const char *value, const struct kernel_param *param)
 	return param_set_uint_minmax(value, param, 1, 95);
 }
 
+static int uid_percent_set(const char *value, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(value, param, 1, 100);
+}
+
 static const struct kernel_param_ops percent_ops = {
 	.set = percent_set,
+	.get = param_get_uint,
+};
+
+static const struct kernel_param_ops uid_percent_ops = {
+	.set = uid_percent_set,
 	.get = param_get_uint,
 };
 
@@ -34,11 +44,11 @@ module_param_cb(limit_percent, &percent_ops, &limit_percent, 0644);
 __MODULE_PARM_TYPE(limit_percent, "uint");
 MODULE_PARM_DESC(limit_percent, "most memory of all pools, in percent of RAM (1-95, default 85)");
 
-static uint uid_limit_percent = 85;
-module_param_cb(uid_limit_percent, &percent_ops, &uid_limit_percent, 0644);
+static uint uid_limit_percent = 100;
+module_param_cb(uid_limit_percent, &uid_percent_ops, &uid_limit_percent, 0644);
 __MODULE_PARM_TYPE(uid_limit_percent, "uint");
 MODULE_PARM_DESC(uid_limit_percent,
-		 "most memory of one user's pools, in percent of RAM (1-95, default 85)");
+		 "most memory of one user's pools, in percent of RAM (1-100, default 100)");
 
 static uint uid_limit_pools = 1024;
 module_param(uid_limit_pools, uint, 0644);

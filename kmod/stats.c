@@ -90,19 +90,21 @@ static void show_pool(struct seq_file *seq, const struct hearth_info *info)
 	seq_printf(seq, " key %*phN\n", HEARTH_KEY_BYTES, info->key);
 }
 
-/* The cursor is the position: a reader that comes back goes on after the last pool it saw. */
+/* The position is the number of the pool shown: a reader that comes back gets it again. */
 static void *list_start(struct seq_file *seq, loff_t *position)
 {
-	u64 cursor = *position;
+	u64 cursor = *position ? *position - 1 : 0;
 	struct hearth_pool *pool = hearth_pool_next(&cursor);
 
-	*position = cursor;
+	if (pool)
+		*position = cursor;
 	return pool;
 }
 
 static void *list_next(struct seq_file *seq, void *element, loff_t *position)
 {
 	hearth_pool_put(element);
+	++*position;
 	return list_start(seq, position);
 }
 

@@ -33,15 +33,7 @@ static long file_info(struct file *file, union hearth_ioctl_arg *arg)
 
 static long file_allocate(struct file *file, union hearth_ioctl_arg *arg)
 {
-	struct hearth_pool *pool = file->private_data;
-	enum hearth_state state = READ_ONCE(pool->state);
-	int err = check_change(file, &arg->flags);
-
-	if (err)
-		return err;
-	if (state == HEARTH_STATE_EVICTED)
-		return -ESTALE;
-	return state == HEARTH_STATE_ALLOCATING ? hearth_pages_allocate(pool) : 0;
+	return check_change(file, &arg->flags) ?: hearth_pages_allocate(file->private_data);
 }
 
 static long file_seal(struct file *file, union hearth_ioctl_arg *arg)

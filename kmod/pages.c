@@ -291,15 +291,7 @@ static bool is_settled(struct hearth_pool *pool, bool *ret_is_whole)
 	return *ret_is_whole || is_empty;
 }
 
-/**
- * hearth_pages_allocate() - get what is missing of a pool's memory
- * @pool: the pool, in state HEARTH_STATE_ALLOCATING; others may work on it too
- *
- * What is there stays on failure.
- *
- * Return: 0 when the pool is whole, else -ENOMEM or -EINTR.
- */
-int hearth_pages_allocate(struct hearth_pool *pool)
+static int fill_all(struct hearth_pool *pool)
 {
 	struct allocation work = { .pool = pool };
 	u64 reserve = hearth_reserve_free_bytes();
@@ -308,9 +300,11 @@ int hearth_pages_allocate(struct hearth_pool *pool)
 	int err;
 
 	/* What cannot fit fails before time is spent on it. */
-	err = hearth_limits_make_room(missing > reserve ? missing - reserve : 0);
-	if (err)
-		return err;
+	if (missing > reserve) {
+		err = hearth_limits_make_room(missing - reserve);
+		if (err)
+			return err;
+	}
 
 	while (!is_whole) {
 		err = fill_unclaimed(&work);
@@ -322,6 +316,30 @@ int hearth_pages_allocate(struct hearth_pool *pool)
 			return -EINTR;
 	}
 	return 0;
+}
+
+/**
+ * hearth_pages_allocate() - get what is missing of a pool's memory
+ * @pool: the pool; others may work on it too
+ *
+ * What is there stays on failure.
+ *
+ * Return: 0 when the pool is whole, else -ENOMEM, -EINTR, or -ESTALE if it was evicted.
+ */
+int hearth_pages_allocate(struct hearth_pool *pool)
+{
+	int err;
+
+	switch (hearth_pool_hold(pool, HEARTH_STATE_ALLOCATING)) {
+	case HEARTH_STATE_ALLOCATING:
+		err = fill_all(pool);
+		hearth_pool_release(pool);
+		return err;
+	case HEARTH_STATE_EVICTED:
+		return -ESTALE;
+	default:
+		return 0;
+	}
 }
 
 /**

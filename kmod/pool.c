@@ -380,26 +380,24 @@ void hearth_pool_complete(struct hearth_pool *pool)
 }
 
 /**
- * hearth_pool_hold() - keep a whole pool's pages from eviction
+ * hearth_pool_hold() - keep a pool's pages from eviction if it is in some state
  * @pool: the pool
+ * @state: the state
  *
- * Return: 0, -EBUSY if it is not whole, -ESTALE if it was evicted.
+ * Return: the state it is in; if that is @state, hearth_pool_release() must follow.
  */
-int hearth_pool_hold(struct hearth_pool *pool)
+enum hearth_state hearth_pool_hold(struct hearth_pool *pool, enum hearth_state state)
 {
-	int err = 0;
+	enum hearth_state found;
 
 	spin_lock(&pool->lock);
-	if (pool->state == HEARTH_STATE_EVICTED) {
-		err = -ESTALE;
-	} else if (pool->state == HEARTH_STATE_ALLOCATING) {
-		err = -EBUSY;
-	} else {
+	found = pool->state;
+	if (found == state) {
 		pool->holds++;
 		hearth_shrink_update(pool);
 	}
 	spin_unlock(&pool->lock);
-	return err;
+	return found;
 }
 
 void hearth_pool_release(struct hearth_pool *pool)

@@ -114,7 +114,7 @@ bool hearth_pool_forget_evicted(kuid_t uid);
 unsigned long hearth_pool_count(void);
 
 void hearth_pool_complete(struct hearth_pool *pool);
-int hearth_pool_hold(struct hearth_pool *pool);
+enum hearth_state hearth_pool_hold(struct hearth_pool *pool, enum hearth_state state);
 void hearth_pool_release(struct hearth_pool *pool);
 int hearth_pool_set_idle(struct hearth_pool *pool, bool is_idle);
 void hearth_pool_open_file(struct hearth_pool *pool);

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# bash completion for hearth(1)
+
+_hearth_models() {
+	hearth ls --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",\{0,1\}$/\1/p'
+}
+
+_hearth() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
+	local commands="run chat load unload ls ps status tokenize logits bench"
+	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --stats --socket --help"
+
+	COMPREPLY=()
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$cur")
+		return
+	fi
+	case $prev in
+	--socket | --out)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	--device)
+		mapfile -t COMPREPLY < <(compgen -W "auto cpu" -- "$cur")
+		return
+		;;
+	esac
+	case $cmd in
+	run | chat)
+		if [[ $cur == -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$answer" -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models)" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		fi
+		;;
+	load | unload)
+		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		;;
+	ls | ps | status)
+		mapfile -t COMPREPLY < <(compgen -W "--json --socket --help" -- "$cur")
+		;;
+	tokenize | logits | bench)
+		local options="--help"
+		[ "$cmd" = tokenize ] && options="--decode --special"
+		[ "$cmd" = logits ] && options="--tokens --out --device --full-barriers"
+		[ "$cmd" = bench ] && options="-p -n -d -r --device --json"
+		if [[ $cur == -* ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; compgen -d -- "$cur")
+		fi
+		;;
+	esac
+}
+complete -o filenames -F _hearth hearth

@@ -2,7 +2,8 @@
 /*
  * A dma-buf importer around QEMU's edu PCI device, for tests only. The device is a true DMA
  * master: what it reads of a buffer it reads over the bus, through the IOMMU if there is one.
- * It moves one page at a time between memory and a page of its own.
+ * It moves one block at a time between memory and a page of its own; half a page, since older
+ * QEMU takes the last byte of that page for out of bounds.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -22,7 +23,7 @@
 #define EDU_DMA_COMMAND		0x98
 #define EDU_DMA_START		BIT(0)
 #define EDU_DMA_OUT		BIT(1)
-#define EDU_OWN_PAGE		0x40000
+#define EDU_OWN_MEMORY		0x40000
 #define EDU_DMA_TIMEOUT_US	(5 * USEC_PER_SEC)
 
 struct edu {
@@ -42,14 +43,14 @@ struct edu_file {
 	struct sg_table *table;
 };
 
-/* Both addresses are the bus's; one of them is EDU_OWN_PAGE. */
+/* Both addresses are the bus's; one of them is EDU_OWN_MEMORY. */
 static int edu_run(struct edu *edu, u64 source, u64 target, u32 direction)
 {
 	u64 command;
 
 	writeq(source, edu->registers + EDU_DMA_SOURCE);
 	writeq(target, edu->registers + EDU_DMA_TARGET);
-	writeq(EDU_PAGE_BYTES, edu->registers + EDU_DMA_COUNT);
+	writeq(EDU_BLOCK_BYTES, edu->registers + EDU_DMA_COUNT);
 	writeq(EDU_DMA_START | direction, edu->registers + EDU_DMA_COMMAND);
 	return readq_poll_timeout(edu->registers + EDU_DMA_COMMAND, command,
 				  !(command & EDU_DMA_START), 1000, EDU_DMA_TIMEOUT_US);
@@ -61,7 +62,7 @@ static int edu_find(struct sg_table *table, u64 offset, dma_addr_t *address)
 	int i;
 
 	for_each_sgtable_dma_sg(table, entry, i) {
-		if (offset + EDU_PAGE_BYTES <= sg_dma_len(entry)) {
+		if (offset + EDU_BLOCK_BYTES <= sg_dma_len(entry)) {
 			*address = sg_dma_address(entry) + offset;
 			return 0;
 		}
@@ -81,7 +82,7 @@ static int edu_move(struct edu_file *file, struct edu_move __user *argument)
 
 	if (copy_from_user(&move, argument, sizeof(move)))
 		return -EFAULT;
-	if (move.pad || move.flags & ~EDU_TO_MEMORY || move.offset % EDU_PAGE_BYTES)
+	if (move.pad || move.flags & ~EDU_TO_MEMORY || move.offset % EDU_BLOCK_BYTES)
 		return -EINVAL;
 	if (!file->table)
 		return -ENOTCONN;
@@ -92,17 +93,17 @@ static int edu_move(struct edu_file *file, struct edu_move __user *argument)
 	mutex_lock(&edu->lock);
 	if (move.flags & EDU_TO_MEMORY) {
 		err = -EFAULT;
-		if (copy_from_user(edu->bounce, u64_to_user_ptr(move.buffer), EDU_PAGE_BYTES))
+		if (copy_from_user(edu->bounce, u64_to_user_ptr(move.buffer), EDU_BLOCK_BYTES))
 			goto unlock;
-		err = edu_run(edu, edu->bounce_address, EDU_OWN_PAGE, 0);
+		err = edu_run(edu, edu->bounce_address, EDU_OWN_MEMORY, 0);
 		if (!err)
-			err = edu_run(edu, EDU_OWN_PAGE, address, EDU_DMA_OUT);
+			err = edu_run(edu, EDU_OWN_MEMORY, address, EDU_DMA_OUT);
 	} else {
-		memset(edu->bounce, 0xee, EDU_PAGE_BYTES);
-		err = edu_run(edu, address, EDU_OWN_PAGE, 0);
+		memset(edu->bounce, 0xee, EDU_BLOCK_BYTES);
+		err = edu_run(edu, address, EDU_OWN_MEMORY, 0);
 		if (!err)
-			err = edu_run(edu, EDU_OWN_PAGE, edu->bounce_address, EDU_DMA_OUT);
-		if (!err && copy_to_user(u64_to_user_ptr(move.buffer), edu->bounce, EDU_PAGE_BYTES))
+			err = edu_run(edu, EDU_OWN_MEMORY, edu->bounce_address, EDU_DMA_OUT);
+		if (!err && copy_to_user(u64_to_user_ptr(move.buffer), edu->bounce, EDU_BLOCK_BYTES))
 			err = -EFAULT;
 	}
 unlock:
@@ -236,7 +237,7 @@ static int edu_probe(struct pci_dev *pci, const struct pci_device_id *id)
 	if (err)
 		return err;
 	dma_set_max_seg_size(&pci->dev, UINT_MAX);
-	edu->bounce = dmam_alloc_coherent(&pci->dev, EDU_PAGE_BYTES, &edu->bounce_address,
+	edu->bounce = dmam_alloc_coherent(&pci->dev, EDU_BLOCK_BYTES, &edu->bounce_address,
 					  GFP_KERNEL);
 	if (!edu->bounce)
 		return -ENOMEM;

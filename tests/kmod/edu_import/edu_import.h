@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the test programs ask of edu_import: to attach a dma-buf to QEMU's edu device, and to let
- * that device move one page of it.
+ * that device move one block of it.
  */
 #ifndef EDU_IMPORT_H
 #define EDU_IMPORT_H
@@ -25,15 +25,15 @@ struct edu_import {
 	__u64 map_ns;
 };
 
-#define EDU_PAGE_BYTES 4096
+#define EDU_BLOCK_BYTES 2048
 #define EDU_TO_MEMORY 1
 
 /**
- * struct edu_move - the device reads or writes one page of the import
- * @offset: byte offset into the dma-buf, a multiple of EDU_PAGE_BYTES
- * @buffer: address of EDU_PAGE_BYTES of the caller's
- * @flags: 0: the device reads the page and the bytes it got go to @buffer;
- *	   EDU_TO_MEMORY: the device writes the bytes of @buffer to the page
+ * struct edu_move - the device reads or writes one block of the import
+ * @offset: byte offset into the dma-buf, a multiple of EDU_BLOCK_BYTES
+ * @buffer: address of EDU_BLOCK_BYTES of the caller's
+ * @flags: 0: the device reads the block and the bytes it got go to @buffer;
+ *	   EDU_TO_MEMORY: the device writes the bytes of @buffer to the block
  * @pad: zero
  */
 struct edu_move {

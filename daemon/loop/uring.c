@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -206,6 +207,12 @@ static void complete(struct uring *u, struct loop_op *op, int res, unsigned flag
     bool is_over = !(flags & IORING_CQE_F_MORE);
     bool is_last = is_over && !ended_by_itself(op, res);
 
+    if (op->kind == LOOP_POLL && res > 0) {
+        /* the kernel adds POLLRDHUP to what was asked for */
+        res &= (int)(op->poll_events | POLLERR | POLLHUP | POLLNVAL);
+        if (!res && !is_over)
+            return;
+    }
     if (is_over && !is_last) {
         if (res >= 0)
             loop_deliver(u->loop, op, res, has_data ? buffer_at(u, id) : NULL, false);

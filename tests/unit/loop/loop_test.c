@@ -264,6 +264,9 @@ FACT(poll_tells_every_time_and_of_hangup)
     loop_poll(l, &p.op, pair[0], 0);
     assert_int_equal(loop_step(l, 1000000), 0);
     assert_int_equal(p.n_events, 0);
+    assert_int_equal(shutdown(pair[1], SHUT_WR), 0); /* not a hangup yet */
+    assert_int_equal(loop_step(l, 10000000), 0);
+    assert_int_equal(p.n_events, 0);
     close(pair[1]);
     STEP_UNTIL(l, p.n_events > 0);
     assert_int_equal(p.last_result & POLLHUP, POLLHUP);

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/answer.h"
+
+#include "server/api.h"
+#include "server/jsonout.h"
+#include "server/logprobs.h"
+#include "server/server_impl.h"
+#include "server/toolcall.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+struct answer {
+    struct exchange *x;
+    struct engine_request *request;
+    char *model;
+    bool is_chat, is_stream, includes_usage, has_begun, parses_tools, wants_logprobs;
+    struct strbuf opening; /* of every object: {"id":...,"object":...,"created":...,"model":... */
+    struct strbuf text;    /* not streaming: the answer so far */
+    struct strbuf calls;   /* not streaming: items of tool_calls */
+    struct toolcall toolcall;
+    struct logprobs logprobs;
+    uint64_t last_token_ns;
+};
+
+static void answer_destroy(struct answer *a)
+{
+    if (!a)
+        return;
+    toolcall_finish(&a->toolcall);
+    logprobs_finish(&a->logprobs);
+    strbuf_finish(&a->opening);
+    strbuf_finish(&a->text);
+    strbuf_finish(&a->calls);
+    free(a->model);
+    free(a);
+}
+
+static void write_opening(struct answer *a)
+{
+    uint64_t random[2] = {a->x->server->next_id++, a->x->started_ns};
+
+    if (getrandom(random, sizeof(random), GRND_NONBLOCK) < 0)
+        random[0] ^= (uint64_t)time(NULL) << 32; /* early boot: still unlike the others */
+    strbuf_printf(&a->opening, "{\"id\":\"%s-%016llx%08x\",\"object\":\"%s\",\"created\":%lld",
+                  a->is_chat ? "chatcmpl" : "cmpl", (unsigned long long)random[0],
+                  (unsigned)random[1],
+                  !a->is_chat    ? "text_completion"
+                  : a->is_stream ? "chat.completion.chunk"
+                                 : "chat.completion",
+                  (long long)time(NULL));
+    jsonout_key_string(&a->opening, "model", a->model);
+    strbuf_add_str(&a->opening, ",\"choices\":[");
+}
+
+/* ---- chunks of a stream ---- */
+
+static struct strbuf *chunk_open(struct answer *a)
+{
+    struct strbuf *out = exchange_scratch(a->x);
+
+    strbuf_add_str(out, "data: ");
+    strbuf_add(out, a->opening.data, a->opening.len);
+    strbuf_add_str(out, a->is_chat ? "{\"index\":0,\"delta\":{" : "{\"index\":0,\"text\":\"");
+    return out;
+}
+
+static void write_tail(struct answer *a, struct strbuf *out, const char *finish)
+{
+    strbuf_add_str(out, ",\"logprobs\":");
+    logprobs_write(&a->logprobs, out);
+    jsonout_key_string(out, "finish_reason", finish);
+    strbuf_add_str(out, "}]");
+}
+
+static void write_figures(struct strbuf *out, const struct engine_result *r)
+{
+    strbuf_printf(out,
+                  "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+                  "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
+                  r->prompt_tokens, r->completion_tokens,
+                  (unsigned long long)r->prompt_tokens + r->completion_tokens, r->cached_tokens);
+}
+
+static void write_timings(struct strbuf *out, const struct engine_result *r)
+{
+    strbuf_printf(out,
+                  ",\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
+                  "\"first_token_ms\":%.3f,\"seed\":%llu}",
+                  api_milliseconds(r->queue_ns), api_milliseconds(r->prefill_ns),
+                  api_milliseconds(r->decode_ns), api_milliseconds(r->first_token_ns),
+                  (unsigned long long)r->seed);
+}
+
+/* result: for the chunk that ends the answer, else NULL. */
+static void chunk_close(struct answer *a, struct strbuf *out, const char *finish,
+                        const struct engine_result *result)
+{
+    strbuf_add_char(out, a->is_chat ? '}' : '"');
+    write_tail(a, out, finish);
+    if (a->includes_usage)
+        strbuf_add_str(out, ",\"usage\":null");
+    if (result)
+        write_timings(out, result);
+    strbuf_add_str(out, "}\n\n");
+    exchange_write(a->x, out->data, out->len);
+}
+
+static void begin(struct answer *a)
+{
+    struct strbuf *out;
+
+    if (a->has_begun || !a->is_stream)
+        return;
+    a->has_begun = true;
+    exchange_begin(a->x, "text/event-stream");
+    if (!a->is_chat)
+        return;
+    out = chunk_open(a);
+    strbuf_add_str(out, "\"role\":\"assistant\",\"content\":\"\"");
+    chunk_close(a, out, NULL, NULL);
+}
+
+/* ---- pieces of the answer ---- */
+
+static void on_text(void *user, const char *text, size_t len)
+{
+    struct answer *a = user;
+    struct strbuf *out;
+
+    if (!a->is_stream) {
+        strbuf_add(&a->text, text, len);
+        return;
+    }
+    out = chunk_open(a);
+    if (a->is_chat)
+        strbuf_add_str(out, "\"content\":\"");
+    jsonout_text(out, text, len);
+    if (a->is_chat)
+        strbuf_add_char(out, '"');
+    chunk_close(a, out, NULL, NULL);
+}
+
+static void on_call(void *user, const char *name, const char *arguments)
+{
+    struct answer *a = user;
+    unsigned index = a->toolcall.n_calls - 1;
+    unsigned long long id = a->x->server->next_id++;
+    struct strbuf *out;
+
+    if (!a->is_stream) {
+        strbuf_printf(&a->calls, "%s{\"id\":\"call_%llx_%u\",\"type\":\"function\",\"function\":{",
+                      index ? "," : "", id, index);
+        jsonout_key_string(&a->calls, "name", name);
+        jsonout_key_string(&a->calls, "arguments", arguments);
+        strbuf_add_str(&a->calls, "}}");
+        return;
+    }
+    out = chunk_open(a);
+    strbuf_printf(out,
+                  "\"tool_calls\":[{\"index\":%u,\"id\":\"call_%llx_%u\",\"type\":\"function\","
+                  "\"function\":{",
+                  index, id, index);
+    jsonout_key_string(out, "name", name);
+    strbuf_add_str(out, ",\"arguments\":\"\"}}]");
+    chunk_close(a, out, NULL, NULL);
+    out = chunk_open(a);
+    strbuf_printf(out, "\"tool_calls\":[{\"index\":%u,\"function\":{", index);
+    jsonout_key_string(out, "arguments", arguments);
+    strbuf_add_str(out, "}}]");
+    chunk_close(a, out, NULL, NULL);
+}
+
+static void on_start(void *user, uint32_t prompt_tokens)
+{
+    struct answer *a = user;
+
+    a->x->prompt_tokens = prompt_tokens;
+    begin(a);
+}
+
+static void on_token(void *user, const struct engine_token *token)
+{
+    struct answer *a = user;
+    struct server *s = a->x->server;
+    uint64_t now = loop_now_ns(s->loop);
+
+    begin(a);
+    if (a->last_token_ns)
+        server_observe(&s->figures.token_seconds, (double)(now - a->last_token_ns) / 1e9);
+    a->last_token_ns = now;
+    if (token->id >= 0)
+        a->x->completion_tokens++;
+    if (a->wants_logprobs && token->id >= 0)
+        logprobs_add(&a->logprobs, s->engine, a->model, token);
+    if (!token->text_len)
+        return;
+    if (a->parses_tools)
+        toolcall_feed(&a->toolcall, token->text, token->text_len);
+    else
+        on_text(a, token->text, token->text_len);
+}
+
+/* ---- the end ---- */
+
+static const char *finish_name(const struct answer *a, const struct engine_result *r)
+{
+    if (a->toolcall.n_calls)
+        return "tool_calls";
+    return r->finish == ENGINE_FINISH_STOP ? "stop" : "length";
+}
+
+static void finish_stream(struct answer *a, const struct engine_result *r)
+{
+    struct strbuf *out;
+
+    begin(a);
+    out = chunk_open(a);
+    chunk_close(a, out, finish_name(a, r), r);
+    if (a->includes_usage) {
+        out = exchange_scratch(a->x);
+        strbuf_add_str(out, "data: ");
+        strbuf_add(out, a->opening.data, a->opening.len);
+        strbuf_add_str(out, "],");
+        write_figures(out, r);
+        strbuf_add_str(out, "}\n\n");
+        exchange_write(a->x, out->data, out->len);
+    }
+    exchange_write(a->x, "data: [DONE]\n\n", 14);
+    exchange_end(a->x);
+}
+
+static void finish_whole(struct answer *a, const struct engine_result *r)
+{
+    struct strbuf *out = exchange_scratch(a->x);
+
+    strbuf_add(out, a->opening.data, a->opening.len);
+    strbuf_add_str(out, a->is_chat ? "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":"
+                                   : "{\"index\":0,\"text\":");
+    if (a->calls.len && !a->text.len) {
+        strbuf_add_str(out, "null");
+    } else {
+        strbuf_add_char(out, '"');
+        jsonout_text(out, a->text.data, a->text.len);
+        strbuf_add_char(out, '"');
+    }
+    if (a->calls.len) {
+        strbuf_add_str(out, ",\"tool_calls\":[");
+        strbuf_add(out, a->calls.data, a->calls.len);
+        strbuf_add_char(out, ']');
+    }
+    if (a->is_chat)
+        strbuf_add_char(out, '}');
+    write_tail(a, out, finish_name(a, r));
+    strbuf_add_char(out, ',');
+    write_figures(out, r);
+    write_timings(out, r);
+    strbuf_add_str(out, "}\n");
+    out->failed |= a->text.failed | a->calls.failed;
+    exchange_reply_json(a->x, out);
+}
+
+static void finish_failed(struct answer *a, const struct engine_result *r)
+{
+    static const struct error stopped = {
+        .code = -ECANCELED,
+        .text = "the model was unloaded or the server is shutting down",
+    };
+    const struct error *why = r->error ? r->error : &stopped;
+    struct api_error err;
+    struct strbuf *out;
+
+    api_engine_error(a->x, why, NULL, &err);
+    if (!a->has_begun) {
+        exchange_fail(a->x, &err);
+        return;
+    }
+    out = exchange_scratch(a->x);
+    strbuf_add_str(out, "data: ");
+    exchange_error_json(out, &err);
+    strbuf_add_str(out, "\n\n");
+    exchange_write(a->x, out->data, out->len);
+    exchange_end(a->x);
+}
+
+static void on_done(void *user, const struct engine_result *r)
+{
+    struct answer *a = user;
+    struct server_figures *f = &a->x->server->figures;
+
+    a->x->prompt_tokens = r->prompt_tokens;
+    a->x->completion_tokens = r->completion_tokens;
+    if (r->finish == ENGINE_FINISH_ERROR || r->finish == ENGINE_FINISH_CANCEL) {
+        finish_failed(a, r);
+    } else {
+        server_observe(&f->queue_seconds, (double)r->queue_ns / 1e9);
+        if (r->completion_tokens)
+            server_observe(&f->first_token_seconds, (double)r->first_token_ns / 1e9);
+        if (a->parses_tools)
+            toolcall_end(&a->toolcall);
+        if (a->is_stream)
+            finish_stream(a, r);
+        else
+            finish_whole(a, r);
+    }
+    answer_destroy(a);
+}
+
+static void on_gone(struct exchange *x)
+{
+    struct answer *a = x->user;
+
+    engine_cancel(a->request, true);
+    answer_destroy(a);
+}
+
+static void on_congested(struct exchange *x, bool is_congested)
+{
+    struct answer *a = x->user;
+
+    engine_pause(a->request, is_congested);
+}
+
+static const struct exchange_ops answer_ops = {on_gone, on_congested};
+static const struct engine_events events = {on_start, on_token, on_done};
+
+int answer_start(struct exchange *x, const char *model, const struct engine_prompt *prompt,
+                 const struct params *params, bool is_chat, json_t *tools, struct api_error *err)
+{
+    const struct engine_caller caller = {.uid = x->peer->uid, .pid = x->peer->pid};
+    struct answer *a = calloc(1, sizeof(*a));
+    struct error why;
+
+    if (!a)
+        return fields_fail(err, 503, NULL, NULL, "there is no memory for this request now");
+    a->x = x;
+    a->is_chat = is_chat;
+    a->is_stream = params->is_stream;
+    a->includes_usage = params->includes_usage;
+    a->parses_tools = tools;
+    a->toolcall = (struct toolcall){.on_text = on_text, .on_call = on_call, .user = a};
+    strbuf_init(&a->opening, 0);
+    strbuf_init(&a->text, 0);
+    strbuf_init(&a->calls, 0);
+    toolcall_init(&a->toolcall, tools);
+    logprobs_init(&a->logprobs, is_chat);
+    a->wants_logprobs = params->engine.top_logprobs >= 0;
+    a->model = strdup(model);
+    if (a->model)
+        write_opening(a);
+    if (!a->model || a->opening.failed) {
+        answer_destroy(a);
+        return fields_fail(err, 503, NULL, NULL, "there is no memory for this request now");
+    }
+    if (engine_generate(x->server->engine, a->model, prompt, &params->engine, &caller, &events, a,
+                        &a->request, &why) < 0) {
+        answer_destroy(a);
+        return api_engine_error(x, &why, "model", err);
+    }
+    x->ops = &answer_ops;
+    x->user = a;
+    return 0;
+}

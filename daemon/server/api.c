@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/api.h"
+
+#include "server/server_impl.h"
+
+#include <errno.h>
+
+int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *err)
+{
+    const struct strbuf *body = &x->request->body;
+    int rc = fields_parse_object(body->data, body->len, ret_object, err);
+
+    exchange_drop_body(x);
+    return rc;
+}
+
+int api_engine_error(struct exchange *x, const struct error *why, const char *param,
+                     struct api_error *err)
+{
+    switch (why->code) {
+    case -ENOENT:
+        return fields_fail(err, 404, param, "model_not_found", "%s", why->text);
+    case -EMSGSIZE:
+        return fields_fail(err, 400, "messages", "context_length_exceeded", "%s", why->text);
+    case -EINVAL:
+        return fields_fail(err, 400, NULL, NULL, "%s", why->text);
+    case -EBUSY:
+        return fields_fail(err, 409, param, NULL, "%s", why->text);
+    case -EAGAIN:
+        exchange_header(x, "Retry-After", "1");
+        return fields_fail(err, 429, NULL, "queue_full", "%s", why->text);
+    case -ENOMEM:
+    case -ECANCELED:
+        exchange_header(x, "Retry-After", "5");
+        return fields_fail(err, 503, NULL, NULL, "%s", why->text);
+    default:
+        return fields_fail(err, 500, NULL, NULL, "%s", why->text);
+    }
+}
+
+int api_pick_model(struct exchange *x, const char *name, const char **ret_name,
+                   struct api_error *err)
+{
+    const struct engine_model_info *models;
+    const char *only = NULL, *only_ready = NULL;
+    size_t n, n_ready = 0;
+    struct error why;
+
+    if (name) {
+        const struct engine_model_info *info;
+
+        if (engine_find_model(x->server->engine, name, &info, &why) < 0)
+            return api_engine_error(x, &why, "model", err);
+        *ret_name = name;
+        return 0;
+    }
+    if (engine_models(x->server->engine, &models, &n) < 0)
+        n = 0;
+    for (size_t i = 0; i < n; i++) {
+        only = models[i].name;
+        if (models[i].state == ENGINE_MODEL_READY && ++n_ready)
+            only_ready = models[i].name;
+    }
+    *ret_name = n_ready == 1 ? only_ready : only;
+    if (n_ready != 1 && n != 1)
+        return fields_fail(err, 400, "model", "missing_required_parameter",
+                           "'model' is missing, and there is not just one to choose");
+    return 0;
+}
+
+double api_milliseconds(uint64_t ns)
+{
+    return (double)(ns / 1000) / 1e3;
+}

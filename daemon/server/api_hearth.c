@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* Hearth's own control API, for the `hearth` command. */
+#include "server/api.h"
+
+#include "base/clock.h"
+#include "server/jsonout.h"
+#include "server/server_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void api_health(struct exchange *x, const char *tail)
+{
+    static const char ok[] = "{\"status\":\"ok\"}\n";
+    struct api_error err;
+
+    if (x->server->is_draining) {
+        fields_fail(&err, 503, NULL, "draining", "the server is shutting down");
+        exchange_fail(x, &err);
+        return;
+    }
+    exchange_reply(x, 200, "application/json", ok, sizeof(ok) - 1);
+}
+
+/* ---- models ---- */
+
+static const char *state_name(enum engine_model_state state)
+{
+    static const char *const names[] = {"available", "loading", "ready", "unloading"};
+
+    return names[state];
+}
+
+static void write_model(struct strbuf *out, const struct engine_model_info *m)
+{
+    strbuf_add_char(out, '{');
+    jsonout_key_string(out, "name", m->name);
+    jsonout_key_string(out, "path", m->path);
+    jsonout_key_string(out, "state", state_name(m->state));
+    jsonout_key_uint(out, "file_bytes", m->file_bytes);
+    jsonout_key_uint(out, "modified_unix", m->modified_unix);
+    if (m->state == ENGINE_MODEL_LOADING)
+        jsonout_key_uint(out, "loaded_bytes", m->loaded_bytes);
+    if (m->state == ENGINE_MODEL_READY) {
+        jsonout_key_string(out, "architecture", m->architecture);
+        jsonout_key_string(out, "type", m->type_name);
+        jsonout_key_uint(out, "parameters", m->parameters);
+        jsonout_key_string(out, "pool", m->pool_kind);
+        jsonout_key_string(out, "pool_lacks", m->pool_promises);
+        jsonout_key_string(out, "read", m->read_note);
+        jsonout_key_uint(out, "pool_bytes", m->pool_bytes);
+        jsonout_key_uint(out, "huge_page_bytes", m->huge_page_bytes);
+        jsonout_key_uint(out, "kv_bytes", m->kv_bytes);
+        jsonout_key_uint(out, "kv_used_bytes", m->kv_used_bytes);
+        jsonout_key_uint(out, "context_tokens", m->context_tokens);
+        jsonout_key_uint(out, "context_trained_tokens", m->context_trained_tokens);
+        jsonout_key_uint(out, "n_vocab", m->n_vocab);
+        jsonout_key_uint(out, "n_embd", m->n_embd);
+        jsonout_key_number(out, "load_seconds", m->load_seconds);
+        jsonout_key_uint(out, "n_running", m->n_running);
+        jsonout_key_uint(out, "n_waiting", m->n_waiting);
+        jsonout_key(out, "has_chat_template");
+        strbuf_add_str(out, m->chat_template ? "true" : "false");
+    }
+    strbuf_add_char(out, '}');
+}
+
+static void write_models(struct server *s, struct strbuf *out)
+{
+    const struct engine_model_info *models = NULL;
+    size_t n = 0;
+
+    if (engine_models(s->engine, &models, &n) < 0)
+        n = 0;
+    strbuf_add_char(out, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            strbuf_add_char(out, ',');
+        write_model(out, &models[i]);
+    }
+    strbuf_add_char(out, ']');
+}
+
+void api_hearth_models(struct exchange *x, const char *tail)
+{
+    struct strbuf *out = exchange_scratch(x);
+
+    strbuf_add_str(out, "{\"models\":");
+    write_models(x->server, out);
+    strbuf_add_str(out, "}\n");
+    exchange_reply_json(x, out);
+}
+
+/* ---- load, unload ---- */
+
+struct wait {
+    struct exchange *x;
+    struct engine_load *load;
+    char *model;
+    bool has_begun;
+};
+
+static void wait_destroy(struct wait *w)
+{
+    free(w->model);
+    free(w);
+}
+
+static void begin(struct wait *w)
+{
+    if (!w->has_begun)
+        exchange_begin(w->x, "application/x-ndjson");
+    w->has_begun = true;
+}
+
+static void on_progress(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct wait *w = user;
+    struct strbuf *out;
+
+    begin(w);
+    out = exchange_scratch(w->x);
+    strbuf_printf(out, "{\"status\":\"loading\",\"done_bytes\":%llu,\"total_bytes\":%llu}\n",
+                  (unsigned long long)done_bytes, (unsigned long long)total_bytes);
+    exchange_write(w->x, out->data, out->len);
+}
+
+static void on_loaded(void *user, const struct error *why)
+{
+    struct wait *w = user;
+    const struct engine_model_info *info;
+    struct strbuf *out;
+    struct api_error err;
+
+    w->x->ops = NULL;
+    if (why->code < 0) {
+        api_engine_error(w->x, why, "model", &err);
+        if (!w->has_begun) {
+            exchange_fail(w->x, &err);
+            wait_destroy(w);
+            return;
+        }
+    }
+    begin(w);
+    out = exchange_scratch(w->x);
+    if (why->code < 0) {
+        exchange_error_json(out, &err);
+    } else {
+        strbuf_add_str(out, "{\"status\":\"ready\"");
+        if (engine_find_model(w->x->server->engine, w->model, &info, NULL) == 0) {
+            jsonout_key(out, "model");
+            write_model(out, info);
+        }
+        strbuf_add_char(out, '}');
+    }
+    strbuf_add_char(out, '\n');
+    exchange_write(w->x, out->data, out->len);
+    exchange_end(w->x);
+    wait_destroy(w);
+}
+
+/* The load goes on for whoever asks next. */
+static void on_gone(struct exchange *x)
+{
+    struct wait *w = x->user;
+
+    engine_load_forget(w->load);
+    wait_destroy(w);
+}
+
+/* {"model": NAME}; *ret_model is the caller's. */
+static int read_model(struct exchange *x, char **ret_model, struct api_error *err)
+{
+    const char *name = NULL;
+    json_t *object;
+    int rc = api_read_object(x, &object, err);
+
+    if (rc < 0)
+        return rc;
+    rc = fields_string(object, "model", &name, err);
+    if (rc == 0 && !name)
+        rc = fields_fail(err, 400, "model", "missing_required_parameter", "'model' is missing");
+    if (rc == 0) {
+        *ret_model = strdup(name);
+        if (!*ret_model)
+            rc = fields_fail(err, 503, NULL, NULL, "there is no memory for this request now");
+    }
+    json_decref(object);
+    return rc;
+}
+
+void api_hearth_load(struct exchange *x, const char *tail)
+{
+    static const struct engine_load_events events = {on_progress, on_loaded};
+    static const struct exchange_ops ops = {.on_gone = on_gone};
+    struct wait *w = calloc(1, sizeof(*w));
+    struct api_error err;
+    struct error why;
+    int rc;
+
+    if (!w) {
+        fields_fail(&err, 503, NULL, NULL, "there is no memory for this request now");
+        exchange_fail(x, &err);
+        return;
+    }
+    w->x = x;
+    rc = read_model(x, &w->model, &err);
+    if (rc == 0 && engine_load(x->server->engine, w->model, &events, w, &w->load, &why) < 0)
+        rc = api_engine_error(x, &why, "model", &err);
+    if (rc < 0) {
+        exchange_fail(x, &err);
+        wait_destroy(w);
+        return;
+    }
+    x->ops = &ops;
+    x->user = w;
+}
+
+void api_hearth_unload(struct exchange *x, const char *tail)
+{
+    static const char done[] = "{\"status\":\"unloading\"}\n";
+    struct api_error err;
+    struct error why;
+    char *model = NULL;
+    int rc = read_model(x, &model, &err);
+
+    if (rc == 0 && engine_unload(x->server->engine, model, &why) < 0)
+        rc = api_engine_error(x, &why, "model", &err);
+    free(model);
+    if (rc < 0)
+        exchange_fail(x, &err);
+    else
+        exchange_reply(x, 200, "application/json", done, sizeof(done) - 1);
+}
+
+/* ---- status ---- */
+
+/* VmRSS and RssAnon of this process. */
+static void write_memory(struct strbuf *out)
+{
+    unsigned long long resident = 0, anonymous = 0;
+    char line[256];
+    FILE *f = fopen("/proc/self/status", "re");
+
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "VmRSS: %llu", &resident) != 1)
+            sscanf(line, "RssAnon: %llu", &anonymous);
+    }
+    if (f)
+        fclose(f);
+    strbuf_printf(out, ",\"memory\":{\"resident_bytes\":%llu,\"private_bytes\":%llu}",
+                  resident * 1024, anonymous * 1024);
+}
+
+/* What is promised elsewhere and not given here, each a sentence. */
+static void write_lacks(struct server *s, struct strbuf *out)
+{
+    const struct engine_model_info *models = NULL;
+    const char *loop = loop_fallback_reason(s->loop), *last = "";
+    size_t n = 0, n_written = 0;
+
+    jsonout_key(out, "lacks");
+    strbuf_add_char(out, '[');
+    if (loop) {
+        jsonout_string(out, loop);
+        n_written++;
+    }
+    if (engine_models(s->engine, &models, &n) < 0)
+        n = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *lack = models[i].state == ENGINE_MODEL_READY ? models[i].pool_promises : NULL;
+
+        if (!lack || !*lack || strcmp(lack, last) == 0)
+            continue;
+        if (n_written++)
+            strbuf_add_char(out, ',');
+        jsonout_string(out, lack);
+        last = lack;
+    }
+    strbuf_add_char(out, ']');
+}
+
+void api_hearth_status(struct exchange *x, const char *tail)
+{
+    struct server *s = x->server;
+    struct strbuf *out = exchange_scratch(x);
+    struct engine_stats stats;
+
+    engine_get_stats(s->engine, &stats);
+    strbuf_add_char(out, '{');
+    jsonout_key_string(out, "version", s->config.version);
+    jsonout_key_uint(out, "pid", (unsigned long long)getpid());
+    jsonout_key_number(out, "uptime_seconds", (double)(clock_now_ns() - s->started_ns) / 1e9);
+    jsonout_key_string(out, "device", stats.device);
+    jsonout_key_string(out, "loop", loop_backend_name(s->loop));
+    jsonout_key_uint(out, "connections", s->n_connections);
+    jsonout_key_uint(out, "requests_running", stats.n_running);
+    jsonout_key_uint(out, "requests_waiting", stats.n_waiting);
+    jsonout_key_uint(out, "requests_total", stats.requests_total);
+    jsonout_key_uint(out, "prompt_tokens_total", stats.prompt_tokens_total);
+    jsonout_key_uint(out, "completion_tokens_total", stats.completion_tokens_total);
+    write_memory(out);
+    write_lacks(s, out);
+    jsonout_key(out, "models");
+    write_models(s, out);
+    strbuf_add_str(out, "}\n");
+    exchange_reply_json(x, out);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP server over an engine: listeners, their connections, limits and figures. It sees nothing
+ * of the engine but engine.h. One thread: the loop's.
+ */
+#ifndef HEARTH_SERVER_SERVER_H
+#define HEARTH_SERVER_SERVER_H
+
+#include "engine/engine.h"
+#include "loop/loop.h"
+#include "server/http.h"
+
+struct server;
+
+struct server_config {
+    struct http_limits http;
+    uint32_t max_connections;
+    uint64_t bodies_bytes;      /* of all requests being received */
+    uint32_t output_high_bytes; /* unsent bytes of a stream at which its request is paused */
+    uint32_t output_low_bytes;  /* ... and at which it goes on */
+    uint32_t output_max_bytes;  /* ... and at which the reader is dropped */
+    /* seconds without progress */
+    double idle_timeout, head_timeout, body_timeout, send_timeout, drain_timeout;
+    const char *version;
+    bool logs_access;
+    /* bearer tokens, NULL-terminated, for connections over TCP; NULL: no TCP connection is served.
+     * The caller's, and must stay until server_set_tokens or server_destroy. */
+    const char *const *tokens;
+};
+
+void server_config_defaults(struct server_config *config);
+
+/* Listens to the engine's event descriptor from now on. loop and engine are the caller's and
+ * outlive the server; *config is copied. */
+int server_create(struct loop *loop, struct engine *engine, const struct server_config *config,
+                  struct server **ret_server, struct error *err);
+/* Drops what is left; steps the loop until nothing of the server's is pending. */
+void server_destroy(struct server *s);
+/* Serves a listening stream socket; fd is the server's from now on, also on failure. */
+int server_listen(struct server *s, int fd, struct error *err);
+void server_set_tokens(struct server *s, const char *const *tokens);
+/* No new connections; idle ones are closed, running answers are finished until drain_timeout, then
+ * cut off. on_drained is called once nothing is left. */
+void server_drain(struct server *s, void (*on_drained)(void *user), void *user);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An engine without a model: engine.h on a thread of its own whose answers the prompt scripts. The
+ * prompt (or the last message's content) is one of
+ *     echo TEXT   TEXT in pieces of at most 3 bytes, whole characters
+ *     count N     N tokens "0 ", "1 ", ...
+ *     forever     "word " without end
+ *     block N     N tokens of 1000 bytes
+ *     fail        two tokens, then an I/O error
+ *     toolong     refused as longer than the context
+ *     wait        never starts
+ * Models: "tiny" is ready, "cold" can be loaded, "broken" cannot.
+ */
+#ifndef HEARTH_TESTS_FAKE_ENGINE_H
+#define HEARTH_TESTS_FAKE_ENGINE_H
+
+#include "engine/engine.h"
+
+/* What the engine was last asked, and what it has counted; read under its lock. */
+struct fake_seen {
+    struct engine_params params;
+    struct engine_caller caller;
+    char chat[4096]; /* the object for the template, dumped with sorted keys */
+    char stop[64];   /* the first one */
+    uint32_t n_generated, n_cancelled, n_pauses, n_tokens, n_running;
+};
+void fake_engine_look(struct engine *e, struct fake_seen *ret_seen);
+/* Between two steps; 0 at start. */
+void fake_engine_set_delay(struct engine *e, unsigned microseconds);
+
+#endif

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: MIT */
+/* The wire: connections, limits, time-outs, draining, over a real socket and the fake engine. */
+#include "harness.h"
+#include "house.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ECHO  "{\"prompt\":\"echo hello\",\"model\":\"tiny\"}"
+#define COUNT "{\"prompt\":\"count 5\",\"model\":\"tiny\",\"stream\":true}"
+
+#define WAIT_FOR(condition)                                                                        \
+    do {                                                                                           \
+        for (int tries_ = 0; tries_ < 5000 && !(condition); tries_++)                              \
+            usleep(1000);                                                                          \
+        assert_true(condition);                                                                    \
+    } while (0)
+
+static struct fake_seen look(struct house *h)
+{
+    struct fake_seen seen;
+
+    fake_engine_look(h->engine, &seen);
+    return seen;
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 39\r\n\r\n"
+                   "{\"prompt\":\"echo first\",\"model\":\"tiny\"}\n"
+                   "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+                   "POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   "5\r\n{\"pro\r\n23\r\nmpt\":\"echo third\",\"model\":\"tiny\"}  \r\n0\r\n\r\n"
+                   "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 200);
+    assert_non_null(strstr(r.body, "\"text\":\"first\""));
+    response_free(&r);
+    client_read(fd, &r);
+    assert_string_equal(r.body, "{\"status\":\"ok\"}\n");
+    response_free(&r);
+    client_read(fd, &r);
+    assert_non_null(strstr(r.body, "\"text\":\"third\""));
+    response_free(&r);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 404);
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void a_request_may_come_a_byte_at_a_time(void **state)
+{
+    static const char text[] =
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 38\r\n\r\n" ECHO;
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        client_send(fd, text + i, 1);
+        usleep(100);
+    }
+    client_read(fd, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void keep_alive_carries_many_requests(void **state)
+{
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    for (int i = 0; i < 500; i++) {
+        client_post(fd, "/v1/completions", i % 2 ? ECHO : COUNT);
+        client_read(fd, &r);
+        assert_int_equal(r.status, 200);
+        assert_int_equal(r.is_whole, 1);
+        assert_non_null(strstr(r.body, i % 2 ? "\"text\":\"hello\"" : "[DONE]"));
+        response_free(&r);
+    }
+    client_say(fd, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client_read(fd, &r);
+    assert_non_null(strstr(r.head, "Connection: close\r\n"));
+    response_free(&r);
+    assert_int_equal(client_sees_end(fd), 1);
+    close(fd);
+    house_close(&h);
+}
+
+static void http_1_0_gets_an_answer_that_ends_with_the_connection(void **state)
+{
+    struct house h;
+    char got[4096];
+    size_t len = 0;
+    ssize_t n;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.0\r\nContent-Length: 49\r\n\r\n" COUNT);
+    while ((n = recv(fd, got + len, sizeof(got) - 1 - len, 0)) > 0)
+        len += (size_t)n;
+    got[len] = 0;
+    assert_int_equal(n, 0);
+    assert_null(strstr(got, "chunked"));
+    assert_non_null(strstr(got, "\r\n\r\ndata: {"));
+    assert_non_null(strstr(got, "data: [DONE]\n\n"));
+    close(fd);
+    house_close(&h);
+}
+
+static void head_options_and_wrong_methods(void **state)
+{
+    struct house h;
+    struct response r;
+    char got[1024] = "";
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, "DELETE /v1/models HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 405);
+    assert_non_null(strstr(r.head, "Allow: GET, HEAD, OPTIONS\r\n"));
+    response_free(&r);
+    client_say(fd, "OPTIONS /v1/completions HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 204);
+    assert_non_null(strstr(r.head, "Allow: POST, OPTIONS\r\n"));
+    assert_null(strstr(r.head, "Access-Control"));
+    response_free(&r);
+    client_say(fd, "HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_true(recv(fd, got, sizeof(got) - 1, MSG_WAITALL) > 0);
+    assert_non_null(strstr(got, "Content-Length: 16\r\n"));
+    assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
+    close(fd);
+    house_close(&h);
+}
+
+static void expect_continue_is_answered_before_the_body(void **state)
+{
+    static const char ask[] = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 38\r\n"
+                              "Expect: 100-continue\r\n\r\n";
+    static const char want[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct house h;
+    struct response r;
+    char got[sizeof(want)] = "";
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, ask);
+    assert_int_equal(recv(fd, got, sizeof(want) - 1, MSG_WAITALL), sizeof(want) - 1);
+    assert_string_equal(got, want);
+    client_say(fd, ECHO);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    /* a body nobody wants is refused before it is sent */
+    client_say(fd, "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
+                   "Expect: 100-continue\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 404);
+    response_free(&r);
+    assert_int_equal(client_sees_end(fd), 1);
+    close(fd);
+    house_close(&h);
+}
+
+static void huge_bodies_are_refused_and_the_answer_arrives(void **state)
+{
+    struct house h;
+    struct response r;
+    size_t len = 4 << 20;
+    char *junk = malloc(len);
+    int fd;
+
+    house_defaults(&h);
+    h.config.http.body_bytes = 100000;
+    house_open(&h);
+    memset(junk, ' ', len);
+    fd = client_connect(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n");
+    client_send(fd, junk, len);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 413);
+    assert_int_equal(r.is_whole, 1);
+    response_free(&r);
+    close(fd);
+    fd = client_connect(&h);
+    client_say(fd,
+               "POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 200; i++) {
+        client_say(fd, "400\r\n");
+        client_send(fd, junk, 0x400);
+        client_say(fd, "\r\n");
+    }
+    client_read(fd, &r);
+    assert_int_equal(r.status, 413);
+    response_free(&r);
+    close(fd);
+    free(junk);
+    house_close(&h);
+}
+
+static void bodies_of_all_requests_share_a_budget(void **state)
+{
+    enum { N = 8 };
+    struct house h;
+    struct response r;
+    char *junk = calloc(1, 60000);
+    int fds[N], n_refused = 0, n_answered = 0;
+
+    house_defaults(&h);
+    h.config.bodies_bytes = 200000;
+    house_open(&h);
+    memset(junk, ' ', 60000);
+    for (int i = 0; i < N; i++) {
+        fds[i] = client_connect(&h);
+        client_say(fds[i],
+                   "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 60038\r\n\r\n");
+        client_send(fds[i], junk, 60000);
+        usleep(5000);
+    }
+    for (int i = 0; i < N; i++) {
+        client_say(fds[i], ECHO);
+        client_read(fds[i], &r);
+        n_refused += r.status == 503;
+        n_answered += r.status == 200;
+        response_free(&r);
+        close(fds[i]);
+    }
+    assert_true(n_refused > 0);
+    assert_true(n_answered > 0);
+    assert_int_equal(n_refused + n_answered, N);
+    free(junk);
+    house_close(&h);
+}
+
+static void requests_that_stall_time_out(void **state)
+{
+    struct house h;
+    struct response r;
+    int idle, head, body;
+
+    house_defaults(&h);
+    h.config.idle_timeout = 0.05;
+    h.config.head_timeout = 0.1;
+    h.config.body_timeout = 0.1;
+    house_open(&h);
+    idle = client_connect(&h);
+    head = client_connect(&h);
+    body = client_connect(&h);
+    client_say(head, "GET /hea");
+    client_say(body, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{");
+    client_read(head, &r);
+    assert_int_equal(r.status, 408);
+    response_free(&r);
+    client_read(body, &r);
+    assert_int_equal(r.status, 408);
+    response_free(&r);
+    assert_int_equal(client_sees_end(idle), 1);
+    close(idle);
+    close(head);
+    close(body);
+    house_close(&h);
+}
+
+static void a_client_that_leaves_cancels_its_request(void **state)
+{
+    struct house h;
+    struct response r;
+    char first[64];
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 1000);
+    /* mid-answer */
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions",
+                "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
+    assert_true(recv(fd, first, sizeof(first), 0) > 0);
+    close(fd);
+    WAIT_FOR(look(&h).n_cancelled == 1 && look(&h).n_running == 0);
+    /* still queued */
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(look(&h).n_running == 1);
+    close(fd);
+    WAIT_FOR(look(&h).n_cancelled == 2 && look(&h).n_running == 0);
+    /* half-closed first, gone later */
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    shutdown(fd, SHUT_WR);
+    WAIT_FOR(look(&h).n_running == 1);
+    usleep(20000);
+    assert_int_equal(look(&h).n_cancelled, 2);
+    close(fd);
+    WAIT_FOR(look(&h).n_cancelled == 3);
+    client_ask(&h, "/v1/completions", ECHO, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    house_close(&h);
+}
+
+static void a_client_that_only_stops_sending_gets_its_answer(void **state)
+{
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 2000);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", COUNT);
+    shutdown(fd, SHUT_WR);
+    client_read(fd, &r);
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "[DONE]"));
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void slow_readers_pause_their_request_and_lose_nothing(void **state)
+{
+    struct house h;
+    struct response r;
+    struct fake_seen seen;
+    size_t n = 0;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions",
+                "{\"prompt\":\"block 3000\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(look(&h).n_pauses > 0);
+    usleep(50000);
+    seen = look(&h);
+    usleep(50000);
+    assert_int_equal(look(&h).n_tokens, seen.n_tokens); /* nothing is computed meanwhile */
+    assert_true(seen.n_tokens < 2000);
+    client_read(fd, &r);
+    assert_int_equal(r.is_whole, 1);
+    for (const char *at = r.body; (at = strstr(at, "\"text\":\"x")); at++)
+        n++;
+    assert_int_equal(n, 3000);
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void readers_that_stop_are_dropped(void **state)
+{
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    h.config.send_timeout = 0.1;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions",
+                "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(look(&h).n_cancelled == 1);
+    WAIT_FOR(look(&h).n_running == 0);
+    close(fd);
+    client_ask(&h, "/metrics", "", &r);
+    response_free(&r);
+    fd = client_connect(&h);
+    client_say(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_read(fd, &r);
+    assert_non_null(strstr(r.body, "hearth_slow_readers_dropped_total 1\n"));
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void draining_finishes_what_runs(void **state)
+{
+    struct house h;
+    struct response r;
+    int busy, idle;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 5000);
+    idle = client_connect(&h);
+    busy = client_connect(&h);
+    client_post(busy, "/v1/completions",
+                "{\"prompt\":\"count 30\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(look(&h).n_tokens > 2);
+    house_drain(&h);
+    assert_int_equal(client_sees_end(idle), 1);
+    client_read(busy, &r);
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "[DONE]"));
+    response_free(&r);
+    close(busy);
+    close(idle);
+    assert_int_equal(house_wait(&h), 1);
+}
+
+static void draining_ends_in_time_whatever_runs(void **state)
+{
+    struct house h;
+    int fd;
+
+    house_defaults(&h);
+    h.config.drain_timeout = 0.1;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(look(&h).n_running == 1);
+    house_drain(&h);
+    assert_int_equal(client_sees_end(fd), 1);
+    assert_int_equal(house_wait(&h), 1);
+    close(fd);
+}
+
+static void a_thousand_connections_are_served(void **state)
+{
+    enum { N = 1000 };
+    struct rlimit files;
+    struct house h;
+    struct response r;
+    int *fds = calloc(N, sizeof(int));
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < 2 * N + 100)
+        SKIP("the limit of open files is %d", (int)files.rlim_cur);
+    house_defaults(&h);
+    h.queue_limit = N;
+    house_open(&h);
+    for (int i = 0; i < N; i++) {
+        fds[i] = client_connect(&h);
+        assert_true(fds[i] >= 0);
+    }
+    for (int i = 0; i < N; i++)
+        client_post(fds[i], "/v1/completions", COUNT);
+    for (int i = 0; i < N; i++) {
+        client_read(fds[i], &r);
+        assert_int_equal(r.status, 200);
+        assert_non_null(strstr(r.body, "[DONE]"));
+        response_free(&r);
+    }
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
+    free(fds);
+    house_close(&h);
+}
+
+static void too_many_connections_wait_their_turn(void **state)
+{
+    struct house h;
+    struct response r;
+    int fds[6];
+
+    house_defaults(&h);
+    h.config.max_connections = 4;
+    house_open(&h);
+    for (int i = 0; i < 6; i++) {
+        fds[i] = client_connect(&h);
+        client_say(fds[i], "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    for (int i = 0; i < 6; i++) {
+        client_read(fds[i], &r);
+        assert_int_equal(r.status, 200);
+        response_free(&r);
+        close(fds[i]);
+    }
+    house_close(&h);
+}
+
+static void tcp_needs_a_token(void **state)
+{
+    static const char *const tokens[] = {"0123456789abcdef", NULL};
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    h.is_tcp = true;
+    h.config.tokens = tokens;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 401);
+    assert_non_null(strstr(r.head, "WWW-Authenticate: Bearer"));
+    response_free(&r);
+    client_say(fd,
+               "GET /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
+static void everything_works_on_epoll_too(void **state)
+{
+    struct house h;
+    struct response r;
+
+    house_defaults(&h);
+    h.backend = LOOP_BACKEND_EPOLL;
+    house_open(&h);
+    for (int i = 0; i < 20; i++) {
+        client_ask(&h, "/v1/completions", COUNT, &r);
+        assert_int_equal(r.is_whole, 1);
+        response_free(&r);
+    }
+    client_ask(&h, "/v1/completions",
+               "{\"prompt\":\"block 3000\",\"model\":\"tiny\",\"stream\":true}", &r);
+    assert_int_equal(r.is_whole, 1);
+    response_free(&r);
+    house_drain(&h);
+    assert_int_equal(house_wait(&h), 1);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pipelined_requests_are_answered_in_order),
+        cmocka_unit_test(a_request_may_come_a_byte_at_a_time),
+        cmocka_unit_test(keep_alive_carries_many_requests),
+        cmocka_unit_test(http_1_0_gets_an_answer_that_ends_with_the_connection),
+        cmocka_unit_test(head_options_and_wrong_methods),
+        cmocka_unit_test(expect_continue_is_answered_before_the_body),
+        cmocka_unit_test(huge_bodies_are_refused_and_the_answer_arrives),
+        cmocka_unit_test(bodies_of_all_requests_share_a_budget),
+        cmocka_unit_test(requests_that_stall_time_out),
+        cmocka_unit_test(a_client_that_leaves_cancels_its_request),
+        cmocka_unit_test(a_client_that_only_stops_sending_gets_its_answer),
+        cmocka_unit_test(slow_readers_pause_their_request_and_lose_nothing),
+        cmocka_unit_test(readers_that_stop_are_dropped),
+        cmocka_unit_test(draining_finishes_what_runs),
+        cmocka_unit_test(draining_ends_in_time_whatever_runs),
+        cmocka_unit_test(a_thousand_connections_are_served),
+        cmocka_unit_test(too_many_connections_wait_their_turn),
+        cmocka_unit_test(tcp_needs_a_token),
+        cmocka_unit_test(everything_works_on_epoll_too),
+    };
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -40,7 +40,8 @@ enum node_type {
     NODE_CALL_BLOCK,
     NODE_FILTER_BLOCK,
     NODE_WITH,
-    NODE_SCOPE, /* a body with its own variables: block, generation */
+    NODE_SCOPE, /* a body with its own variables: generation */
+    NODE_BLOCK,
     NODE_BREAK,
     NODE_CONTINUE,
 };
@@ -78,7 +79,7 @@ struct node {
         struct val value;       /* CONST */
         const struct str *name; /* NAME; interned */
         const struct str *data; /* DATA */
-        struct nodes items;     /* LIST, TUPLE, DICT, CONCAT, SCOPE's body */
+        struct nodes items;     /* LIST, TUPLE, DICT, CONCAT, bodies of SCOPE and BLOCK */
         struct {
             enum op op;
             struct node *left, *right;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "template/args.h"
 #include "template/eval.h"
 #include "template/filters.h"
 #include "template/repr.h"
@@ -97,20 +96,14 @@ static bool is_callable(struct run *r, struct val v, struct val arg)
     }
 }
 
-static int64_t int_arg(struct run *r, struct val v)
-{
-    op_need_defined(r, v);
-    return args_int(r, v, 0);
-}
-
 static bool is_odd(struct run *r, struct val v, struct val arg)
 {
-    return int_arg(r, v) & 1;
+    return val_equal(r, op_binary(r, OP_MOD, v, val_int(2)), val_int(1));
 }
 
 static bool is_even(struct run *r, struct val v, struct val arg)
 {
-    return !(int_arg(r, v) & 1);
+    return val_equal(r, op_binary(r, OP_MOD, v, val_int(2)), val_int(0));
 }
 
 static bool is_divisible_by(struct run *r, struct val v, struct val arg)

@@ -55,7 +55,7 @@ static uint64_t hash_of(struct run *r, struct val v)
         return h;
     case VAL_LIST:
     case VAL_DICT:
-    case VAL_NAMESPACE:
+    case VAL_VIEW:
         run_fail(r, EINVAL, "a value of type '%s' cannot be a key", val_type_name(v));
     default:
         return mix(v.type);

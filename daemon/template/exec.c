@@ -93,6 +93,8 @@ void exec_loop(struct run *r, struct scope *s, const struct node *n, struct val 
                size_t depth)
 {
     struct loop *l = make_loop(r, s, n, iterable, depth);
+    bool is_completed = false;
+    enum exec_flow flow;
 
     for (l->index = 0; l->index < l->len; l->index++) {
         struct scope *inner = scope_create(r, s);
@@ -100,10 +102,13 @@ void exec_loop(struct run *r, struct scope *s, const struct node *n, struct val 
         run_step(r, 1);
         scope_set(r, inner, n->loop.loop_name, (struct val){.type = VAL_LOOP, .loop = l});
         exec_assign(r, inner, n->loop.target, l->items[l->index]);
-        if (exec_body(r, inner, &n->loop.body) == EXEC_BREAK)
+        flow = exec_body(r, inner, &n->loop.body);
+        is_completed |= flow == EXEC_NEXT;
+        if (flow == EXEC_BREAK)
             break;
     }
-    if (!l->len)
+    /* Jinja's else runs when no turn came to its end, so also when each was left early */
+    if (!is_completed)
         exec_body(r, scope_create(r, s), &n->loop.otherwise);
 }
 
@@ -195,6 +200,11 @@ static enum exec_flow exec_one(struct run *r, struct scope *s, const struct node
         break;
     case NODE_WITH:
         return exec_with(r, s, n);
+    case NODE_BLOCK:
+        /* a block sees the template's own variables but not those of loops around it */
+        while (s->parent)
+            s = s->parent;
+        return exec_body(r, scope_create(r, s), &n->items);
     case NODE_SCOPE:
         return exec_body(r, scope_create(r, s), &n->items);
     case NODE_BREAK:

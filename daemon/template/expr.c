@@ -113,7 +113,7 @@ static struct val native_attribute(struct run *r, struct val object, struct str 
 
 static bool can_hash(struct run *r, struct val v)
 {
-    bool can = v.type != VAL_LIST && v.type != VAL_DICT && v.type != VAL_NAMESPACE;
+    bool can = v.type != VAL_LIST && v.type != VAL_DICT && v.type != VAL_VIEW;
 
     if (v.type == VAL_TUPLE) {
         run_enter(r);

@@ -168,13 +168,11 @@ static struct val filter_truncate(struct run *r, struct val v, const struct arg_
         end = str_literal(r, "...");
     if (length < (int64_t)end->chars || leeway < 0 || leeway > INT32_MAX || length > INT32_MAX)
         run_fail(r, EINVAL, "truncate needs a length of at least %zu", end->chars);
-    if (v.type == VAL_UNDEFINED)
+    if (val_length(r, v) >= 0 && val_length(r, v) <= length + leeway)
         return v;
     s = args_str(r, v);
     if (!s)
         run_fail(r, EINVAL, "truncate needs a string, not '%s'", val_type_name(v));
-    if ((int64_t)s->chars <= length + leeway)
-        return v;
     cut = str_sub(r, s, 0, str_offset(r, s, (size_t)length - end->chars));
     if (!args_bool(r, a[1], false))
         cut = str_rsplit(r, cut, str_literal(r, " "), 1)->items[0].str;
@@ -206,23 +204,46 @@ static struct val filter_wordcount(struct run *r, struct val v, const struct arg
     return val_int(words);
 }
 
-static struct val filter_urlencode(struct run *r, struct val v, const struct arg_list *args)
+/* In a query, a slash is quoted too and a space is a plus. */
+static void add_url_quoted(struct run *r, struct text *t, struct val v, bool in_query)
 {
-    struct str *s = repr_str(r, v);
-    struct text t = {0};
+    static const char hex[] = "0123456789ABCDEF";
+    const struct str *s = repr_str(r, v);
 
-    args_bind(r, "urlencode", args, "", 0, NULL);
-    if (v.type != VAL_STR && seq_can_iterate(v))
-        run_fail(r, EINVAL, "urlencode takes strings and numbers only");
     for (size_t i = 0; i < s->len; i++) {
         const unsigned char c = (unsigned char)s->data[i];
-        static const char hex[] = "0123456789ABCDEF";
 
         if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-            (c && strchr("_.-~/", c)))
-            text_add(r, &t, s->data + i, 1);
+            (c && strchr(in_query ? "_.-~" : "_.-~/", c)))
+            text_add(r, t, s->data + i, 1);
+        else if (in_query && c == ' ')
+            text_puts(r, t, "+");
         else
-            text_add(r, &t, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
+            text_add(r, t, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
+    }
+}
+
+static struct val filter_urlencode(struct run *r, struct val v, const struct arg_list *args)
+{
+    struct text t = {0};
+    const struct val *items, *pair;
+    size_t n, n_pair;
+
+    args_bind(r, "urlencode", args, "", 0, NULL);
+    if (v.type == VAL_STR || !seq_can_iterate(v)) {
+        add_url_quoted(r, &t, v, false);
+        return val_str(text_finish(r, &t));
+    }
+    items = seq_of(r, v.type == VAL_DICT ? dict_view(r, v.dict, "dict_items") : v, &n);
+    for (size_t i = 0; i < n; i++) {
+        pair = seq_of(r, items[i], &n_pair);
+        if (n_pair != 2)
+            run_fail(r, EINVAL, "urlencode needs pairs of a name and a value");
+        if (i)
+            text_puts(r, &t, "&");
+        add_url_quoted(r, &t, pair[0], true);
+        text_puts(r, &t, "=");
+        add_url_quoted(r, &t, pair[1], true);
     }
     return val_str(text_finish(r, &t));
 }

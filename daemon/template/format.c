@@ -93,7 +93,8 @@ static struct number_spec parse_spec(struct run *r, const struct str *text)
 
 static struct str *format_str(struct run *r, struct str *s, struct number_spec *spec)
 {
-    if ((spec->type && spec->type != 's') || spec->align == '=' || spec->sign)
+    if ((spec->type && spec->type != 's') || spec->align == '=' || spec->sign || spec->grouping ||
+        spec->is_alternate)
         run_fail(r, EINVAL, "a format for numbers is used on a string");
     if (spec->precision >= 0 && (uint64_t)spec->precision < s->chars)
         s = str_sub(r, s, 0, str_offset(r, s, (size_t)spec->precision));
@@ -107,8 +108,6 @@ struct str *format_value(struct run *r, struct val v, const struct str *text)
     if (!text->len)
         return repr_str(r, v);
     spec = parse_spec(r, text);
-    if (v.type == VAL_BOOL && !spec.type)
-        return format_str(r, repr_str(r, v), &spec);
     if (val_is_number(v))
         return number_format(r, v, &spec);
     if (v.type != VAL_STR)
@@ -164,7 +163,6 @@ static struct val read_field(struct formatter *f)
             v = expr_item(f->r, v, val_int(index));
         else
             v = is_item ? expr_item(f->r, v, val_str(part)) : expr_attribute(f->r, v, part);
-        op_need_defined(f->r, v);
     }
     return v;
 }
@@ -373,8 +371,9 @@ struct val op_format(struct run *r, struct str *format, struct val args)
         f.pos++;
         percent_item(&f);
     }
-    if (args.type == VAL_TUPLE ? f.next < args.seq->len
-                               : !f.next && args.type != VAL_DICT && args.type != VAL_LIST)
+    if (args.type == VAL_TUPLE
+            ? f.next < args.seq->len
+            : !f.next && args.type != VAL_DICT && args.type != VAL_LIST && args.type != VAL_RANGE)
         run_fail(r, EINVAL, "not all arguments were used by the format string");
     all = text_finish(r, &f.out);
     all->is_markup = format->is_markup;

@@ -50,6 +50,12 @@ static struct val method_lower(struct run *r, struct val self, const struct arg_
     return like(r, self, str_lower(r, self.str));
 }
 
+static struct val method_casefold(struct run *r, struct val self, const struct arg_list *args)
+{
+    args_bind(r, "casefold", args, "", 0, NULL);
+    return like(r, self, str_casefold(r, self.str));
+}
+
 static struct val method_title(struct run *r, struct val self, const struct arg_list *args)
 {
     args_bind(r, "title", args, "", 0, NULL);
@@ -301,7 +307,9 @@ static struct val method_join(struct run *r, struct val self, const struct arg_l
     for (size_t i = 0; i < n; i++) {
         if (i)
             text_add_str(r, &t, self.str);
-        text_add_str(r, &t, need_str(r, self, items[i]));
+        text_add_str(r, &t,
+                     self.str->is_markup ? str_escape(r, repr_str(r, items[i]))
+                                         : need_str(r, self, items[i]));
     }
     return like(r, self, text_finish(r, &t));
 }
@@ -530,7 +538,7 @@ const struct function *methods_find_str(const struct str *name)
     static const struct function table[] = {
         {"upper", method_upper},
         {"lower", method_lower},
-        {"casefold", method_lower},
+        {"casefold", method_casefold},
         {"title", method_title},
         {"capitalize", method_capitalize},
         {"swapcase", method_swapcase},

@@ -205,6 +205,9 @@ static void check_type(struct run *r, struct val v, const struct number_spec *sp
     if (spec->type && !strchr(known, spec->type))
         run_fail(r, EINVAL, "the format '%c' does not fit a value of type '%s'", spec->type,
                  val_type_name(v));
+    if (spec->precision >= 0 && v.type != VAL_FLOAT &&
+        !(spec->type && strchr("eEfFgG%", spec->type)))
+        run_fail(r, EINVAL, "a format for integers has no precision");
     if (spec->precision > PRECISION_MAX)
         run_fail(r, EINVAL, "a format's precision may be at most %d", PRECISION_MAX);
 }

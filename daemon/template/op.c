@@ -127,8 +127,8 @@ static struct val float_binary(struct run *r, enum op op, double a, double b)
         return val_float(a / b);
     case OP_POW:
         m = pow(a, b);
-        if (isnan(m) && !isnan(a) && !isnan(b))
-            run_fail(r, EINVAL, "a negative number cannot be raised to a fraction");
+        if ((isnan(m) && !isnan(a) && !isnan(b)) || (isinf(m) && isfinite(a) && isfinite(b)))
+            run_fail(r, EINVAL, "%g ** %g has no result that is a real number", a, b);
         return val_float(m);
     default:
         m = fmod(a, b);

@@ -353,13 +353,16 @@ static struct node *parse_named_block(struct parser *p)
 {
     struct node *n;
     const struct token *name = p->t;
+    bool is_scoped;
 
     if (name->type != TOKEN_NAME)
         parser_fail(p, "the block's name");
     p->t++;
-    parser_skip_name(p, "scoped");
+    is_scoped = parser_skip_name(p, "scoped");
     parser_skip_name(p, "required");
     n = parse_scope(p, "endblock");
+    if (!is_scoped)
+        n->type = NODE_BLOCK;
     if (p->t->type == TOKEN_NAME && p->t->len == name->len &&
         !memcmp(p->t->text, name->text, name->len))
         p->t++;

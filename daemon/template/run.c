@@ -68,13 +68,41 @@ void run_leave(struct run *r)
     r->depth_left++;
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+
+/* The sanitizer sees an arena's blocks whole; a guard behind each piece shows overruns inside. */
+static void *guarded_array(struct arena *a, size_t n, size_t size)
+{
+    size_t bytes, whole;
+    char *p;
+
+    if (__builtin_mul_overflow(n, size, &bytes) || __builtin_add_overflow(bytes, 32, &whole))
+        return NULL;
+    p = arena_alloc(a, whole);
+    if (p)
+        ASAN_POISON_MEMORY_REGION(p + bytes, whole - bytes);
+    return p;
+}
+#else
+#define guarded_array arena_array
+#endif
+
 void *run_alloc(struct run *r, size_t n, size_t size)
 {
-    void *p = arena_array(r->arena, n, size);
+    void *p = guarded_array(r->arena, n, size);
+    size_t left;
 
     if (p)
         return p;
-    if (r->arena->limit_bytes && n > (r->arena->limit_bytes - r->arena->used_bytes) / (size + 1))
+    left = r->arena->limit_bytes - r->arena->used_bytes;
+    if (r->arena->limit_bytes && (n > left / size || n * size + 64 > left))
         run_fail(r, E2BIG, "the template needs more than the %zu bytes of memory it may use",
                  r->arena->limit_bytes);
     run_fail(r, ENOMEM, "out of memory");
@@ -123,12 +151,14 @@ void text_fill(struct run *r, struct text *t, const char *s, size_t len, size_t 
 
     if (__builtin_mul_overflow(len, times, &total))
         run_fail(r, E2BIG, "a text grew too long");
+    if (!total)
+        return;
     run_step_bytes(r, total);
     text_grow(r, t, total);
     if (len == 1) {
         memset(t->data + t->len, s[0], times);
     } else {
-        for (size_t i = 0; len && i < times; i++)
+        for (size_t i = 0; i < times; i++)
             memcpy(t->data + t->len + i * len, s, len);
     }
     t->len += total;

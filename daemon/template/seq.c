@@ -87,8 +87,12 @@ static struct seq *seq_of_chars(struct run *r, const struct str *s)
     struct seq *chars = seq_create(r, s->chars);
 
     for (size_t pos = 0, from = 0; pos < s->len; from = pos) {
+        struct str *c;
+
         str_next(s, &pos);
-        seq_push(r, chars, val_str(str_sub(r, s, from, pos)));
+        c = str_sub(r, s, from, pos);
+        c->is_markup = s->is_markup;
+        seq_push(r, chars, val_str(c));
     }
     return chars;
 }

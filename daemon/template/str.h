@@ -33,6 +33,7 @@ bool str_is_line_end(uint32_t cp);
 struct str *str_strip(struct run *r, struct str *s, const struct str *chars, bool left, bool right);
 struct str *str_upper(struct run *r, const struct str *s);
 struct str *str_lower(struct run *r, const struct str *s);
+struct str *str_casefold(struct run *r, const struct str *s);
 struct str *str_title(struct run *r, const struct str *s);
 struct str *str_capitalize(struct run *r, const struct str *s);
 struct str *str_swapcase(struct run *r, const struct str *s);

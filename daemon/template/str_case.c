@@ -173,3 +173,18 @@ struct str *str_swapcase(struct run *r, const struct str *s)
     }
     return text_finish(r, &t);
 }
+
+struct str *str_casefold(struct run *r, const struct str *s)
+{
+    struct text t = {0};
+
+    for (size_t pos = 0; pos < s->len;) {
+        utf8proc_int32_t cp = (utf8proc_int32_t)str_next(s, &pos), to[8];
+        int boundary = 0;
+        utf8proc_ssize_t n = utf8proc_decompose_char(cp, to, 8, UTF8PROC_CASEFOLD, &boundary);
+
+        for (utf8proc_ssize_t i = 0; i < n && i < 8; i++)
+            add(r, &t, (uint32_t)to[i]);
+    }
+    return text_finish(r, &t);
+}

@@ -265,7 +265,77 @@ static void loop_variables_do_not_leak(void **state)
                    "{}", "1");
 }
 
+/* Jinja runs a loop's else when no turn came to its end, which includes leaving each turn early. */
+static void loop_else_runs_when_no_turn_completes(void **state)
+{
+    assert_renders("{% for i in [] %}a{% else %}b{% endfor %}", "{}", "b");
+    assert_renders("{% for i in [1, 2] %}a{% else %}b{% endfor %}", "{}", "aa");
+    assert_renders("{% for i in [1, 2] %}a{% continue %}{% else %}b{% endfor %}", "{}", "aab");
+    assert_renders("{% for i in [1, 2] %}a{% break %}{% else %}b{% endfor %}", "{}", "ab");
+}
+
+static void blocks_see_only_the_template_level(void **state)
+{
+    assert_renders("{% set x = 1 %}{% for i in [5] %}{% block b %}{{ x }}{{ i }}{% endblock b %}"
+                   "{% endfor %}",
+                   "{}", "1");
+}
+
+static void markup_escapes_what_joins_it(void **state)
+{
+    assert_renders("{{ ('<b>'|safe) + '<i>' }} {{ '<i>' ~ ('<b>'|safe) }} {{ '%s'|safe % '<' }}",
+                   "{}", "<b>&lt;i&gt; <i><b> &lt;");
+    assert_renders("{{ ['<'|e, '<'] }} {{ '<>&\"'|e|e }}", "{}",
+                   "[Markup('&lt;'), '<'] &lt;&gt;&amp;&#34;");
+}
+
+static void repeating_nothing_gives_nothing(void **state)
+{
+    assert_renders("[{{ 'x' * 0 }}{{ '' * 5 }}{{ 'x' * -1 }}{{ 'a'|indent(0) }}]", "{}", "[a]");
+    assert_renders("{{ [1]|tojson(indent=0) }}", "{}", "[\n1\n]");
+}
+
+static void strings_format_as_in_python(void **state)
+{
+    assert_renders("{{ '{:>6}|{:<4}|{:^5}|{:06.2f}|{:,}|{:#x}'.format('ab', 1, 'x', 3.14159, "
+                   "1234567, 255) }}",
+                   "{}", "    ab|1   |  x  |003.14|1,234,567|0xff");
+    assert_renders("{{ '%s %r %5d|%-5d|%05d %.2f %%' % ('a', 'b', 3, 4, 5, 2.5) }}", "{}",
+                   "a 'b'     3|4    |00005 2.50 %");
+    assert_renders("{{ '{0[k]} {1.k}'.format(d, d) }}", "{\"d\": {\"k\": 7}}", "7 7");
+    assert_fails("{{ '{' .format() }}", "{}", EINVAL, "format");
+    assert_fails("{{ '%d' % 'x' }}", "{}", EINVAL, "needs a number");
+}
+
+static void spacing_signs_keep_or_strip(void **state)
+{
+    assert_renders("a \n  {%- if true -%}  \n b {%+ endif +%}\n c", "{}", "ab \n c");
+    assert_renders("  {% raw %}\n{{ x }}\n  {% endraw %}\nb", "{}", "\n{{ x }}\nb");
+    assert_renders("x {#- note -#} y\r\nz\n", "{}", "xy\nz");
+    assert_renders("{{ '}}' }}{{ {'a': {'b': 1}}['a'] }}", "{}", "}}{'b': 1}");
+}
+
+static void unknown_filters_fail_only_where_reached(void **state)
+{
+    assert_renders("{% if false %}{{ x|from_json }}{% endif %}ok", "{}", "ok");
+    assert_fails("{% if true %}{{ 'x'|from_json }}{% endif %}", "{}", EINVAL, "from_json");
+}
+
+static void upper_and_lower_know_unicode(void **state)
+{
+    assert_renders("{{ s|upper }} {{ s|lower }} {{ s|title }}", "{\"s\": \"straße ŁÓDŹ ΣΑΣ\"}",
+                   "STRASSE ŁÓDŹ ΣΑΣ straße łódź σας Straße Łódź Σας");
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(loop_else_runs_when_no_turn_completes),
+    cmocka_unit_test(blocks_see_only_the_template_level),
+    cmocka_unit_test(markup_escapes_what_joins_it),
+    cmocka_unit_test(repeating_nothing_gives_nothing),
+    cmocka_unit_test(strings_format_as_in_python),
+    cmocka_unit_test(spacing_signs_keep_or_strip),
+    cmocka_unit_test(unknown_filters_fail_only_where_reached),
+    cmocka_unit_test(upper_and_lower_know_unicode),
     cmocka_unit_test(list_pop_takes_items),
     cmocka_unit_test(mutating_methods_are_refused),
     cmocka_unit_test(errors_name_their_line),

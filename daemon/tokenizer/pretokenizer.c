@@ -118,8 +118,8 @@ static size_t match_contraction(const struct split *s, size_t i, size_t end,
     first = s->text[i + 1];
     second = i + 2 < end ? s->text[i + 2] : 0;
     if (kind == CONTRACTION_ANY_CASE) {
-        first |= 0x20;
-        second |= 0x20;
+        first = (char)(first | 0x20);
+        second = (char)(second | 0x20);
     }
     if (first == 's' || first == 't' || first == 'm' || first == 'd')
         return 2;

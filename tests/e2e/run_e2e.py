@@ -1,0 +1,474 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The daemon and the command as a user meets them, with the demo model.  -l lists, -t GLOB chooses."""
+import collections
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import BUILD, HEARTH, HEARTHD, MODEL, NAME, Daemon, Skip, UnixConnection, equal, has, run
+
+_daemon = None
+
+
+def daemon():
+    """One daemon that most tests share; each must leave it well."""
+    global _daemon
+    if _daemon is None or _daemon.process.poll() is not None:
+        _daemon = Daemon()
+    return _daemon
+
+
+def still_well(d):
+    equal(d.text("What is 12 + 34?"), "12 + 34 = 46.")
+
+
+# ---- answers ----
+
+def demo_model_answers_held_out_questions():
+    d = daemon()
+    right, total = collections.Counter(), collections.Counter()
+    path = os.path.join(os.path.dirname(MODEL), "heldout.jsonl")
+    wrong = []
+    for line in open(path):
+        q = json.loads(line)
+        message = d.chat(q["messages"], max_tokens=120, **({"tools": q["tools"]} if q.get("tools") else {}))["choices"][0]["message"]
+        total[q["task"]] += 1
+        if q["answer"].startswith("<tool_call>"):
+            want = json.loads(q["answer"].removeprefix("<tool_call>").removesuffix("</tool_call>"))
+            calls = message.get("tool_calls") or [{"function": {"name": None, "arguments": "{}"}}]
+            got = {"name": calls[0]["function"]["name"], "arguments": json.loads(calls[0]["function"]["arguments"])}
+        else:
+            want, got = q["answer"], message.get("content")
+        if got == want:
+            right[q["task"]] += 1
+        else:
+            wrong.append("%s: %r -> %r, want %r" % (q["task"], q["messages"][-1]["content"], got, want))
+    for task, n in total.items():
+        print("# %s: %d of %d" % (task, right[task], n))
+    bad = [t for t, n in total.items() if right[t] < 0.95 * n]
+    assert not bad, "below 95 %%: %s\n%s" % (bad, "\n".join(wrong[:20]))
+
+
+def greedy_answers_are_the_same_every_time():
+    d = daemon()
+    equal(len({d.text("What is Hearth?") for _ in range(3)}), 1)
+
+
+def streamed_text_equals_whole_text():
+    d = daemon()
+    pieces = [e["choices"][0]["delta"].get("content") or "" for e in d.stream({"messages": [{"role": "user", "content": "What is Hearth?"}]})
+              if e.get("choices")]
+    equal("".join(pieces), d.text("What is Hearth?"))
+    assert len([p for p in pieces if p]) > 5, pieces
+
+
+def many_clients_at_once_are_all_answered_right():
+    d = daemon()
+    answers = {}
+
+    def ask(a, b):
+        answers[a, b] = d.text("What is %d + %d?" % (a, b))
+
+    threads = [threading.Thread(target=ask, args=(10 + i, 20 + 2 * i)) for i in range(16)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    alone = {k: d.text("What is %d + %d?" % k) for k in answers}
+    equal(answers, alone)
+    equal(len(answers), 16)
+
+
+# ---- the command ----
+
+def run_streams_an_answer():
+    code, out, err = daemon().hearth("run", "--temperature", "0", "--stats", NAME, "What is 12 + 34?")
+    equal((code, out), (0, "12 + 34 = 46.\n"), err)
+    has(err, "tokens/s")
+
+
+def run_reads_the_prompt_from_standard_input():
+    equal(daemon().hearth("run", "--temperature", "0", NAME, stdin=b"What is 12 + 34?\n")[:2], (0, "12 + 34 = 46.\n"))
+
+
+def run_takes_a_path():
+    equal(daemon().hearth("run", "--temperature", "0", MODEL, "What is 12 + 34?")[:2], (0, "12 + 34 = 46.\n"))
+
+
+def ls_ps_and_status_tell_of_the_model():
+    d = daemon()
+    equal(d.hearth("load", NAME)[0], 0)
+    has(d.hearth("ls")[1], NAME, "ready")
+    has(d.hearth("ps")[1], NAME, "ready", "Q8_0")
+    models = json.loads(d.hearth("ps", "--json")[1])
+    equal([m["name"] for m in models], [NAME])
+    has(d.hearth("status")[1], "cpu", NAME)
+    status = json.loads(d.hearth("status", "--json")[1])
+    equal(status["pid"], d.process.pid)
+
+
+def unload_and_load_again():
+    d = Daemon()
+    equal(d.hearth("load", NAME)[0], 0)
+    equal(d.hearth("unload", NAME)[0], 0)
+    for _ in range(100):
+        if "ready" not in d.hearth("ls")[1]:
+            break
+        time.sleep(0.05)
+    equal(d.hearth("ps", "--json")[1].strip(), "[]")
+    code, _, err = d.hearth("unload", NAME)
+    equal(code, 4)
+    has(err, "not loaded")
+    still_well(d)
+    equal(d.stop(), 0)
+
+
+def tokenize_and_decode_are_inverse():
+    d = daemon()
+    text = 'Spell "table" backwards. äöü €'
+    code, ids, err = d.hearth("tokenize", MODEL, stdin=text.encode())
+    equal(code, 0, err)
+    equal(d.hearth("tokenize", "--decode", MODEL, stdin=ids.encode())[1], text)
+    d.hearth("load", NAME)
+    status, answer = d.post("/tokenize", {"model": NAME, "content": text})
+    equal(status, 200, answer)
+    equal(answer["tokens"], [int(i) for i in ids.split()])
+
+
+def wrong_arguments_exit_2_and_no_daemon_exits_3():
+    d = daemon()
+    equal(d.hearth()[0], 2)
+    equal(d.hearth("fly")[0], 2)
+    equal(d.hearth("run")[0], 2)
+    equal(d.hearth("run", "--seed", "x", NAME, "hello")[0], 2)
+    code, _, err = d.hearth("ls", "--socket", d.socket + "-none")
+    equal(code, 3)
+    has(err, "no daemon answers on")
+    equal(d.hearth("--help")[0], 0)
+    has(d.hearth("--version")[1], "hearth ")
+
+
+class Terminal:
+    """A program on a pseudo terminal."""
+
+    def __init__(self, args, env):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(env)
+            os.execv(args[0], args)
+        self.seen = ""
+
+    def until(self, pattern, timeout=60):
+        end = time.time() + timeout
+        while not re.search(pattern, self.seen):
+            left = end - time.time()
+            assert left > 0, "waited for %r, saw %r" % (pattern, self.seen[-500:])
+            if select.select([self.fd], [], [], left)[0]:
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:
+                    data = b""
+                assert data, "ended before %r, saw %r" % (pattern, self.seen[-500:])
+                self.seen += data.decode(errors="replace")
+        self.seen = self.seen[re.search(pattern, self.seen).end():]
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+
+def chat_goes_on_after_ctrl_c():
+    d = Daemon()
+    t = Terminal([HEARTH, "chat", "--temperature", "2", "--top-k", "0", "--top-p", "1", "--min-p", "0", NAME],
+                 {"HEARTH_SOCKET": d.socket, "HOME": d.dir, "XDG_STATE_HOME": d.dir + "/state", "TERM": "xterm"})
+    t.until("> ")
+    t.send("Hello\n")
+    t.until("(?s)Hello.*\n.*[a-zA-Z0-9]")
+    t.send("\x03")
+    t.until("> ")
+    t.send("/bye\n")
+    equal(os.waitstatus_to_exitcode(os.waitpid(t.pid, 0)[1]), 0)
+    history = d.dir + "/state/hearth/history"
+    has(open(history).read(), "Hello")
+    equal(os.stat(history).st_mode & 0o077, 0, "others may not read the history")
+    equal(d.stop(), 0)
+
+
+# ---- bad input ----
+
+def bad_model_files_are_refused_by_a_sentence():
+    d = daemon()
+    good = open(MODEL, "rb").read()
+    cases = {"empty.gguf": b"", "text.gguf": b"hello, I am no model\n" * 10, "cut.gguf": good[:len(good) // 2], "head.gguf": good[:1000],
+             "zeros.gguf": bytes(100000)}
+    for name, data in cases.items():
+        path = os.path.join(d.models, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        code, _, err = d.hearth("load", path)
+        os.unlink(path)
+        equal(code, 4, (name, err))
+        has(err, name)
+        assert len(err) > len(path) + 20, err
+    code, _, err = d.hearth("load", "/nonexistent/model.gguf")
+    equal(code, 4)
+    has(err, "/nonexistent/model.gguf", "No such file")
+    code, _, err = d.hearth("load", d.models)
+    equal(code, 4, err)
+    has(err, "directory")
+    still_well(d)
+
+
+def model_that_may_not_be_read_is_refused():
+    d = daemon()
+    path = os.path.join(d.models, "private.gguf")
+    if os.geteuid() == 0:
+        raise Skip("root may read everything")
+    with open(path, "wb") as f:
+        f.write(open(MODEL, "rb").read())
+    os.chmod(path, 0)
+    code, _, err = d.hearth("load", path)
+    os.unlink(path)
+    equal(code, 4)
+    has(err, "Permission denied")
+
+
+def model_larger_than_memory_is_refused():
+    d = daemon()
+    path = os.path.join(d.models, "huge.gguf")
+    with open(path, "wb") as f:
+        f.write(open(MODEL, "rb").read())
+        f.truncate(4 << 40)     # a sparse file: four tebibytes
+    code, _, err = d.hearth("load", path)
+    os.unlink(path)
+    equal(code, 1 if code == 1 else 4, err)
+    has(err, "huge.gguf")
+    still_well(d)
+
+
+def unknown_model_lists_near_names():
+    status, answer = daemon().post("/v1/chat/completions", {"model": "hearth-dem", "messages": [{"role": "user", "content": "Hi"}]})
+    equal(status, 404)
+    has(answer["error"]["message"], NAME)
+
+
+def prompts_that_cannot_be_answered():
+    d = daemon()
+    status, answer = d.post("/v1/completions", {"model": NAME, "prompt": ""})
+    equal(status, 400, answer)
+    has(answer["error"]["message"], "empty")
+    status, answer = d.post("/v1/chat/completions", {"model": NAME, "messages": [{"role": "user", "content": "word " * 100000}]})
+    equal(status, 400)
+    equal(answer["error"]["code"], "context_length_exceeded")
+    status, answer = d.post("/v1/chat/completions", {"model": NAME, "messages": []})
+    equal(status, 400, answer)
+    still_well(d)
+
+
+def bad_bodies_are_400_with_the_field():
+    d = daemon()
+    ok = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
+    for field, value in [("temperature", "hot"), ("max_tokens", -1), ("max_tokens", 1.5), ("top_p", 2), ("stop", 7), ("stream", "yes"),
+                         ("messages", "hello"), ("model", 5), ("seed", "x"), ("n", 0), ("logit_bias", [1])]:
+        status, answer = d.post("/v1/chat/completions", {**ok, field: value})
+        equal(status, 400, (field, value, answer))
+        equal(answer["error"]["param"].split("[")[0].split(".")[0], field, answer)
+    for body in [b"", b"{", b"[1,2", b'{"model": }', b"\xff\xfe", b'{"a": "\xff"}', b"nul", b'{"model":"x"} trailing']:
+        status, _, data = d.request("POST", "/v1/chat/completions", body)
+        equal(status, 400, (body, data))
+    equal(d.post("/v1/chat/completions", {**ok, "frobnicate": {"x": 1}, "max_tokens": 2})[0], 200)
+    still_well(d)
+
+
+def wrong_paths_and_methods():
+    d = daemon()
+    equal(d.get("/v1/nothing")[0], 404)
+    status, headers, _ = d.get("/v1/chat/completions")
+    equal(status, 405)
+    has(headers.get("Allow", ""), "POST")
+    equal(d.request("GET", "/v1/models/none")[0], 404)
+
+
+def raw(d, data, wait=5):
+    """What comes back for bytes sent as they are."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(wait)
+    s.connect(d.socket)
+    s.sendall(data)
+    out = b""
+    try:
+        while chunk := s.recv(65536):
+            out += chunk
+    except socket.timeout:
+        pass
+    s.close()
+    return out
+
+
+def broken_http_disturbs_nobody():
+    d = daemon()
+    has(raw(d, b"GARBAGE\r\n\r\n").decode(errors="replace"), " 400 ")
+    has(raw(d, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").decode(), " 400 ")
+    has(raw(d, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100000).decode(errors="replace"), " 431 ")
+    raw(d, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", wait=0.3)   # half a request
+    has(raw(d, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n").decode(), " 413 ")
+    still_well(d)
+
+
+def pipelined_requests_are_answered_in_order():
+    d = daemon()
+    out = raw(d, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n" +
+              b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").decode()
+    equal(re.findall(r"HTTP/1\.1 (\d+)", out), ["200", "404", "200"])
+
+
+def client_that_leaves_frees_its_place():
+    d = daemon()
+    for _ in range(5):
+        events = d.stream({"messages": [{"role": "user", "content": "What is Hearth?"}], "temperature": 2, "max_tokens": 400})
+        next(events)
+        events.close()
+    still_well(d)
+    for _ in range(100):
+        if json.loads(d.hearth("status", "--json")[1])["requests_running"] == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a request still runs for a client that left")
+
+
+# ---- the daemon's life ----
+
+def sigterm_lets_running_answers_finish():
+    d = Daemon()
+    whole = d.text("What is Hearth?")
+    events = d.stream({"messages": [{"role": "user", "content": "What is Hearth?"}]})
+    first = next(events)
+    d.process.send_signal(signal.SIGTERM)
+    text = "".join(e["choices"][0]["delta"].get("content") or "" for e in [first, *events] if e.get("choices"))
+    equal(text, whole)
+    equal(d.process.wait(60), 0)
+    assert not os.path.exists(d.socket), "the socket is left behind"
+
+
+def killed_daemon_leaves_nothing_in_the_way():
+    d = Daemon()
+    d.stop(signal.SIGKILL)
+    assert os.path.exists(d.socket)
+    d.start()
+    still_well(d)
+    equal(d.stop(), 0)
+
+
+def second_daemon_on_a_socket_is_refused():
+    d = daemon()
+    p = subprocess.run(d.args, capture_output=True, timeout=60)
+    assert p.returncode != 0
+    has(p.stderr.decode(), d.socket)
+    still_well(d)
+
+
+def new_files_are_found_and_deleted_ones_forgotten():
+    d = daemon()
+    path = os.path.join(d.models, "second.gguf")
+    os.symlink(MODEL, path)
+    has(d.hearth("ls")[1], "second")
+    equal(d.hearth("run", "--temperature", "0", "second", "What is 12 + 34?")[1], "12 + 34 = 46.\n")
+    d.hearth("unload", "second")
+    os.unlink(path)
+    for _ in range(100):
+        if "second" not in d.hearth("ls")[1]:
+            return
+        time.sleep(0.05)
+    raise AssertionError("still listed")
+
+
+def unload_while_streaming_ends_the_stream():
+    d = Daemon()
+    events = d.stream({"messages": [{"role": "user", "content": "What is Hearth?"}], "temperature": 2, "max_tokens": 400})
+    next(events)
+    equal(d.hearth("unload", NAME)[0], 0)
+    list(events)
+    still_well(d)
+    equal(d.stop(), 0)
+
+
+def metrics_are_prometheus_text():
+    d = daemon()
+    still_well(d)
+    status, headers, data = d.get("/metrics")
+    equal(status, 200)
+    has(headers["Content-Type"], "text/plain")
+    for line in data.decode().splitlines():
+        assert re.match(r'^(#.*|[a-z_]+(\{[^}]*\})? [-+0-9.eEinfNa]+)$', line), line
+
+
+def log_has_requests_and_never_prompts():
+    d = Daemon()
+    d.text("What is 12 + 34?")
+    equal(d.stop(), 0)
+    log = d.read_log()
+    has(log, "/v1/chat/completions", "uid=%d" % os.getuid() if "uid=" in log else "uid")
+    assert "12 + 34" not in log and "46" not in re.sub(r"\d{3,}", "", log).replace(":46", ""), log
+
+
+def help_and_wrong_flags_of_the_daemon():
+    p = subprocess.run([HEARTHD, "--help"], capture_output=True, text=True, timeout=20)
+    equal(p.returncode, 0)
+    has(p.stdout, "--socket", "--model-dir")
+    p = subprocess.run([HEARTHD, "--nonsense"], capture_output=True, text=True, timeout=20)
+    equal(p.returncode, 2)
+    p = subprocess.run([HEARTHD, "--socket", "/nonexistent/dir/s"], capture_output=True, text=True, timeout=20)
+    assert p.returncode != 0
+    has(p.stderr, "/nonexistent/dir")
+    p = subprocess.run([HEARTHD, "--socket", "/tmp/hearth-e2e-never", "--device", "abacus"], capture_output=True, text=True, timeout=20)
+    assert p.returncode != 0
+    has(p.stderr, "abacus")
+
+
+def openai_client_passes():
+    from harness import ROOT, SHARED  # noqa: F401
+    here = os.path.join(ROOT, "tests", "openai")
+    cache = os.environ.get("HEARTH_CACHE", os.path.expanduser("~/.cache/hearth"))
+    where = os.path.join(cache, "openai-client")
+    os.makedirs(where, exist_ok=True)
+    for f in ("package.json", "test.mjs"):
+        with open(os.path.join(where, f), "w") as to:
+            to.write(open(os.path.join(here, f)).read())
+    if not os.path.isdir(os.path.join(where, "node_modules", "openai")):
+        try:
+            p = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=where, capture_output=True, text=True, timeout=300)
+        except FileNotFoundError:
+            raise Skip("npm is not installed")
+        if p.returncode:
+            raise Skip("npm cannot fetch the client: " + p.stderr.strip().replace("\n", " ")[:200])
+    d = daemon()
+    p = subprocess.run(["node", "test.mjs", d.socket, NAME], cwd=where, capture_output=True, text=True, timeout=300)
+    for line in p.stdout.splitlines():
+        print("# " + line)
+    equal(p.returncode, 0, p.stdout[-3000:] + p.stderr[-1000:])
+
+
+TESTS = [
+    demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
+    many_clients_at_once_are_all_answered_right, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
+    ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
+    wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
+    model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
+    prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,
+    pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, sigterm_lets_running_answers_finish,
+    killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,
+    unload_while_streaming_ends_the_stream, metrics_are_prometheus_text, log_has_requests_and_never_prompts,
+    help_and_wrong_flags_of_the_daemon, openai_client_passes,
+]
+
+if __name__ == "__main__":
+    run(TESTS)

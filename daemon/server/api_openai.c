@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/answer.h"
 #include "server/api.h"
 #include "server/chat.h"
+#include "server/completion.h"
 #include "server/jsonout.h"
 #include "server/server_impl.h"
 
@@ -81,7 +81,7 @@ static int complete(struct exchange *x, const json_t *object, struct api_error *
     if (rc == 0)
         rc = api_pick_model(x, params.model, &model, err);
     if (rc == 0)
-        rc = answer_start(x, model, &prompt.engine, &params, false, NULL, err);
+        rc = completion_start(x, model, &prompt.engine, &params, false, NULL, err);
     free(prompt.ids);
     params_finish(&params);
     return rc;
@@ -102,7 +102,8 @@ static int chat(struct exchange *x, const json_t *object, struct api_error *err)
         rc = api_pick_model(x, params.model, &model, err);
     if (rc == 0) {
         prompt.chat = view;
-        rc = answer_start(x, model, &prompt, &params, true, json_object_get(view, "tools"), err);
+        rc =
+            completion_start(x, model, &prompt, &params, true, json_object_get(view, "tools"), err);
     }
     json_decref(view);
     params_finish(&params);

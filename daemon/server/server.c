@@ -175,6 +175,11 @@ void server_set_tokens(struct server *s, const char *const *tokens)
     s->config.tokens = tokens;
 }
 
+void server_set_access_log(struct server *s, bool logs_access)
+{
+    s->config.logs_access = logs_access;
+}
+
 int server_create(struct loop *loop, struct engine *engine, const struct server_config *config,
                   struct server **ret_server, struct error *err)
 {

@@ -39,6 +39,7 @@ void server_destroy(struct server *s);
 /* Serves a listening stream socket; fd is the server's from now on, also on failure. */
 int server_listen(struct server *s, int fd, struct error *err);
 void server_set_tokens(struct server *s, const char *const *tokens);
+void server_set_access_log(struct server *s, bool logs_access);
 /* No new connections; idle ones are closed, running answers are finished until drain_timeout, then
  * cut off. on_drained is called once nothing is left. */
 void server_drain(struct server *s, void (*on_drained)(void *user), void *user);

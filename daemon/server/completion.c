@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/answer.h"
+#include "server/completion.h"
 
 #include "server/api.h"
 #include "server/jsonout.h"
@@ -13,7 +13,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-struct answer {
+struct completion {
     struct exchange *x;
     struct engine_request *request;
     char *model;
@@ -26,7 +26,7 @@ struct answer {
     uint64_t last_token_ns;
 };
 
-static void answer_destroy(struct answer *a)
+static void completion_destroy(struct completion *a)
 {
     if (!a)
         return;
@@ -39,7 +39,7 @@ static void answer_destroy(struct answer *a)
     free(a);
 }
 
-static void write_opening(struct answer *a)
+static void write_opening(struct completion *a)
 {
     uint64_t random[2] = {a->x->server->next_id++, a->x->started_ns};
 
@@ -58,7 +58,7 @@ static void write_opening(struct answer *a)
 
 /* ---- chunks of a stream ---- */
 
-static struct strbuf *chunk_open(struct answer *a)
+static struct strbuf *chunk_open(struct completion *a)
 {
     struct strbuf *out = exchange_scratch(a->x);
 
@@ -68,7 +68,7 @@ static struct strbuf *chunk_open(struct answer *a)
     return out;
 }
 
-static void write_tail(struct answer *a, struct strbuf *out, const char *finish)
+static void write_tail(struct completion *a, struct strbuf *out, const char *finish)
 {
     strbuf_add_str(out, ",\"logprobs\":");
     logprobs_write(&a->logprobs, out);
@@ -96,7 +96,7 @@ static void write_timings(struct strbuf *out, const struct engine_result *r)
 }
 
 /* result: for the chunk that ends the answer, else NULL. */
-static void chunk_close(struct answer *a, struct strbuf *out, const char *finish,
+static void chunk_close(struct completion *a, struct strbuf *out, const char *finish,
                         const struct engine_result *result)
 {
     strbuf_add_char(out, a->is_chat ? '}' : '"');
@@ -109,7 +109,7 @@ static void chunk_close(struct answer *a, struct strbuf *out, const char *finish
     exchange_write(a->x, out->data, out->len);
 }
 
-static void begin(struct answer *a)
+static void begin(struct completion *a)
 {
     struct strbuf *out;
 
@@ -128,7 +128,7 @@ static void begin(struct answer *a)
 
 static void on_text(void *user, const char *text, size_t len)
 {
-    struct answer *a = user;
+    struct completion *a = user;
     struct strbuf *out;
 
     if (!a->is_stream) {
@@ -146,7 +146,7 @@ static void on_text(void *user, const char *text, size_t len)
 
 static void on_call(void *user, const char *name, const char *arguments)
 {
-    struct answer *a = user;
+    struct completion *a = user;
     unsigned index = a->toolcall.n_calls - 1;
     unsigned long long id = a->x->server->next_id++;
     struct strbuf *out;
@@ -176,7 +176,7 @@ static void on_call(void *user, const char *name, const char *arguments)
 
 static void on_start(void *user, uint32_t prompt_tokens)
 {
-    struct answer *a = user;
+    struct completion *a = user;
 
     a->x->prompt_tokens = prompt_tokens;
     begin(a);
@@ -184,7 +184,7 @@ static void on_start(void *user, uint32_t prompt_tokens)
 
 static void on_token(void *user, const struct engine_token *token)
 {
-    struct answer *a = user;
+    struct completion *a = user;
     struct server *s = a->x->server;
     uint64_t now = loop_now_ns(s->loop);
 
@@ -206,14 +206,14 @@ static void on_token(void *user, const struct engine_token *token)
 
 /* ---- the end ---- */
 
-static const char *finish_name(const struct answer *a, const struct engine_result *r)
+static const char *finish_name(const struct completion *a, const struct engine_result *r)
 {
     if (a->toolcall.n_calls)
         return "tool_calls";
     return r->finish == ENGINE_FINISH_STOP ? "stop" : "length";
 }
 
-static void finish_stream(struct answer *a, const struct engine_result *r)
+static void finish_stream(struct completion *a, const struct engine_result *r)
 {
     struct strbuf *out;
 
@@ -233,7 +233,7 @@ static void finish_stream(struct answer *a, const struct engine_result *r)
     exchange_end(a->x);
 }
 
-static void finish_whole(struct answer *a, const struct engine_result *r)
+static void finish_whole(struct completion *a, const struct engine_result *r)
 {
     struct strbuf *out = exchange_scratch(a->x);
 
@@ -263,7 +263,7 @@ static void finish_whole(struct answer *a, const struct engine_result *r)
     exchange_reply_json(a->x, out);
 }
 
-static void finish_failed(struct answer *a, const struct engine_result *r)
+static void finish_failed(struct completion *a, const struct engine_result *r)
 {
     static const struct error stopped = {
         .code = -ECANCELED,
@@ -288,7 +288,7 @@ static void finish_failed(struct answer *a, const struct engine_result *r)
 
 static void on_done(void *user, const struct engine_result *r)
 {
-    struct answer *a = user;
+    struct completion *a = user;
     struct server_figures *f = &a->x->server->figures;
 
     a->x->prompt_tokens = r->prompt_tokens;
@@ -306,32 +306,33 @@ static void on_done(void *user, const struct engine_result *r)
         else
             finish_whole(a, r);
     }
-    answer_destroy(a);
+    completion_destroy(a);
 }
 
 static void on_gone(struct exchange *x)
 {
-    struct answer *a = x->user;
+    struct completion *a = x->user;
 
     engine_cancel(a->request, true);
-    answer_destroy(a);
+    completion_destroy(a);
 }
 
 static void on_congested(struct exchange *x, bool is_congested)
 {
-    struct answer *a = x->user;
+    struct completion *a = x->user;
 
     engine_pause(a->request, is_congested);
 }
 
-static const struct exchange_ops answer_ops = {on_gone, on_congested};
+static const struct exchange_ops completion_ops = {on_gone, on_congested};
 static const struct engine_events events = {on_start, on_token, on_done};
 
-int answer_start(struct exchange *x, const char *model, const struct engine_prompt *prompt,
-                 const struct params *params, bool is_chat, json_t *tools, struct api_error *err)
+int completion_start(struct exchange *x, const char *model, const struct engine_prompt *prompt,
+                     const struct params *params, bool is_chat, json_t *tools,
+                     struct api_error *err)
 {
     const struct engine_caller caller = {.uid = x->peer->uid, .pid = x->peer->pid};
-    struct answer *a = calloc(1, sizeof(*a));
+    struct completion *a = calloc(1, sizeof(*a));
     struct error why;
 
     if (!a)
@@ -352,15 +353,15 @@ int answer_start(struct exchange *x, const char *model, const struct engine_prom
     if (a->model)
         write_opening(a);
     if (!a->model || a->opening.failed) {
-        answer_destroy(a);
+        completion_destroy(a);
         return fields_fail(err, 503, NULL, NULL, "there is no memory for this request now");
     }
     if (engine_generate(x->server->engine, a->model, prompt, &params->engine, &caller, &events, a,
                         &a->request, &why) < 0) {
-        answer_destroy(a);
+        completion_destroy(a);
         return api_engine_error(x, &why, "model", err);
     }
-    x->ops = &answer_ops;
+    x->ops = &completion_ops;
     x->user = a;
     return 0;
 }

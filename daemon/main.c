@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/* hearthd: settings, sockets, signals, and the order in which things start and stop. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "loop/signals.h"
+#include "options.h"
+#include "server/listener.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+struct daemon {
+    struct options options;
+    int argc;
+    char **argv;
+    struct loop *loop;
+    struct engine *engine;
+    struct server *server;
+    struct signals signals;
+    struct timer watchdog;
+    uint64_t watchdog_ns;
+    char socket[108]; /* ours to remove at the end; "" when systemd's */
+    bool is_stopping;
+};
+
+static const int signos[] = {SIGTERM, SIGINT, SIGHUP, 0};
+
+static bool differs(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) != 0 : a != b;
+}
+
+/* What can change while serving does; of the rest it is said that it waits. */
+static void reload(struct daemon *d)
+{
+    const struct engine_model_info *models;
+    struct options fresh;
+    struct error err;
+    size_t n;
+
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_now_ns() / 1000));
+    if (options_init(&fresh, d->argc, d->argv, &err) != OPTIONS_RUN) {
+        log_error("the settings stay as they were: %s", err.text);
+        options_finish(&fresh);
+    } else {
+        const struct options *old = &d->options;
+        bool needs_restart =
+            differs(old->socket, fresh.socket) || differs(old->listen, fresh.listen) ||
+            differs(old->device, fresh.device) || old->context_tokens != fresh.context_tokens ||
+            old->kv_bytes != fresh.kv_bytes || old->n_model_dirs != fresh.n_model_dirs;
+
+        for (unsigned i = 0; i < fresh.n_model_dirs && !needs_restart; i++)
+            needs_restart = differs(old->model_dirs[i], fresh.model_dirs[i]);
+        if (needs_restart)
+            log_warn("sockets, device, context, caches and directories change at the next start");
+        log_set_level(fresh.log_level);
+        options_finish(&d->options);
+        d->options = fresh;
+        server_set_tokens(d->server, d->options.n_tokens ? d->options.tokens : NULL);
+        server_set_access_log(d->server, d->options.logs_access);
+        if (engine_models(d->engine, &models, &n) == 0)
+            log_info("settings read again; %zu models known", n);
+    }
+    sd_notify(0, "READY=1");
+}
+
+static void on_drained(void *user)
+{
+    struct daemon *d = user;
+
+    loop_stop(d->loop);
+}
+
+static void on_signal(struct signals *s, int signo)
+{
+    struct daemon *d = container_of(s, struct daemon, signals);
+
+    if (signo == SIGHUP) {
+        reload(d);
+    } else if (d->is_stopping) {
+        log_warn("a second signal: stopping at once");
+        loop_stop(d->loop);
+    } else {
+        d->is_stopping = true;
+        sd_notify(0, "STOPPING=1");
+        log_info("stopping: running answers have %llu s to finish",
+                 (unsigned long long)d->options.drain_seconds);
+        server_drain(d->server, on_drained, d);
+    }
+}
+
+static void on_watchdog(struct timer *t)
+{
+    struct daemon *d = container_of(t, struct daemon, watchdog);
+
+    sd_notify(0, "WATCHDOG=1");
+    loop_timer_set(d->loop, t, loop_now_ns(d->loop) + d->watchdog_ns);
+}
+
+/* Sockets systemd holds for us. How many, or a negative errno. */
+static int adopt_sockets(struct daemon *d, struct error *err)
+{
+    int n = sd_listen_fds(1), rc = 0;
+
+    if (n < 0)
+        return error_set_errno(err, n, "the sockets systemd hands over cannot be taken");
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
+        if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
+            return error_set(err, -EINVAL,
+                             "descriptor %d from systemd is not a listening stream socket", fd);
+        if (sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) <= 0 && !d->options.n_tokens)
+            return error_set(err, -EINVAL, "a TCP socket from systemd needs token-file");
+        rc = server_listen(d->server, fd, err);
+        if (rc < 0)
+            return rc;
+    }
+    return n;
+}
+
+static int open_sockets(struct daemon *d, struct error *err)
+{
+    const struct options *o = &d->options;
+    mode_t mode = o->socket_mode ? (mode_t)o->socket_mode : geteuid() == 0 ? 0666 : 0600;
+    char path[sizeof(d->socket)];
+    int fd, rc = adopt_sockets(d, err);
+
+    if (rc == 0) {
+        if (o->socket && strlen(o->socket) >= sizeof(path))
+            return error_set(err, -ENAMETOOLONG, "%s is too long for a socket's path", o->socket);
+        if (o->socket)
+            memcpy(path, o->socket, strlen(o->socket) + 1);
+        else if ((rc = listener_default_path(path, sizeof(path), err)) < 0)
+            return rc;
+        rc = listener_open_unix(path, mode, &fd, err);
+        if (rc < 0)
+            return rc;
+        memcpy(d->socket, path, sizeof(path));
+        log_info("serving %s", path);
+        rc = server_listen(d->server, fd, err);
+    }
+    if (rc >= 0 && o->listen) {
+        rc = listener_open_tcp(o->listen, &fd, err);
+        if (rc == 0) {
+            log_info("serving %s", o->listen);
+            rc = server_listen(d->server, fd, err);
+        }
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static void on_preloaded(void *user, const struct error *err)
+{
+    if (err->code < 0)
+        log_error("preload %s: %s", (const char *)user, err->text);
+    else
+        log_info("%s is loaded", (const char *)user);
+    free(user);
+}
+
+static int preload(struct daemon *d, struct error *err)
+{
+    static const struct engine_load_events events = {.on_done = on_preloaded};
+
+    for (unsigned i = 0; i < d->options.n_preload; i++) {
+        char *name = strdup(d->options.preload[i]);
+        int rc = name ? engine_load(d->engine, name, &events, name, NULL, err) : -ENOMEM;
+
+        if (rc < 0) {
+            free(name);
+            error_prefix(err, "preload");
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+static int start(struct daemon *d, struct error *err)
+{
+    const struct options *o = &d->options;
+    const struct engine_config engine = {
+        .device = o->device,
+        .model_dirs = o->model_dirs,
+        .context_tokens = (uint32_t)o->context_tokens,
+        .batch_tokens = (uint32_t)o->batch_tokens,
+        .kv_bytes = o->kv_bytes,
+        .queue_limit = (uint32_t)o->queue_limit,
+        .use_hugetlb = o->use_hugetlb,
+        .numa_node = o->numa_node,
+    };
+    struct server_config config;
+    uint64_t watchdog_us = 0;
+    int rc;
+
+    raise_file_limit();
+    server_config_defaults(&config);
+    config.version = HEARTH_VERSION;
+    config.logs_access = o->logs_access;
+    config.drain_timeout = (double)o->drain_seconds;
+    config.tokens = o->n_tokens ? o->tokens : NULL;
+    if (o->max_connections)
+        config.max_connections = (uint32_t)o->max_connections;
+    if ((rc = loop_create(LOOP_BACKEND_AUTO, &d->loop, err)) < 0 ||
+        (rc = engine_create(&engine, &d->engine, err)) < 0 ||
+        (rc = server_create(d->loop, d->engine, &config, &d->server, err)) < 0 ||
+        (rc = open_sockets(d, err)) < 0 || (rc = preload(d, err)) < 0)
+        return rc;
+    if (loop_fallback_reason(d->loop))
+        log_warn("waiting with epoll: %s", loop_fallback_reason(d->loop));
+    d->signals.on_signal = on_signal;
+    rc = signals_init(&d->signals, d->loop, signos);
+    if (rc < 0)
+        return error_set_errno(err, rc, "signals cannot be received");
+    if (sd_watchdog_enabled(0, &watchdog_us) > 0) {
+        d->watchdog_ns = watchdog_us * 1000 / 2;
+        d->watchdog.fire = on_watchdog;
+        loop_timer_set(d->loop, &d->watchdog, clock_now_ns() + d->watchdog_ns);
+    }
+    return 0;
+}
+
+static void stop(struct daemon *d)
+{
+    if (d->socket[0])
+        unlink(d->socket);
+    server_destroy(d->server);
+    engine_destroy(d->engine);
+    if (d->loop) {
+        signals_finish(&d->signals);
+        loop_timer_clear(d->loop, &d->watchdog);
+    }
+    loop_destroy(d->loop);
+    options_finish(&d->options);
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {.argc = argc, .argv = argv, .signals.fd = -1};
+    struct error err = {0};
+    enum options_result result = options_init(&d.options, argc, argv, &err);
+    int rc = 0;
+
+    if (result != OPTIONS_RUN) {
+        if (result == OPTIONS_FAILED)
+            log_error("hearthd: %s", err.text);
+        options_finish(&d.options);
+        return result == OPTIONS_FAILED ? 2 : 0;
+    }
+    log_set_level(d.options.log_level);
+    signals_block(signos); /* before the engine starts threads, which inherit it */
+    rc = start(&d, &err);
+    if (rc < 0) {
+        log_error("hearthd: %s", err.text);
+    } else {
+        sd_notify(0, "READY=1");
+        rc = loop_run(d.loop);
+        if (rc < 0)
+            log_error("hearthd: the kernel refuses to wait: %s", strerror(-rc));
+    }
+    stop(&d);
+    return rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DEFAULT_CONFIG "/etc/hearth/hearthd.conf"
+
+enum { MIN_TOKEN = 16 };
+
+enum kind { TEXT, LIST, NUMBER, BYTES, OCTAL, INTEGER, BOOLEAN, LEVEL };
+
+/* One table for the flags, the file's keys and --help. */
+static const struct setting {
+    const char *name, *argument, *help;
+    enum kind kind;
+    size_t offset, count_offset;
+    uint64_t max;
+} settings[] = {
+    {"socket", "PATH", "Unix socket to serve", TEXT, offsetof(struct options, socket)},
+    {"socket-mode", "OCTAL", "its permissions (0666 for root, else 0600)", OCTAL,
+     offsetof(struct options, socket_mode), 0, 0777},
+    {"model-dir", "DIR", "search models here too (repeatable)", LIST,
+     offsetof(struct options, model_dirs), offsetof(struct options, n_model_dirs)},
+    {"preload", "MODEL", "load this model at start (repeatable)", LIST,
+     offsetof(struct options, preload), offsetof(struct options, n_preload)},
+    {"device", "NAME", "device to compute on (auto)", TEXT, offsetof(struct options, device)},
+    {"context", "TOKENS", "longest context of a request", NUMBER,
+     offsetof(struct options, context_tokens), 0, UINT32_MAX},
+    {"batch", "TOKENS", "longest step over a prompt", NUMBER,
+     offsetof(struct options, batch_tokens), 0, UINT32_MAX},
+    {"kv-bytes", "BYTES", "KV cache of each model (K, M, G suffixes)", BYTES,
+     offsetof(struct options, kv_bytes), 0, UINT64_MAX},
+    {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
+     0, UINT32_MAX},
+    {"max-connections", "N", "most open connections", NUMBER,
+     offsetof(struct options, max_connections), 0, 1000000},
+    {"drain-seconds", "N", "time running answers have after SIGTERM", NUMBER,
+     offsetof(struct options, drain_seconds), 0, 86400},
+    {"hugetlb", "yes|no", "take weights' memory from the hugetlb pool", BOOLEAN,
+     offsetof(struct options, use_hugetlb)},
+    {"numa-node", "N", "keep weights and work on one node", INTEGER,
+     offsetof(struct options, numa_node), 0, 1023},
+    {"listen", "ADDR:PORT", "also serve TCP on a loopback address", TEXT,
+     offsetof(struct options, listen)},
+    {"token-file", "PATH", "bearer tokens for TCP, one a line", TEXT,
+     offsetof(struct options, token_file)},
+    {"access-log", "yes|no", "a line for each request (yes)", BOOLEAN,
+     offsetof(struct options, logs_access)},
+    {"log-level", "LEVEL", "error, warn, info or debug", LEVEL,
+     offsetof(struct options, log_level)},
+};
+
+enum {
+    N_SETTINGS = sizeof(settings) / sizeof(settings[0]),
+    CONFIG_FLAG = 1000,
+    HELP_FLAG,
+    VERSION_FLAG
+};
+
+static void *field(struct options *o, size_t offset)
+{
+    return (char *)o + offset;
+}
+
+static int set_number(const struct setting *s, int base, const char *value, uint64_t *to,
+                      struct error *err)
+{
+    static const char suffixes[] = "KMGT";
+    const char *suffix;
+    char *end = NULL;
+    uint64_t n;
+
+    errno = 0;
+    n = strtoull(value, &end, base);
+    if (s->kind == BYTES && *end && (suffix = strchr(suffixes, *end))) {
+        if (__builtin_mul_overflow(n, 1ull << (10 * (suffix - suffixes + 1)), &n))
+            errno = ERANGE;
+        end++;
+    }
+    if (*value < '0' || *value > '9' || *end || errno || n > s->max)
+        return error_set(err, -EINVAL, "%s: '%s' is not a number up to %llu", s->name, value,
+                         (unsigned long long)s->max);
+    *to = n;
+    return 0;
+}
+
+static int set_word(const struct setting *s, struct options *o, const char *value,
+                    struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warn", LOG_LEVEL_WARN},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
+    bool *flag = field(o, s->offset);
+
+    if (s->kind == BOOLEAN) {
+        bool yes = strcmp(value, "yes") == 0 || strcmp(value, "true") == 0;
+
+        if (!yes && strcmp(value, "no") != 0 && strcmp(value, "false") != 0)
+            return error_set(err, -EINVAL, "%s: '%s' is neither yes nor no", s->name, value);
+        *flag = yes;
+        return 0;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        if (strcmp(levels[i].name, value) == 0) {
+            o->log_level = levels[i].level;
+            return 0;
+        }
+    }
+    return error_set(err, -EINVAL, "%s: '%s' is not one of error, warn, info, debug", s->name,
+                     value);
+}
+
+static int set(const struct setting *s, struct options *o, const char *value, struct error *err)
+{
+    const char **text = field(o, s->offset);
+    unsigned *count = field(o, s->count_offset);
+    uint64_t n;
+    char *copy;
+    int rc;
+
+    switch (s->kind) {
+    case NUMBER:
+    case BYTES:
+        return set_number(s, 10, value, field(o, s->offset), err);
+    case OCTAL:
+        return set_number(s, 8, value, field(o, s->offset), err);
+    case INTEGER:
+        rc = set_number(s, 10, value, &n, err);
+        if (rc == 0)
+            *(int *)field(o, s->offset) = (int)n;
+        return rc;
+    case BOOLEAN:
+    case LEVEL:
+        return set_word(s, o, value, err);
+    case TEXT:
+    case LIST:
+        break;
+    }
+    if (!*value)
+        return error_set(err, -EINVAL, "%s: the value is empty", s->name);
+    copy = arena_strndup(&o->arena, value, strlen(value));
+    if (!copy)
+        return error_set(err, -ENOMEM, "no memory for the settings");
+    if (s->kind == LIST && *count >= OPTIONS_LIST)
+        return error_set(err, -E2BIG, "%s: more than %d are given", s->name, OPTIONS_LIST);
+    if (s->kind == LIST)
+        text += (*count)++;
+    *text = copy;
+    return 0;
+}
+
+static char *trim(char *s)
+{
+    char *end;
+
+    s += strspn(s, " \t\r\n");
+    end = s + strlen(s);
+    while (end > s && strchr(" \t\r\n", end[-1]))
+        *--end = 0;
+    return s;
+}
+
+static int set_line(struct options *o, char *line, struct error *err)
+{
+    char *key = trim(line), *value = strchr(key, '=');
+
+    if (!*key || *key == '#')
+        return 0;
+    if (!value)
+        return error_set(err, -EINVAL, "'%.80s' is not KEY = VALUE", key);
+    *value++ = 0;
+    key = trim(key);
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        if (strcmp(settings[i].name, key) == 0)
+            return set(&settings[i], o, trim(value), err);
+    return error_set(err, -EINVAL, "'%.80s' is not a setting", key);
+}
+
+static int read_file(struct options *o, struct error *err)
+{
+    const char *path = o->config ? o->config : DEFAULT_CONFIG;
+    _cleanup_fclose_ FILE *f = fopen(path, "re");
+    char line[4096];
+    int rc = 0;
+
+    if (!f)
+        return errno == ENOENT && !o->config ? 0 : error_set_errno(err, -errno, "%s", path);
+    for (int n = 1; rc == 0 && fgets(line, sizeof(line), f); n++) {
+        if (!strchr(line, '\n') && !feof(f))
+            rc = error_set(err, -EINVAL, "the line is too long");
+        else
+            rc = set_line(o, line, err);
+        if (rc < 0)
+            error_prefix(err, "%s, line %d", path, n);
+    }
+    return rc;
+}
+
+static int read_tokens(struct options *o, struct error *err)
+{
+    _cleanup_fclose_ FILE *f = NULL;
+    char line[1024];
+    struct stat st;
+
+    if (!o->token_file) {
+        if (o->listen)
+            return error_set(err, -EINVAL,
+                             "listen needs token-file: TCP is not served to just "
+                             "anyone on this machine");
+        return 0;
+    }
+    f = fopen(o->token_file, "re");
+    if (!f || fstat(fileno(f), &st) < 0)
+        return error_set_errno(err, -errno, "%s", o->token_file);
+    if (st.st_mode & 007)
+        return error_set(err, -EPERM, "%s can be read by everyone: chmod 0600 %s", o->token_file,
+                         o->token_file);
+    while (fgets(line, sizeof(line), f)) {
+        char *token = trim(line);
+
+        if (!*token || *token == '#')
+            continue;
+        if (strlen(token) < MIN_TOKEN || strpbrk(token, " \t"))
+            return error_set(err, -EINVAL, "%s: a token is at least %d characters without spaces",
+                             o->token_file, MIN_TOKEN);
+        if (o->n_tokens >= OPTIONS_LIST)
+            return error_set(err, -E2BIG, "%s: more than %d tokens", o->token_file, OPTIONS_LIST);
+        o->tokens[o->n_tokens++] = arena_strndup(&o->arena, token, strlen(token));
+    }
+    return o->n_tokens ? 0 : error_set(err, -EINVAL, "%s holds no token", o->token_file);
+}
+
+static void print_help(void)
+{
+    printf("Usage: hearthd [OPTION]...\n"
+           "Serves local language models to every program on this machine over a Unix socket.\n\n"
+           "      --config PATH            settings file (" DEFAULT_CONFIG ")\n");
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        printf("      --%s %s%*s%s\n", settings[i].name, settings[i].argument,
+               (int)(22 - strlen(settings[i].name) - strlen(settings[i].argument)), "",
+               settings[i].help);
+    printf("  -h, --help\n  -V, --version\n\n"
+           "The settings file has the same names, one NAME = VALUE a line. See hearthd(8).\n");
+}
+
+/* Reads every flag, or just --config (first, because the file comes before the flags). */
+static enum options_result read_flags(struct options *o, int argc, char **argv, bool only_config,
+                                      struct error *err)
+{
+    struct option flags[N_SETTINGS + 4] = {{0}};
+    int flag;
+
+    for (int i = 0; i < N_SETTINGS; i++)
+        flags[i] = (struct option){settings[i].name, required_argument, NULL, i + 1};
+    flags[N_SETTINGS] = (struct option){"config", required_argument, NULL, CONFIG_FLAG};
+    flags[N_SETTINGS + 1] = (struct option){"help", no_argument, NULL, HELP_FLAG};
+    flags[N_SETTINGS + 2] = (struct option){"version", no_argument, NULL, VERSION_FLAG};
+    optind = 0;
+    while ((flag = getopt_long(argc, argv, "hV", flags, NULL)) != -1) {
+        if (flag == '?') {
+            error_set(err, -EINVAL, "see hearthd --help");
+            return OPTIONS_FAILED;
+        }
+        if (flag == 'h' || flag == HELP_FLAG) {
+            print_help();
+            return OPTIONS_EXIT;
+        }
+        if (flag == 'V' || flag == VERSION_FLAG) {
+            puts("hearthd " HEARTH_VERSION);
+            return OPTIONS_EXIT;
+        }
+        if (flag == CONFIG_FLAG)
+            o->config = optarg;
+        else if (!only_config && set(&settings[flag - 1], o, optarg, err) < 0) {
+            error_prefix(err, "--%s", settings[flag - 1].name);
+            return OPTIONS_FAILED;
+        }
+    }
+    if (optind < argc) {
+        error_set(err, -EINVAL, "'%s' is not an option: see hearthd --help", argv[optind]);
+        return OPTIONS_FAILED;
+    }
+    return OPTIONS_RUN;
+}
+
+/* The user's own directory and the system's, after those that were named. */
+static int add_default_dirs(struct options *o, struct error *err)
+{
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    static const char *const system_dirs[] = {"/var/lib/hearth/models", "/usr/share/hearth/models"};
+    char dir[4096] = "";
+    int rc = 0;
+
+    if (data && data[0] == '/')
+        snprintf(dir, sizeof(dir), "%s/hearth/models", data);
+    else if (home && home[0] == '/')
+        snprintf(dir, sizeof(dir), "%s/.local/share/hearth/models", home);
+    for (int i = 0; i < 3 && rc == 0 && o->n_model_dirs < OPTIONS_LIST; i++) {
+        const char *one = i ? system_dirs[i - 1] : dir;
+
+        if (!*one)
+            continue;
+        o->model_dirs[o->n_model_dirs] = arena_strndup(&o->arena, one, strlen(one));
+        if (!o->model_dirs[o->n_model_dirs++])
+            rc = error_set(err, -ENOMEM, "no memory for the settings");
+    }
+    return rc;
+}
+
+enum options_result options_init(struct options *o, int argc, char **argv, struct error *err)
+{
+    enum options_result result;
+
+    *o = (struct options){
+        .numa_node = -1, .logs_access = true, .drain_seconds = 30, .log_level = LOG_LEVEL_INFO};
+    arena_init(&o->arena, 1 << 20);
+    result = read_flags(o, argc, argv, true, err);
+    if (result == OPTIONS_RUN && read_file(o, err) < 0)
+        result = OPTIONS_FAILED;
+    if (result == OPTIONS_RUN)
+        result = read_flags(o, argc, argv, false, err);
+    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || add_default_dirs(o, err) < 0))
+        result = OPTIONS_FAILED;
+    return result;
+}
+
+void options_finish(struct options *o)
+{
+    arena_finish(&o->arena);
+}

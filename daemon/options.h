@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* hearthd's settings, from its configuration file and its command line, which wins. */
+#ifndef HEARTH_OPTIONS_H
+#define HEARTH_OPTIONS_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { OPTIONS_LIST = 64 };
+
+/* Strings are the options' own. NULL or 0: not given. */
+struct options {
+    const char *config, *socket, *device, *listen, *token_file;
+    const char *model_dirs[OPTIONS_LIST + 1], *preload[OPTIONS_LIST + 1]; /* NULL-terminated */
+    const char *tokens[OPTIONS_LIST + 1];
+    unsigned n_model_dirs, n_preload, n_tokens;
+    uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, drain_seconds, max_connections;
+    uint64_t socket_mode; /* 0: by who runs it */
+    int numa_node;        /* -1: any */
+    bool use_hugetlb, logs_access;
+    enum log_level log_level;
+    struct arena arena;
+};
+
+enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_FAILED };
+
+/* Reads the file, the flags and the token file. --help and --version print and say EXIT. */
+enum options_result options_init(struct options *o, int argc, char **argv, struct error *err);
+void options_finish(struct options *o);
+
+#endif

@@ -2,8 +2,9 @@
 /*
  * Getting a pool's memory, finding a page of it, giving it back.
  *
- * Large pages are tried for gently; a hard try, which may compact and reclaim at length, is made
- * once, and after it failed only now and then, so that a fragmented machine is not kept busy.
+ * Large pages are tried for gently, then hard, which may reclaim and compact at length. Once a hard
+ * try has failed the next are far between, so that a fragmented machine is not kept busy.
+ *
  * Nothing here ever wakes the OOM killer: __GFP_RETRY_MAYFAIL and __GFP_NORETRY fail instead, for
  * the machine as for the memory cgroup.
  */
@@ -23,7 +24,7 @@
 
 /* Memory is asked for in strides; before each the machine must have that much to spare. */
 #define STRIDE_BYTES		SZ_64M
-/* Large pages got by hard tries come at most this often once one such try has failed. */
+/* Slots that get a large page only if one is free after a hard try has failed. */
 #define SLOTS_BETWEEN_HARD_TRIES	64
 
 /* One thread's work on one pool. */
@@ -87,10 +88,17 @@ void hearth_pages_free(struct hearth_pages *pages)
 	*pages = (struct hearth_pages){};
 }
 
-static struct folio *folio_get_new(const struct hearth_pool *pool, unsigned int order, gfp_t how)
-{
-	gfp_t gfp = GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN | how;
+/* What a page may cost: nothing, one round of reclaim and compaction, or all but an OOM kill. */
+enum effort { TAKE_FREE, TRY_GENTLY, TRY_HARD };
 
+static struct folio *folio_get_new(const struct hearth_pool *pool, unsigned int order,
+				   enum effort effort)
+{
+	gfp_t gfp = GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT | __GFP_NOWARN;
+
+	gfp |= effort == TRY_HARD ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY;
+	if (effort == TAKE_FREE)
+		gfp &= ~__GFP_DIRECT_RECLAIM;
 	if (pool->node == HEARTH_NODE_ANY)
 		return folio_alloc(gfp, order);
 	if (pool->flags & HEARTH_CREATE_STRICT_NODE)
@@ -100,32 +108,35 @@ static struct folio *folio_get_new(const struct hearth_pool *pool, unsigned int 
 
 static struct folio *large_get_new(struct allocation *work)
 {
-	struct folio *folio = folio_get_new(work->pool, HEARTH_LARGE_ORDER, __GFP_NORETRY);
+	struct folio *folio;
 
-	if (folio)
-		return folio;
 	if (work->slots_to_hard_try) {
 		work->slots_to_hard_try--;
-		return NULL;
+		return folio_get_new(work->pool, HEARTH_LARGE_ORDER, TAKE_FREE);
 	}
-	folio = folio_get_new(work->pool, HEARTH_LARGE_ORDER, __GFP_RETRY_MAYFAIL);
+	folio = folio_get_new(work->pool, HEARTH_LARGE_ORDER, TRY_GENTLY);
+	if (!folio)
+		folio = folio_get_new(work->pool, HEARTH_LARGE_ORDER, TRY_HARD);
 	if (!folio)
 		work->slots_to_hard_try = SLOTS_BETWEEN_HARD_TRIES;
 	return folio;
 }
 
-/* Fills a slot with folios of one lesser order, of which it gets all or none. */
+/*
+ * Fills a slot with folios of one lesser order, of which it gets all or none. Only the least order
+ * is worth an effort: the others are taken if they are there.
+ */
 static int slot_fill_parts(struct allocation *work, struct hearth_slot *slot, unsigned int order)
 {
 	unsigned int nr = 1U << (HEARTH_LARGE_ORDER - order);
-	gfp_t how = order > PAGE_ALLOC_COSTLY_ORDER ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
+	enum effort effort = order > work->pool->min_order ? TAKE_FREE : TRY_HARD;
 	struct folio **parts = kmalloc_array(nr, sizeof(*parts), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	unsigned int i;
 
 	if (!parts)
 		return -ENOMEM;
 	for (i = 0; i < nr; i++) {
-		parts[i] = folio_get_new(work->pool, order, how);
+		parts[i] = folio_get_new(work->pool, order, effort);
 		if (!parts[i])
 			goto err_put;
 	}

@@ -21,7 +21,7 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     case -ENOENT:
         return fields_fail(err, 404, param, "model_not_found", "%s", why->text);
     case -EMSGSIZE:
-        return fields_fail(err, 400, "messages", "context_length_exceeded", "%s", why->text);
+        return fields_fail(err, 400, param, "context_length_exceeded", "%s", why->text);
     case -EINVAL:
         return fields_fail(err, 400, NULL, NULL, "%s", why->text);
     case -EBUSY:

@@ -273,7 +273,7 @@ static void finish_failed(struct completion *a, const struct engine_result *r)
     struct api_error err;
     struct strbuf *out;
 
-    api_engine_error(a->x, why, NULL, &err);
+    api_engine_error(a->x, why, a->is_chat ? "messages" : "prompt", &err);
     if (!a->has_begun) {
         exchange_fail(a->x, &err);
         return;

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Bodies of API requests through everything that reads them, and tool calls through their parser.
+ */
+#include "server/chat.h"
+#include "server/fields.h"
+#include "server/jsonout.h"
+#include "server/params.h"
+#include "server/toolcall.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* params.c takes its defaults from the engine, which is not here. */
+void engine_sampling_defaults(struct engine_sampling *s)
+{
+    *s = (struct engine_sampling){.temperature = 0.8f};
+}
+
+static void add_text(void *user, const char *text, size_t len)
+{
+    strbuf_add(user, text, len);
+}
+
+static void add_call(void *user, const char *name, const char *arguments)
+{
+    strbuf_printf(user, "[%s|%s]", name, arguments);
+}
+
+static void call(const char *text, size_t len, size_t piece, struct strbuf *out)
+{
+    struct toolcall t = {.on_text = add_text, .on_call = add_call, .user = out};
+
+    toolcall_init(&t, NULL);
+    for (size_t at = 0; at < len; at += piece)
+        toolcall_feed(&t, text + at, len - at < piece ? len - at : piece);
+    toolcall_end(&t);
+    toolcall_finish(&t);
+}
+
+static void check_toolcall(const char *text, size_t len)
+{
+    struct strbuf whole, pieces;
+
+    strbuf_init(&whole, 0);
+    strbuf_init(&pieces, 0);
+    call(text, len, len + 1, &whole);
+    call(text, len, 1, &pieces);
+    if (whole.len != pieces.len || (whole.len && memcmp(whole.data, pieces.data, whole.len) != 0))
+        abort();
+    strbuf_finish(&whole);
+    strbuf_finish(&pieces);
+}
+
+static void check_error(const struct api_error *err)
+{
+    if (err->status < 400 || !err->message[0] || !err->type)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    struct api_error err;
+    struct strbuf out;
+    json_t *json, *chat, *back;
+
+    check_toolcall(text, size);
+    strbuf_init(&out, 0);
+    strbuf_add_char(&out, '"');
+    jsonout_text(&out, text, size);
+    strbuf_add_char(&out, '"');
+    back = json_loadb(out.data, out.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    if (!back)
+        abort();
+    json_decref(back);
+    strbuf_finish(&out);
+    if (fields_parse_object(text, size, &json, &err) < 0) {
+        check_error(&err);
+        return 0;
+    }
+    for (int is_chat = 0; is_chat < 2; is_chat++) {
+        struct params p;
+
+        if (params_init(&p, json, is_chat, &err) == 0)
+            params_finish(&p);
+        else
+            check_error(&err);
+    }
+    if (chat_build(json, &chat, &err) == 0)
+        json_decref(chat);
+    else
+        check_error(&err);
+    json_decref(json);
+    return 0;
+}

@@ -41,6 +41,8 @@ static enum http_result feed_head(struct http_parser *p, const char *data, size_
     for (i = 0; i < len; i++) {
         char c = data[i];
 
+        if (p->head.len + i >= p->limits->head_bytes)
+            return fail(p, 431, "the head of the request is too large");
         if (c == '\n') {
             if (!p->saw_cr)
                 return fail(p, 400, "a line ends without CR");
@@ -60,8 +62,6 @@ static enum http_result feed_head(struct http_parser *p, const char *data, size_
         } else {
             p->line_bytes++;
         }
-        if (p->head.len + i >= p->limits->head_bytes)
-            return fail(p, 431, "the head of the request is too large");
     }
     strbuf_add(&p->head, data, len);
     *used = len;
@@ -187,7 +187,7 @@ static enum http_result feed_some(struct http_parser *p, const char *data, size_
     switch (p->state) {
     case HTTP_STATE_IDLE:
         p->state = HTTP_STATE_HEAD;
-        /* fall through */
+        __attribute__((fallthrough));
     case HTTP_STATE_HEAD:
         result = feed_head(p, data, len, used);
         if (p->head.failed)

@@ -109,7 +109,7 @@ static const struct example examples[] = {
     {"POST / HTTP/1.1\r\n" H "Content-Length: 101\r\n\r\n", 413, NULL, NULL},
     {"POST / HTTP/1.1\r\n" H "Content-Length: 99999999999999999999999\r\n\r\n", 413, NULL, NULL},
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n65\r\n", 413, NULL, NULL},
-    {"GET / HTTP/1.1\r\n" H "a:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\ng:\r\nh:\r\n\r\n", 431, NULL,
+    {"GET / HTTP/1.1\r\n" H "1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\n\r\n", 431, NULL,
      NULL},
 };
 
@@ -169,6 +169,15 @@ static void http_limits_the_head(void **state)
     assert_int_equal(feed(&p, text, sizeof(text), 0, 7), 431);
     assert_true(p.head.len <= limits.head_bytes);
     http_finish(&p);
+    /* one that ends with the last byte allowed, and one that ends a byte later */
+    for (size_t more = 0; more < 2; more++) {
+        memset(text, 'h', sizeof(text));
+        memcpy(text, "GET / HTTP/1.1\r\nHost: ", 22);
+        memcpy(text + limits.head_bytes + more - 4, "\r\n\r\n", 4);
+        http_init(&p, &limits);
+        assert_int_equal(feed(&p, text, limits.head_bytes + more, 0, 1000), more ? 431 : 200);
+        http_finish(&p);
+    }
 }
 
 static void http_limits_chunk_lines_and_trailers(void **state)

@@ -16,7 +16,7 @@ help: ## list the targets
 
 all: $(BUILD)/build.ninja ## build everything into build/
 	@ninja -C $(BUILD)
-	@ln -sf daemon/hearthd $(BUILD)/hearthd && ln -sf cli/hearth $(BUILD)/hearth
+	@ln -sf cli/hearth $(BUILD)/hearth
 
 $(BUILD)/build.ninja:
 	@scripts/deps build

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,30 @@ static void save_history(const char *path)
 
 /* ---- the conversation ---- */
 
+static volatile sig_atomic_t was_interrupted;
+
+static void on_interrupt(int sig)
+{
+    was_interrupted = 1;
+}
+
+/* A line from a person. Ctrl-C gives up the line, not the chat. */
+static char *edit_line(void)
+{
+    struct sigaction sa = {.sa_handler = on_interrupt}, old;
+    char *line;
+
+    sigaction(SIGINT, &sa, &old);
+    do {
+        was_interrupted = 0;
+        line = readline("> ");
+        if (!line && was_interrupted)
+            fputs("(Ctrl-D or /bye leaves)\n", stderr);
+    } while (!line && was_interrupted);
+    sigaction(SIGINT, &old, NULL);
+    return line;
+}
+
 static char *next_line(bool is_terminal)
 {
     char *line = NULL;
@@ -61,7 +86,7 @@ static char *next_line(bool is_terminal)
     ssize_t n;
 
     if (is_terminal)
-        return readline("> ");
+        return edit_line();
     n = getline(&line, &cap, stdin);
     if (n < 0) {
         free(line);
@@ -145,6 +170,13 @@ static int converse(struct client *c, struct answer_options *o)
     return r;
 }
 
+/* What went wrong in a conversation has been said already. */
+static int end(struct client *c, int r)
+{
+    client_destroy(c);
+    return conversation_exit_code(r);
+}
+
 static int run(int argc, char **argv)
 {
     struct answer_options o = {0};
@@ -163,12 +195,10 @@ static int run(int argc, char **argv)
     if (r == 0) {
         r = conversation_load(client, o.model, &err);
         if (r == 0)
-            r = converse(client, &o);
+            return end(client, converse(client, &o));
         client_destroy(client);
     }
-    if (r == -ENOTCONN && !err.code)
-        return EXIT_NO_SERVICE;
-    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+    return command_fail(conversation_load_exit_code(r), "%s", err.text);
 }
 
 const struct command command_chat = {"chat", "[OPTIONS] MODEL", "talk to a model", run};

@@ -61,7 +61,7 @@ static int run_load(int argc, char **argv)
         r = conversation_load(c, absolute_model(a.model, resolved), &err);
         client_destroy(c);
     }
-    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+    return r < 0 ? command_fail(conversation_load_exit_code(r), "%s", err.text) : EXIT_OK;
 }
 
 static int run_unload(int argc, char **argv)

@@ -47,17 +47,19 @@ static int read_prompt(int n, char **words, struct strbuf *prompt, struct error 
     return 0;
 }
 
+/* Returns an exit code; err says why it is not 0. */
 static int answer(const struct answer_options *o, const char *prompt, struct error *err)
 {
     struct client *c;
     struct answer_stats stats;
     json_t *messages;
     char *text = NULL;
-    int r = client_create(o->socket, &c, err);
+    int r = client_create(o->socket, &c, err), code;
 
     if (r < 0)
-        return r;
+        return EXIT_FAILED;
     r = conversation_load(c, o->model, err);
+    code = conversation_load_exit_code(r);
     if (r == 0) {
         messages = json_pack("[o]", conversation_message("user", prompt));
         r = conversation_ask(c, o, messages, &text, &stats, err);
@@ -65,9 +67,10 @@ static int answer(const struct answer_options *o, const char *prompt, struct err
         free(text);
         if (r == 0 && o->shows_stats)
             conversation_print_stats(&stats);
+        code = conversation_exit_code(r);
     }
     client_destroy(c);
-    return r;
+    return code;
 }
 
 static int run(int argc, char **argv)
@@ -76,7 +79,7 @@ static int run(int argc, char **argv)
     struct error err = {0};
     struct strbuf prompt;
     char resolved[PATH_MAX];
-    int c, r;
+    int c, code;
 
     while ((c = getopt_long(argc, argv, "+h", answer_long_options, NULL)) != -1)
         if (!answer_option(&o, c, optarg))
@@ -85,13 +88,16 @@ static int run(int argc, char **argv)
         return command_usage(&command_run, answer_options_help);
     o.model = absolute_model(argv[optind++], resolved);
     strbuf_init(&prompt, 0);
-    r = read_prompt(argc - optind, argv + optind, &prompt, &err);
-    if (r == 0 && !prompt.len)
-        r = error_set(&err, EINVAL, "the prompt is empty");
-    if (r == 0)
-        r = answer(&o, prompt.data, &err);
+    if (read_prompt(argc - optind, argv + optind, &prompt, &err) < 0) {
+        code = EXIT_FAILED;
+    } else if (!prompt.len) {
+        error_set(&err, EINVAL, "the prompt is empty");
+        code = EXIT_USAGE;
+    } else {
+        code = answer(&o, prompt.data, &err);
+    }
     strbuf_finish(&prompt);
-    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+    return code == EXIT_OK ? code : command_fail(code, "%s", err.text);
 }
 
 const struct command command_run = {"run", "[OPTIONS] MODEL PROMPT...",

@@ -325,6 +325,12 @@ json_t *conversation_message(const char *role, const char *text)
     return message;
 }
 
+int conversation_load_exit_code(int error)
+{
+    return error == 0 || error == -ENOTCONN || error == -EINTR ? conversation_exit_code(error)
+                                                               : EXIT_NO_MODEL;
+}
+
 int conversation_exit_code(int error)
 {
     switch (error) {

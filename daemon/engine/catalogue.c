@@ -96,6 +96,8 @@ static void note_file(struct model_entry *e, const struct stat *st)
 {
     e->file_bytes = (uint64_t)st->st_size;
     e->modified_unix = (uint64_t)st->st_mtime;
+    e->device = st->st_dev;
+    e->inode = st->st_ino;
     e->was_seen = true;
 }
 
@@ -190,36 +192,38 @@ void catalogue_finish(struct catalogue *c)
     c->dirs = NULL;
 }
 
-/* Opens an entry for a file given by its path. */
+static struct model_entry *find_same_file(struct catalogue *c, const struct stat *st)
+{
+    list_for_each (it, &c->entries, struct model_entry, link)
+        if (it->device == st->st_dev && it->inode == st->st_ino)
+            return it;
+    return NULL;
+}
+
+/* The entry of a file given by its path: one that is known under another name, or a new one. */
 static int find_path(struct catalogue *c, const char *given, struct model_entry **ret_entry,
                      struct error *err)
 {
     struct model_entry *e;
     struct stat st;
-    char *path = realpath(given, NULL);
+    char *path;
 
-    if (!path)
+    if (stat(given, &st) < 0)
         return error_set_errno(err, errno, "%s", given);
-    e = find_by(c, NULL, path);
-    if (e) {
-        free(path);
-        *ret_entry = e;
-        return 0;
-    }
-    if (stat(path, &st) < 0) {
-        free(path);
-        return error_set_errno(err, errno, "%s", given);
-    }
-    if (!S_ISREG(st.st_mode)) {
-        free(path);
+    if (!S_ISREG(st.st_mode))
         return error_set(err, EINVAL, "%s is %s, not a model file", given,
                          S_ISDIR(st.st_mode) ? "a directory" : "a special file");
+    e = find_same_file(c, &st);
+    if (!e) {
+        path = realpath(given, NULL);
+        if (!path)
+            return error_set_errno(err, errno, "%s", given);
+        e = entry_new(strdup(path), path);
+        if (!e)
+            return error_set(err, ENOMEM, "out of memory");
+        note_file(e, &st);
+        insert_sorted(c, e);
     }
-    e = entry_new(strdup(path), path);
-    if (!e)
-        return error_set(err, ENOMEM, "out of memory");
-    note_file(e, &st);
-    insert_sorted(c, e);
     *ret_entry = e;
     return 0;
 }

@@ -16,6 +16,8 @@ struct model_entry {
     struct list link; /* catalogue.entries, by name */
     char *name, *path;
     uint64_t file_bytes, modified_unix;
+    dev_t device; /* with inode: which file it is, under whatever name */
+    ino_t inode;
     bool is_listed; /* a directory holds it; else it goes when it is unloaded */
     bool was_seen;  /* during a scan */
 

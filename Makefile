@@ -54,7 +54,7 @@ style: ## check formatting, include directions, SPDX lines, spelling
 
 format: ## format the C sources in place
 	@git ls-files 'daemon/*.[ch]' 'kernels/*.[ch]' 'cli/*.[ch]' 'lib/*.[ch]' 'tests/*.[ch]' \
-		'bench/*.[ch]' | grep -v '^tests/kmod/' | xargs clang-format -i
+		'bench/*.[ch]' | grep -vE '^(tests/kmod|tests/vm|bench/kmod)/' | xargs clang-format -i
 
 bench: all ## measure speed and memory (see bench/README.md)
 	@BUILD='$(BUILD)' bench/run

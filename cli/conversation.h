@@ -43,7 +43,8 @@ void conversation_print_stats(const struct answer_stats *s);
 /* {"role": role, "content": text}; bytes that are not UTF-8 become U+FFFD. */
 json_t *conversation_message(const char *role, const char *text);
 
-/* What went wrong as an exit code; of a load, everything but a missing daemon is the model's fault. */
+/* What went wrong as an exit code; of a load, everything but a missing daemon is the model's fault.
+ */
 int conversation_exit_code(int error);
 int conversation_load_exit_code(int error);
 

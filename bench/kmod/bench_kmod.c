@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /*
  * Runs in the guest. Measures what it costs to have, to map and to hand to a device the same
  * number of bytes as a pool, as a memfd of 4 KiB pages, as transparent huge pages, as hugetlb

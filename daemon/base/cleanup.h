@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Scope-bound ownership for short functions. A function uses either these or `goto fail`, not both. */
+/* Scope-bound ownership for short functions. A function uses either these or `goto fail`, not both.
+ */
 #ifndef HEARTH_BASE_CLEANUP_H
 #define HEARTH_BASE_CLEANUP_H
 

@@ -22,7 +22,8 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 int error_set_errno(struct error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the sentence already in *err; returns err->code (or 0 when err is NULL). */
+/* Puts "prefix: " before the sentence already in *err; returns err->code (or 0 when err is NULL).
+ */
 int error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -15,7 +15,8 @@ int utf8_decode(const char *s, size_t len, uint32_t *ret_cp);
 /* Writes 1-4 bytes to out and returns how many; 0 for a value that is no scalar. */
 int utf8_encode(uint32_t cp, char out[4]);
 bool utf8_is_valid(const char *s, size_t len);
-/* The length of the longest prefix that ends on a whole character (invalid bytes count as whole). */
+/* The length of the longest prefix that ends on a whole character (invalid bytes count as whole).
+ */
 size_t utf8_whole_prefix(const char *s, size_t len);
 
 #endif

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* Every ioctl with structures too short, too long, garbled, or with bits that mean nothing. */
 #include <fcntl.h>
 #include <sys/ioctl.h>

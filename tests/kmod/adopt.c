@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* Pools on hugetlb memfds. */
 #include <fcntl.h>
 #include <linux/memfd.h>

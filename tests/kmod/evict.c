@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* Idle pools go when memory is short, the longest unused first; pools in use never do. */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* dma-bufs of a pool: what the CPU may do with them, and that a device reads the right bytes. */
 #include <fcntl.h>
 #include <linux/dma-buf.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /*
  * Lets each allocation of each operation fail in turn. Whatever the operation then answers must
  * be in its contract, and nothing may be left of what it gave up.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /*
  * Random sequences of calls by several processes and uids that share names, descriptors and
  * memory. Any answer is right; the kernel must stay silent and count right in the end.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* Pools that outlive descriptors and processes, and processes that die in the middle of things. */
 #include <fcntl.h>
 #include <signal.h>

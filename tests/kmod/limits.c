@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* What may be had: by the machine, by a user, by a cgroup. A refusal is never an OOM kill. */
 #include <fcntl.h>
 #include <signal.h>

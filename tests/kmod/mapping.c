@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* How a pool is mapped, and that drives fill it: huge, zeroed, shared, and good for direct I/O. */
 #include <fcntl.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /*
  * Loading and unloading: refused while a pool is in use, clean otherwise; parameters; the
  * reserve. Runs last: it leaves the module loaded as it found it.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* What is seen from outside: fdinfo, sysfs, debugfs, tracepoints and the kernel log. */
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* Who may open, see and destroy a named pool: owner, group and mode, in any user namespace. */
 #include <fcntl.h>
 #include <sched.h>

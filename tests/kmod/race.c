@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* 64 threads, half at one call and half at another, for every pair of calls. */
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /* After HEARTH_POOL_SEAL no CPU writer exists and none can appear, through any path. */
 #include <fcntl.h>
 #include <linux/dma-buf.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT
 /*
  * The guest's first process: mounts, loads modules, makes every warning fatal, runs the test
  * programs named in /tests/list, unloads the module, lets kmemleak look, and powers off.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: MIT */
 /*
  * Fault injection into this thread's allocations, one at a time: the sweep lets the first, then
  * the second, ... allocation of an operation fail until the operation has no more of them.

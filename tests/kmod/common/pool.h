@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: MIT */
 /*
  * uapi/hearth.h as functions, for the test programs. All return 0 or what the call gives, and a
  * negative errno on failure. A pool's key is made of a number, so that tests can name pools.

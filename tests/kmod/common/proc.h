@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: MIT */
 /*
  * What the kernel tells about this process and the machine, and small things tests do to both:
  * page flags, smaps, cgroups, sysctl files, other uids, fd passing.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: MIT */
 /* The harness, with time enough for an emulated machine, and what every test program needs. */
 #ifndef COMMON_TEST_H
 #define COMMON_TEST_H

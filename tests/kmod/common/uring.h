@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: MIT */
 /* The least of io_uring that reads a file into registered buffers. One thread per ring. */
 #ifndef COMMON_URING_H
 #define COMMON_URING_H

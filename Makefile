@@ -8,8 +8,8 @@ PROMPT ?=
 DEVICE ?=
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo check check-quick style format bench install uninstall clean \
-	check-asan check-tsan fuzz
+.PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan \
+	fuzz style format bench bench-kmod install uninstall clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ check: ## run all tests (installs what they need)
 check-quick: all ## run the tests that take seconds
 	@BUILD='$(BUILD)' tests/run --quick
 
+check-kmod: ## test the kernel module in QEMU on Debian's 6.12 and 7.2
+	@tests/vm/check stock
+
+check-debug-kernel: ## the same on a kernel with KASAN, lockdep, kmemleak, fault injection
+	@tests/vm/check debug
+
 check-asan: ## run the unit and integration tests under AddressSanitizer and UBSan
 	@scripts/deps build test
 	@tests/sanitize address,undefined
@@ -58,6 +64,9 @@ format: ## format the C sources in place
 
 bench: all ## measure speed and memory (see bench/README.md)
 	@BUILD='$(BUILD)' bench/run
+
+bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a guest
+	@bench/kmod/run
 
 install: all ## install into $(DESTDIR)/usr/local
 	@meson install -C $(BUILD) --no-rebuild

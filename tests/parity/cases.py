@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""What is compared: families of models in shapes that are odd on purpose, in every type."""
+import numpy as np
+
+from ggufedit import F32, STR, U32, Tensor
+
+FLOATS = ("f32", "f16", "bf16")
+QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
+BLOCKS_OF_32 = ("Q8_0", "Q4_0")
+
+# A shape: layers, embd, ff, heads, kv_heads, head_dim, vocab_size.
+SHAPES = {
+    # no row is a multiple of 32, so only the plain types can hold it
+    "narrow": (2, 100, 172, 4, 2, 30, 523),
+    # rows are multiples of 32 but not of 256; heads of 80 channels
+    "heads80": (3, 288, 736, 6, 3, 80, 611),
+    # no grouping of heads; as many channels of heads as of the stream
+    "mha128": (2, 384, 544, 3, 3, 128, 419),
+    # seven query heads to each key head, and heads wider than the stream
+    "gqa7": (3, 320, 864, 7, 1, 128, 701),
+    # the same with as many channels of heads as of the stream, which qwen2 needs
+    "square-narrow": (2, 120, 172, 4, 2, 30, 523),
+    "square-gqa7": (3, 448, 864, 7, 1, 64, 701),
+    # rows are multiples of 256, as the K types need
+    "blocks": (2, 512, 768, 8, 2, 64, 1033),
+    "blocks128": (3, 256, 1024, 6, 2, 128, 777),
+    "deep": (7, 256, 512, 4, 1, 64, 640),
+}
+SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
+
+
+# ---- changes to generated files, for what the generator cannot be asked for ----
+
+def short_yarn(m):
+    """YaRN over an original context so short that a hundred tokens cross it several times."""
+    m.keys["mistral3.rope.scaling.original_context_length"] = (U32, 24)
+
+
+def yarn_factors(m):
+    short_yarn(m)
+    m.keys["mistral3.rope.scaling.yarn_log_multiplier"] = (F32, 0.5)
+    m.keys["mistral3.rope.scaling.yarn_beta_fast"] = (F32, 8.0)
+    m.keys["mistral3.rope.scaling.factor"] = (F32, 4.0)
+
+
+def linear_scaling(m):
+    m.keys["llama.rope.scaling.type"] = (STR, "linear")
+    m.keys["llama.rope.scaling.factor"] = (F32, 4.0)
+
+
+def yarn_qwen(m):
+    m.keys["qwen3.rope.scaling.type"] = (STR, "yarn")
+    m.keys["qwen3.rope.scaling.factor"] = (F32, 4.0)
+    m.keys["qwen3.rope.scaling.original_context_length"] = (U32, 64)
+
+
+def attention_biases(m):
+    """Llama fine-tunes with biases on queries, keys and values."""
+    rng = np.random.default_rng(7)
+    for t in list(m.tensors):
+        if t.name.endswith(("attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight")):
+            bias = rng.normal(0, 0.3, t.shape[1]).astype("<f4")
+            m.tensors.append(Tensor(t.name.replace(".weight", ".bias"), [t.shape[1]], 0, bias.tobytes()))
+
+
+def absent_defaults(m):
+    """Without the keys whose values follow from others."""
+    for key in ("attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size"):
+        del m.keys["llama." + key]
+
+
+class Case:
+    """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
+
+    def __init__(self, family, arch, shape, kind, options=(), edit=None):
+        self.family, self.arch, self.shape, self.kind = family, arch, shape, kind
+        self.edit = edit
+        self.options = list(options)
+        for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
+            self.options += ["--" + name, str(value)]
+        self.name = "%s/%s/%s" % (family, shape, kind)
+        self.is_quantised = kind in QUANTS
+        self.vocab_size = SHAPES[shape][-1]
+
+
+#        family, architecture of the generator, shapes in plain types, shape in every quantised type
+FAMILIES = [
+    ("llama", "llama", ("narrow", "heads80", "mha128"), "blocks"),
+    ("llama3", "llama3", ("gqa7", "heads80"), "blocks128"),
+    ("mistral3", "mistral3", ("heads80", "mha128"), "blocks"),
+    ("qwen2", "qwen2", ("square-gqa7", "square-narrow"), "blocks"),
+    ("qwen3", "qwen3", ("gqa7", "heads80"), "blocks128"),
+]
+
+
+def all_cases():
+    cases = []
+    for family, arch, plain, blocks in FAMILIES:
+        for shape in plain:
+            cases += [Case(family, arch, shape, kind) for kind in FLOATS]
+        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS]
+    for kind in BLOCKS_OF_32:
+        cases += [Case("llama", "llama", "heads80", kind), Case("qwen3", "qwen3", "gqa7", kind)]
+    cases += [
+        Case("llama", "llama", "deep", "Q4_K_M"),
+        Case("llama-linear", "llama", "heads80", "f32", edit=linear_scaling),
+        Case("llama-bias", "llama", "gqa7", "f32", edit=attention_biases),
+        Case("llama-tied", "llama", "blocks", "Q6_K", options=["--tied"]),
+        Case("llama-defaults", "llama", "mha128", "f16", edit=absent_defaults),
+        Case("mistral3-yarn24", "mistral3", "heads80", "f32", edit=short_yarn),
+        Case("mistral3-yarn24", "mistral3", "blocks", "Q8_0", edit=short_yarn),
+        Case("mistral3-factors", "mistral3", "gqa7", "f32", edit=yarn_factors),
+        Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
+        Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
+    ]
+    return cases

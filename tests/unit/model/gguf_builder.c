@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+#include "gguf_builder.h"
+
+#include "base/strbuf.h"
+#include "harness.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 32 };
+
+/* ---- collecting ---- */
+
+static struct builder_key *key_slot(struct gguf_builder *b, const char *name,
+                                    enum gguf_value_type type)
+{
+    struct builder_key *k = NULL;
+
+    for (size_t i = 0; i < b->n_keys; i++)
+        if (!strcmp(b->keys[i].name, name))
+            k = &b->keys[i];
+    if (!k) {
+        assert_true(b->n_keys < BUILDER_KEYS_MOST);
+        k = &b->keys[b->n_keys++];
+    }
+    *k = (struct builder_key){.type = type};
+    assert_true((size_t)snprintf(k->name, sizeof(k->name), "%s", name) < sizeof(k->name));
+    return k;
+}
+
+void gguf_builder_u32(struct gguf_builder *b, const char *key, uint32_t value)
+{
+    key_slot(b, key, GGUF_VALUE_U32)->u32 = value;
+}
+
+void gguf_builder_f32(struct gguf_builder *b, const char *key, float value)
+{
+    key_slot(b, key, GGUF_VALUE_F32)->f32 = value;
+}
+
+void gguf_builder_str(struct gguf_builder *b, const char *key, const char *value)
+{
+    struct builder_key *k = key_slot(b, key, GGUF_VALUE_STR);
+
+    assert_true((size_t)snprintf(k->str, sizeof(k->str), "%s", value) < sizeof(k->str));
+}
+
+struct builder_tensor *gguf_builder_find(struct gguf_builder *b, const char *tensor)
+{
+    for (size_t i = 0; i < b->n_tensors; i++)
+        if (!strcmp(b->tensors[i].name, tensor))
+            return &b->tensors[i];
+    return NULL;
+}
+
+void gguf_builder_tensor(struct gguf_builder *b, const char *name, enum gguf_type type,
+                         uint64_t cols, uint64_t rows)
+{
+    struct builder_tensor *t = gguf_builder_find(b, name);
+
+    if (!t) {
+        assert_true(b->n_tensors < BUILDER_TENSORS_MOST);
+        t = &b->tensors[b->n_tensors++];
+    }
+    *t = (struct builder_tensor){.type = type, .cols = cols, .rows = rows};
+    assert_true((size_t)snprintf(t->name, sizeof(t->name), "%s", name) < sizeof(t->name));
+}
+
+void gguf_builder_drop(struct gguf_builder *b, const char *name)
+{
+    struct builder_tensor *t = gguf_builder_find(b, name);
+
+    if (t) {
+        *t = b->tensors[--b->n_tensors];
+        return;
+    }
+    for (size_t i = 0; i < b->n_keys; i++) {
+        if (!strcmp(b->keys[i].name, name)) {
+            b->keys[i] = b->keys[--b->n_keys];
+            return;
+        }
+    }
+    fail_msg("nothing is called %s", name);
+}
+
+/* ---- contents ---- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+/* -1..1 */
+static float next_float(uint64_t *state)
+{
+    return (float)next_random(state) / (float)(1u << 30) - 1.0f;
+}
+
+static void put_f16(uint8_t *to, float value)
+{
+    _Float16 half = (_Float16)value;
+
+    memcpy(to, &half, sizeof(half));
+}
+
+/* Where the 16-bit scales of a block lie; everything else may be any byte. */
+static void set_scales(enum gguf_type type, uint8_t *block, float scale)
+{
+    switch (type) {
+    case GGUF_TYPE_Q8_0:
+        put_f16(block, scale / 127);
+        break;
+    case GGUF_TYPE_Q4_0:
+        put_f16(block, scale / 8);
+        break;
+    case GGUF_TYPE_Q4_K:
+        put_f16(block, scale / 512);
+        put_f16(block + 2, scale / 64);
+        break;
+    case GGUF_TYPE_Q6_K:
+        put_f16(block + 208, scale / 2048);
+        break;
+    default:
+        break;
+    }
+}
+
+static void fill_value(const struct builder_tensor *t, uint8_t *to, uint64_t *seed, float scale)
+{
+    float value = t->rows ? scale * next_float(seed) : 1.0f + 0.2f * next_float(seed);
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    if (t->type == GGUF_TYPE_F32)
+        memcpy(to, &bits, 4);
+    else if (t->type == GGUF_TYPE_F16)
+        put_f16(to, value);
+    else if (t->type == GGUF_TYPE_BF16)
+        memcpy(to, (uint8_t *)&bits + 2, 2);
+}
+
+static void fill(const struct builder_tensor *t, uint8_t *data, uint64_t bytes)
+{
+    const struct gguf_type_info *info = gguf_type_get_info(t->type);
+    float scale = 2.0f / sqrtf((float)t->cols);
+    uint64_t seed = 1;
+
+    for (const char *p = t->name; *p; p++)
+        seed = seed * 31 + (uint8_t)*p;
+    for (uint64_t at = 0; at < bytes; at += info->block_bytes) {
+        if (info->block_elements == 1) {
+            fill_value(t, data + at, &seed, scale);
+            continue;
+        }
+        for (uint32_t i = 0; i < info->block_bytes; i++)
+            data[at + i] = (uint8_t)next_random(&seed);
+        set_scales(t->type, data + at, scale);
+    }
+}
+
+/* ---- writing ---- */
+
+static void put_u32(struct strbuf *s, uint32_t value)
+{
+    strbuf_add(s, &value, sizeof(value));
+}
+
+static void put_u64(struct strbuf *s, uint64_t value)
+{
+    strbuf_add(s, &value, sizeof(value));
+}
+
+static void put_string(struct strbuf *s, const char *text)
+{
+    put_u64(s, strlen(text));
+    strbuf_add_str(s, text);
+}
+
+static void pad(struct strbuf *s)
+{
+    while (s->len % ALIGN)
+        strbuf_add_char(s, 0);
+}
+
+static uint64_t tensor_bytes(const struct builder_tensor *t)
+{
+    uint64_t bytes = gguf_type_row_bytes(t->type, t->cols) * (t->rows ? t->rows : 1);
+
+    assert_true(bytes > 0);
+    return bytes;
+}
+
+static void put_header(struct strbuf *s, const struct gguf_builder *b)
+{
+    uint64_t offset = 0;
+
+    strbuf_add(s, "GGUF", 4);
+    put_u32(s, 3);
+    put_u64(s, b->n_tensors);
+    put_u64(s, b->n_keys);
+    for (size_t i = 0; i < b->n_keys; i++) {
+        const struct builder_key *k = &b->keys[i];
+        put_string(s, k->name);
+        put_u32(s, k->type);
+        if (k->type == GGUF_VALUE_STR)
+            put_string(s, k->str);
+        else
+            strbuf_add(s, k->type == GGUF_VALUE_U32 ? (const void *)&k->u32 : &k->f32, 4);
+    }
+    for (size_t i = 0; i < b->n_tensors; i++) {
+        const struct builder_tensor *t = &b->tensors[i];
+        put_string(s, t->name);
+        put_u32(s, t->rows ? 2 : 1);
+        put_u64(s, t->cols);
+        if (t->rows)
+            put_u64(s, t->rows);
+        put_u32(s, t->type);
+        put_u64(s, offset);
+        offset += (tensor_bytes(t) + ALIGN - 1) / ALIGN * ALIGN;
+    }
+}
+
+void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len)
+{
+    struct strbuf s;
+
+    strbuf_init(&s, 0);
+    put_header(&s, b);
+    for (size_t i = 0; i < b->n_tensors; i++) {
+        uint64_t bytes = tensor_bytes(&b->tensors[i]);
+        char *to;
+        pad(&s);
+        to = strbuf_reserve(&s, bytes);
+        assert_non_null(to);
+        fill(&b->tensors[i], (uint8_t *)to, bytes);
+        s.len += bytes;
+    }
+    pad(&s);
+    *ret_len = s.len;
+    return strbuf_steal(&s);
+}
+
+/* ---- a whole model ---- */
+
+static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
+{
+    uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
+    const struct {
+        const char *name;
+        uint32_t cols, rows;
+    } tensors[] = {
+        {"attn_norm.weight", s->embd, 0},    {"attn_q.weight", s->embd, q},
+        {"attn_k.weight", s->embd, kv},      {"attn_v.weight", s->embd, kv},
+        {"attn_output.weight", q, s->embd},  {"ffn_norm.weight", s->embd, 0},
+        {"ffn_gate.weight", s->embd, s->ff}, {"ffn_up.weight", s->embd, s->ff},
+        {"ffn_down.weight", s->ff, s->embd},
+    };
+    bool has_biases = !strcmp(s->arch, "qwen2"), has_head_norms = !strcmp(s->arch, "qwen3");
+    char name[64];
+
+    for (size_t k = 0; k < sizeof(tensors) / sizeof(tensors[0]); k++) {
+        snprintf(name, sizeof(name), "blk.%u.%s", i, tensors[k].name);
+        gguf_builder_tensor(b, name, tensors[k].rows ? s->matrix : GGUF_TYPE_F32, tensors[k].cols,
+                            tensors[k].rows);
+    }
+    for (const char *c = has_biases ? "qkv" : ""; *c; c++) {
+        snprintf(name, sizeof(name), "blk.%u.attn_%c.bias", i, *c);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F32, *c == 'q' ? q : kv, 0);
+    }
+    for (const char *c = has_head_norms ? "qk" : ""; *c; c++) {
+        snprintf(name, sizeof(name), "blk.%u.attn_%c_norm.weight", i, *c);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F32, s->head_dim, 0);
+    }
+}
+
+void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s)
+{
+    const struct {
+        const char *key;
+        uint32_t value;
+    } keys[] = {
+        {"block_count", s->layers},
+        {"embedding_length", s->embd},
+        {"context_length", 2048},
+        {"feed_forward_length", s->ff},
+        {"attention.head_count", s->heads},
+        {"attention.head_count_kv", s->kv_heads},
+        {"attention.key_length", s->head_dim},
+        {"attention.value_length", s->head_dim},
+    };
+    char name[64];
+
+    *b = (struct gguf_builder){0};
+    gguf_builder_str(b, "general.architecture", s->arch);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        snprintf(name, sizeof(name), "%s.%s", s->arch, keys[i].key);
+        gguf_builder_u32(b, name, keys[i].value);
+    }
+    snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", s->arch);
+    gguf_builder_f32(b, name, 1e-5f);
+    gguf_builder_tensor(b, "token_embd.weight", s->embedding, s->embd, s->vocab);
+    for (uint32_t i = 0; i < s->layers; i++)
+        layer(b, s, i);
+    gguf_builder_tensor(b, "output_norm.weight", GGUF_TYPE_F32, s->embd, 0);
+    if (!s->is_tied)
+        gguf_builder_tensor(b, "output.weight", s->matrix, s->embd, s->vocab);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Small GGUF files in memory, for tests: keys and tensors are collected, changed and dropped by
+ * name, then written out with contents that depend only on their names. Fails the running test when
+ * a limit is passed.
+ */
+#ifndef HEARTH_TESTS_MODEL_GGUF_BUILDER_H
+#define HEARTH_TESTS_MODEL_GGUF_BUILDER_H
+
+#include "gguf/gguf.h"
+
+enum { BUILDER_KEYS_MOST = 40, BUILDER_TENSORS_MOST = 96 };
+
+struct gguf_builder {
+    struct builder_key {
+        char name[64];
+        enum gguf_value_type type; /* U32, F32 or STR */
+        uint32_t u32;
+        float f32;
+        char str[48];
+    } keys[BUILDER_KEYS_MOST];
+    struct builder_tensor {
+        char name[64];
+        enum gguf_type
+            type; /* F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K with contents, others zeroed */
+        uint64_t cols, rows; /* rows 0: a vector */
+    } tensors[BUILDER_TENSORS_MOST];
+    size_t n_keys, n_tensors;
+};
+
+/* Each sets what has that name, adding it when it is new. */
+void gguf_builder_u32(struct gguf_builder *b, const char *key, uint32_t value);
+void gguf_builder_f32(struct gguf_builder *b, const char *key, float value);
+void gguf_builder_str(struct gguf_builder *b, const char *key, const char *value);
+void gguf_builder_tensor(struct gguf_builder *b, const char *name, enum gguf_type type,
+                         uint64_t cols, uint64_t rows);
+/* Drops the key or tensor of that name, which must be there. */
+void gguf_builder_drop(struct gguf_builder *b, const char *name);
+struct builder_tensor *gguf_builder_find(struct gguf_builder *b, const char *tensor);
+
+/* The file; malloc'd. */
+void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len);
+
+/* What a transformer of one of the known architectures is made of. */
+struct builder_shape {
+    const char *arch;
+    uint32_t layers, embd, ff, heads, kv_heads, head_dim, vocab;
+    enum gguf_type matrix, embedding; /* types of the matmul weights and of token_embd */
+    bool is_tied;                     /* no output.weight */
+};
+/* Every key and tensor of such a model. */
+void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
+
+#endif

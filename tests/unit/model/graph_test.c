@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* Steps to calls: a replay of the calls that knows nothing of how places are chosen. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include "model/graph.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the replay ---- */
+
+/* What lies somewhere in the workspace: a value in one form, as of its n-th writing. */
+struct content {
+    uint64_t begin, end;
+    enum value value;
+    enum activation_type form;
+    unsigned version;
+};
+
+enum { CONTENTS_MOST = VALUE_COUNT * ACT_TYPE_COUNT * 4 };
+
+struct replay {
+    const struct model *model;
+    const struct graph *graph;
+    const struct graph_config *cfg;
+    struct content list[CONTENTS_MOST];
+    size_t n;
+    unsigned versions[VALUE_COUNT];
+};
+
+static uint64_t value_bytes(const struct replay *r, enum value v, enum activation_type form)
+{
+    uint64_t rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
+
+    return rows * activation_bytes(form, value_width(r->model, v));
+}
+
+static void overwrite(struct replay *r, uint64_t at, enum value v, enum activation_type form)
+{
+    uint64_t end = at + value_bytes(r, v, form);
+    size_t kept = 0;
+
+    assert_true(end <= r->graph->workspace_bytes);
+    for (size_t i = 0; i < r->n; i++)
+        if (r->list[i].end <= at || r->list[i].begin >= end)
+            r->list[kept++] = r->list[i];
+    r->n = kept;
+    if (form == ACT_F32)
+        r->versions[v]++;
+    assert_true(r->n < CONTENTS_MOST);
+    r->list[r->n++] = (struct content){at, end, v, form, r->versions[v]};
+}
+
+/* The value must lie there whole, in this form, and as it was last written. */
+static void assert_lies(const struct replay *r, size_t call, uint64_t at, enum value v,
+                        enum activation_type form)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct content *c = &r->list[i];
+        if (c->begin != at || c->value != v || c->form != form)
+            continue;
+        if (c->version != r->versions[v])
+            fail_msg("call %zu reads form %d of value %d as it was before its last writing", call,
+                     form, v);
+        return;
+    }
+    fail_msg("call %zu reads value %d in form %d where it does not lie", call, v, form);
+}
+
+static bool reads_out(const struct node *n)
+{
+    return n->op == STEP_MATMUL_ADD || n->op == STEP_ROPE || n->op == STEP_ROPE_QUERY ||
+           n->op == STEP_HEAD_NORM;
+}
+
+static void replay_call(struct replay *r, size_t i)
+{
+    const struct call *c = &r->graph->calls[i];
+    const struct node *n = c->node;
+
+    if (c->is_quantize) {
+        assert_lies(r, i, c->in, n->in, ACT_F32);
+        overwrite(r, c->out, n->in, c->activation);
+        return;
+    }
+    if (n->in)
+        assert_lies(r, i, c->in, n->in, c->activation);
+    if (n->in2)
+        assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (n->out && reads_out(n))
+        assert_lies(r, i, c->out, n->out, ACT_F32);
+    if (n->out)
+        overwrite(r, c->out, n->out, ACT_F32);
+    /* what it reads must still be there when it has written, but for work in place */
+    if (n->in && n->in != n->out)
+        assert_lies(r, i, c->in, n->in, c->activation);
+    if (n->in2)
+        assert_lies(r, i, c->in2, n->in2, ACT_F32);
+}
+
+static void replay(const struct model *m, const struct device *dev, const struct graph_config *cfg)
+{
+    struct replay r = {.model = m, .cfg = cfg};
+    struct error err = {0};
+    struct graph *g;
+
+    if (graph_create(m, dev, cfg, &g, &err) < 0)
+        fail_msg("%s", err.text);
+    r.graph = g;
+    for (size_t i = 0; i < g->n_calls; i++)
+        replay_call(&r, i);
+    assert_lies(&r, g->n_calls, g->logits, VALUE_LOGITS, ACT_F32);
+    assert_int_equal(r.versions[VALUE_LOGITS], 1);
+    graph_destroy(g);
+}
+
+/* ---- tests ---- */
+
+static void no_live_value_is_overwritten(void **state)
+{
+    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
+    struct device *dev;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    srand(7);
+    for (unsigned i = 0; i < 240; i++) {
+        struct builder_shape shape = model_fixture_shape(archs[i % 4], types[(unsigned)rand() % 3]);
+        unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
+        struct graph_config cfg;
+        struct gguf_builder b;
+        struct model_fixture f;
+
+        shape.layers = 1 + (unsigned)rand() % 4;
+        shape.kv_heads = 1 + (unsigned)rand() % 2;
+        shape.heads = shape.kv_heads * (1 + (unsigned)rand() % 3);
+        shape.head_dim = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32u << ((unsigned)rand() % 3);
+        shape.embd = block * (1 + (unsigned)rand() % 3);
+        shape.ff = block * (1 + (unsigned)rand() % 5);
+        shape.is_tied = false;
+        cfg.max_tokens = 1 + (unsigned)rand() % 40;
+        cfg.max_outputs = 1 + (unsigned)rand() % cfg.max_tokens;
+        gguf_builder_transformer(&b, &shape);
+        model_fixture_init(&f, &b);
+        replay(f.model, dev, &cfg);
+        model_fixture_finish(&f);
+    }
+    device_destroy(dev);
+}
+
+static void quantised_copies_go_when_the_value_changes(void **state)
+{
+    /* X is read, then added to, then read again, so the first copy is stale */
+    static const struct arch_step layer[] = {
+        {STEP_MATMUL, VALUE_GATE, VALUE_X, .weight = WEIGHT_FFN_GATE},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+        {STEP_MATMUL, VALUE_UP, VALUE_X, .weight = WEIGHT_FFN_UP},
+        {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+        {STEP_END},
+    };
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_Q8_0);
+    struct graph_config cfg = {.max_tokens = 5, .max_outputs = 2};
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct device *dev;
+    struct arch arch;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    arch = *f.model->arch;
+    arch.layer = layer;
+    f.model->arch = &arch;
+    replay(f.model, dev, &cfg);
+    model_fixture_finish(&f);
+    device_destroy(dev);
+}
+
+static void one_quantised_copy_serves_all_that_read_it(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_Q8_0);
+    struct graph_config cfg = {.max_tokens = 4, .max_outputs = 1};
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct device *dev;
+    struct graph *g;
+    size_t n = 0;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_int_equal(graph_create(f.model, dev, &cfg, &g, NULL), 0);
+    for (size_t i = 0; i < g->n_calls; i++)
+        n += g->calls[i].is_quantize;
+    /* a layer: for q/k/v, the attention's output, gate/up, down; at the end: logits */
+    assert_int_equal(n, shape.layers * 4 + 1);
+    graph_destroy(g);
+    model_fixture_finish(&f);
+    device_destroy(dev);
+}
+
+static void places_are_used_again(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct graph_config cfg = {.max_tokens = 64, .max_outputs = 1};
+    uint64_t bytes[2];
+    struct device *dev;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        struct gguf_builder b;
+        struct model_fixture f;
+        struct graph *g;
+        shape.layers = i ? 8 : 1;
+        gguf_builder_transformer(&b, &shape);
+        model_fixture_init(&f, &b);
+        assert_int_equal(graph_create(f.model, dev, &cfg, &g, NULL), 0);
+        bytes[i] = g->workspace_bytes;
+        graph_destroy(g);
+        model_fixture_finish(&f);
+    }
+    assert_int_equal(bytes[0], bytes[1]);
+    device_destroy(dev);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(no_live_value_is_overwritten),
+    cmocka_unit_test(quantised_copies_go_when_the_value_changes),
+    cmocka_unit_test(one_quantised_copy_serves_all_that_read_it),
+    cmocka_unit_test(places_are_used_again),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

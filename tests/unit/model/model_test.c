@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables to models: what is refused and how it is named, what follows from absent keys. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+static void assert_says(const struct error *err, const char *words)
+{
+    if (!strstr(err->text, words))
+        fail_msg("'%s' does not say '%s'", err->text, words);
+}
+
+/* ---- refusals ---- */
+
+struct refusal {
+    void (*edit)(struct gguf_builder *b);
+    int code;
+    const char *words[3];
+};
+
+static void unknown_arch(struct gguf_builder *b)
+{
+    gguf_builder_str(b, "general.architecture", "gallimaufry");
+}
+static void no_arch(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "general.architecture");
+}
+static void no_heads(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "llama.attention.head_count");
+}
+static void no_eps(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "llama.attention.layer_norm_rms_epsilon");
+}
+static void text_for_number(struct gguf_builder *b)
+{
+    gguf_builder_str(b, "llama.embedding_length", "wide");
+}
+static void text_for_real(struct gguf_builder *b)
+{
+    gguf_builder_str(b, "llama.attention.layer_norm_rms_epsilon", "small");
+}
+static void zero_layers(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.block_count", 0);
+}
+static void absurd_ff(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.feed_forward_length", 1u << 22);
+}
+static void layers_without_tensors(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.block_count", 1u << 20);
+}
+static void heads_not_multiple(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.attention.head_count_kv", 4);
+}
+static void wide_heads(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.attention.key_length", 1u << 20);
+}
+static void indivisible_width(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.attention.head_count", 7);
+    gguf_builder_drop(b, "llama.attention.key_length");
+}
+static void rope_beyond_head(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.rope.dimension_count", 34);
+}
+static void odd_rope(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.rope.dimension_count", 31);
+}
+static void unknown_scaling(struct gguf_builder *b)
+{
+    gguf_builder_str(b, "llama.rope.scaling.type", "longrope");
+}
+static void scaling_of_wrong_type(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "llama.rope.scaling.type", 2);
+}
+static void negative_factor(struct gguf_builder *b)
+{
+    gguf_builder_f32(b, "llama.rope.scaling.factor", -2.0f);
+}
+static void infinite_factor(struct gguf_builder *b)
+{
+    gguf_builder_f32(b, "llama.rope.scaling.factor", INFINITY);
+}
+static void base_of_one(struct gguf_builder *b)
+{
+    gguf_builder_f32(b, "llama.rope.freq_base", 1.0f);
+}
+static void no_embedding(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "token_embd.weight");
+}
+static void no_matrix(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "blk.1.attn_v.weight");
+}
+static void no_norm(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "output_norm.weight");
+}
+static void unknown_tensor(struct gguf_builder *b)
+{
+    gguf_builder_tensor(b, "blk.0.attn_sinks.weight", GGUF_TYPE_F32, 6, 0);
+}
+static void layer_too_many(struct gguf_builder *b)
+{
+    gguf_builder_tensor(b, "blk.2.ffn_norm.weight", GGUF_TYPE_F32, 96, 0);
+}
+static void wrong_shape(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.0.ffn_down.weight")->rows = 64;
+}
+static void vector_for_matrix(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.0.ffn_down.weight")->rows = 0;
+}
+static void norm_too_long(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.1.ffn_norm.weight")->cols = 97;
+}
+static void norm_of_halves(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.1.ffn_norm.weight")->type = GGUF_TYPE_F16;
+}
+static void type_without_kernel(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.1.ffn_up.weight")->type = GGUF_TYPE_F64;
+}
+
+static void model_refuses_and_names_the_fault(void **state)
+{
+    static const struct refusal refusals[] = {
+        {unknown_arch, -ENOTSUP, {"gallimaufry", "llama, mistral3, qwen2, qwen3"}},
+        {no_arch, -ENOENT, {"general.architecture"}},
+        {no_heads, -EINVAL, {"llama.attention.head_count", "missing"}},
+        {no_eps, -EINVAL, {"llama.attention.layer_norm_rms_epsilon", "missing"}},
+        {text_for_number, -EINVAL, {"llama.embedding_length"}},
+        {text_for_real, -EINVAL, {"llama.attention.layer_norm_rms_epsilon"}},
+        {zero_layers, -EINVAL, {"llama.block_count is 0"}},
+        {absurd_ff, -EINVAL, {"llama.feed_forward_length is 4194304"}},
+        {layers_without_tensors, -EINVAL, {"llama.block_count is 1048576"}},
+        {heads_not_multiple, -EINVAL, {"head_count 6", "head_count_kv 4"}},
+        {wide_heads, -EINVAL, {"6 heads of 1048576 channels"}},
+        {indivisible_width, -EINVAL, {"llama.attention.key_length", "96 is not a multiple of 7"}},
+        {rope_beyond_head, -EINVAL, {"llama.rope.dimension_count 34", "32 channels"}},
+        {odd_rope, -EINVAL, {"llama.rope.dimension_count 31", "even"}},
+        {unknown_scaling, -ENOTSUP, {"llama.rope.scaling.type", "longrope"}},
+        {scaling_of_wrong_type, -EINVAL, {"llama.rope.scaling.type"}},
+        {negative_factor, -EINVAL, {"llama.rope.scaling.factor", "negative"}},
+        {infinite_factor, -EINVAL, {"llama.rope.scaling.factor", "finite"}},
+        {base_of_one, -EINVAL, {"llama.rope.freq_base is 1"}},
+        {no_embedding, -EINVAL, {"token_embd.weight", "missing"}},
+        {no_matrix, -EINVAL, {"blk.1.attn_v.weight", "missing"}},
+        {no_norm, -EINVAL, {"output_norm.weight", "missing"}},
+        {unknown_tensor, -ENOTSUP, {"blk.0.attn_sinks.weight"}},
+        {layer_too_many, -ENOTSUP, {"blk.2.ffn_norm.weight"}},
+        {wrong_shape, -EINVAL, {"blk.0.ffn_down.weight", "[160, 64", "[160, 96]"}},
+        {vector_for_matrix, -EINVAL, {"blk.0.ffn_down.weight", "[160, 1"}},
+        {norm_too_long, -EINVAL, {"blk.1.ffn_norm.weight", "[97, 1"}},
+        {norm_of_halves, -ENOTSUP, {"blk.1.ffn_norm.weight", "F16", "F32"}},
+        {type_without_kernel, -ENOTSUP, {"blk.1.ffn_up.weight", "F64"}},
+    };
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_Q8_0);
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        struct gguf_builder b;
+        struct error err = {0};
+        gguf_builder_transformer(&b, &shape);
+        refusals[i].edit(&b);
+        if (model_fixture_try(&b, &err) != refusals[i].code)
+            fail_msg("refusal %zu (%s): %d '%s'", i, refusals[i].words[0], err.code, err.text);
+        for (size_t k = 0; k < 3 && refusals[i].words[k]; k++)
+            assert_says(&err, refusals[i].words[k]);
+    }
+}
+
+static void qwen2_needs_its_biases_and_qwen3_its_head_norms(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen2", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "blk.1.attn_k.bias");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "blk.1.attn_k.bias");
+    shape.arch = "qwen3";
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "blk.0.attn_q_norm.weight");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "blk.0.attn_q_norm.weight");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_tensor(&b, "blk.0.attn_q.bias", GGUF_TYPE_F32, 192, 0);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(&err, "blk.0.attn_q.bias");
+}
+
+/* ---- numbers ---- */
+
+static void absent_keys_follow_from_others(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    const uint32_t *dim;
+
+    shape.embd = 192; /* six heads of 32 */
+    shape.kv_heads = 6;
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "llama.attention.head_count_kv");
+    gguf_builder_drop(&b, "llama.attention.key_length");
+    gguf_builder_drop(&b, "llama.attention.value_length");
+    model_fixture_init(&f, &b);
+    dim = f.model->dims.dim;
+    assert_int_equal(dim[DIM_KV_HEADS], 6);
+    assert_int_equal(dim[DIM_HEAD_K], 32);
+    assert_int_equal(dim[DIM_HEAD_V], 32);
+    assert_int_equal(dim[DIM_ROPE], 32);
+    assert_int_equal(dim[DIM_ROPE_PAIRS], 16);
+    assert_int_equal(dim[DIM_ROPE_CONTEXT], 2048);
+    assert_int_equal(dim[DIM_Q], 192);
+    assert_int_equal(dim[DIM_K], 192);
+    assert_int_equal(dim[DIM_VOCAB], 117);
+    assert_true(f.model->dims.real[REAL_ROPE_BASE] == 10000.0f);
+    assert_int_equal(model_kv_bytes_per_token(f.model), 2 * (192 + 192) * 2);
+    model_fixture_finish(&f);
+}
+
+static struct rope_params rope_of(const struct gguf_builder *b)
+{
+    struct model_fixture f;
+    struct rope_params p;
+
+    model_fixture_init(&f, b);
+    dims_rope(&f.model->dims, &p);
+    model_fixture_finish(&f);
+    return p;
+}
+
+static void assert_near(float got, float want)
+{
+    if (!(fabsf(got - want) <= 1e-5f * fabsf(want) + 1e-6f))
+        fail_msg("%.7g is not %.7g", (double)got, (double)want);
+}
+
+static void rope_scaling_is_read_by_its_type(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct rope_params p;
+
+    gguf_builder_transformer(&b, &shape);
+    p = rope_of(&b);
+    assert_near(p.freq_scale, 1.0f);
+    assert_near(p.attn_factor, 1.0f);
+    assert_near(p.ext_factor, 0.0f);
+
+    gguf_builder_f32(&b, "llama.rope.scaling.factor", 4.0f); /* a factor alone is linear */
+    assert_near(rope_of(&b).freq_scale, 0.25f);
+    gguf_builder_str(&b, "llama.rope.scaling.type", "linear");
+    p = rope_of(&b);
+    assert_near(p.freq_scale, 0.25f);
+    assert_near(p.ext_factor, 0.0f);
+    gguf_builder_str(&b, "llama.rope.scaling.type", "none");
+    assert_near(rope_of(&b).freq_scale, 1.0f);
+    gguf_builder_str(&b, "llama.rope.scaling.type", "linear");
+    gguf_builder_f32(&b, "llama.rope.scaling.factor", 0.0f); /* some files write 0 for none */
+    assert_near(rope_of(&b).freq_scale, 1.0f);
+}
+
+static void yarn_corrects_between_its_two_rotations(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct rope_params p;
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_str(&b, "llama.rope.scaling.type", "yarn");
+    gguf_builder_f32(&b, "llama.rope.scaling.factor", 8.0f);
+    gguf_builder_u32(&b, "llama.rope.scaling.original_context_length", 1024);
+    p = rope_of(&b);
+    assert_near(p.freq_scale, 0.125f);
+    assert_near(p.ext_factor, 1.0f);
+    assert_near(p.attn_factor, 0.1f * logf(8.0f) + 1.0f);
+    /* pair = 32 ln(1024 / (2 pi rotations)) / (2 ln 10000) with 32 and 1 rotations: 2.83, 8.85 */
+    assert_near(p.corr_low, 2.0f);
+    assert_near(p.corr_high, 9.0f);
+
+    gguf_builder_f32(&b, "llama.rope.scaling.yarn_log_multiplier", 1.0f);
+    assert_near(rope_of(&b).attn_factor, 1.0f);
+    gguf_builder_f32(&b, "llama.rope.scaling.yarn_log_multiplier", 0.5f);
+    assert_near(rope_of(&b).attn_factor, (0.1f * logf(8.0f) + 1.0f) / (0.05f * logf(8.0f) + 1.0f));
+    gguf_builder_f32(&b, "llama.rope.scaling.yarn_ext_factor", 0.0f);
+    assert_near(rope_of(&b).ext_factor, 0.0f);
+}
+
+/* ---- roles ---- */
+
+static void tied_models_read_their_embedding_twice(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen2", GGUF_TYPE_F32);
+    const struct gguf_tensor *embd;
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    shape.is_tied = true;
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    embd = gguf_find_tensor(f.gguf, "token_embd.weight");
+    assert_ptr_equal(model_weight(f.model, WEIGHT_OUTPUT, MODEL_GLOBAL)->tensor, embd);
+    model_set_address(f.model, embd, 4096);
+    assert_int_equal(model_weight(f.model, WEIGHT_OUTPUT, MODEL_GLOBAL)->address, 4096);
+    assert_int_equal(model_weight(f.model, WEIGHT_TOKEN_EMBD, 1)->address, 4096);
+    model_fixture_finish(&f);
+
+    shape.is_tied = false;
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_weight(f.model, WEIGHT_OUTPUT, MODEL_GLOBAL)->tensor->name,
+                        "output.weight");
+    model_fixture_finish(&f);
+}
+
+static void roles_lead_to_the_tensors_of_their_layer(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_tensor(&b, "blk.1.attn_q.bias", GGUF_TYPE_F32, 192, 0);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_weight(f.model, WEIGHT_FFN_UP, 1)->tensor->name,
+                        "blk.1.ffn_up.weight");
+    assert_null(model_weight(f.model, WEIGHT_ATTN_Q_BIAS, 0)->tensor);
+    assert_string_equal(model_weight(f.model, WEIGHT_ATTN_Q_BIAS, 1)->tensor->name,
+                        "blk.1.attn_q.bias");
+    assert_null(model_weight(f.model, WEIGHT_ATTN_Q_NORM, 0)->tensor); /* no such role in llama */
+    assert_null(model_weight(f.model, WEIGHT_NONE, 0)->tensor);
+    model_fixture_finish(&f);
+}
+
+static void type_name_is_the_files_or_the_most_common(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_Q8_0);
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_type_name(f.model), "Q8_0");
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "general.file_type", 15);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_type_name(f.model), "Q4_K_M");
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "general.file_type", 4000);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_type_name(f.model), "Q8_0");
+    model_fixture_finish(&f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(model_refuses_and_names_the_fault),
+    cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
+    cmocka_unit_test(absent_keys_follow_from_others),
+    cmocka_unit_test(rope_scaling_is_read_by_its_type),
+    cmocka_unit_test(yarn_corrects_between_its_two_rotations),
+    cmocka_unit_test(tied_models_read_their_embedding_twice),
+    cmocka_unit_test(roles_lead_to_the_tensors_of_their_layer),
+    cmocka_unit_test(type_name_is_the_files_or_the_most_common),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+/* Recorded plans: barriers where data flows, and the same logits however a batch is composed. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include "device/device_backend.h"
+#include "model/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONTEXT = 96, SEQS = 3, KV_BLOCKS = SEQS * CONTEXT / KV_BLOCK_TOKENS };
+
+/* ---- a device that keeps what is recorded ---- */
+
+struct spy {
+    struct device device; /* first */
+    struct dispatch *list;
+    size_t n;
+    struct program program;
+};
+
+static void spy_destroy(struct device *dev)
+{
+    free(((struct spy *)dev)->list);
+}
+
+static int spy_activation(const struct device *dev, enum gguf_type type, uint32_t n_cols,
+                          uint32_t max_rows)
+{
+    return type == GGUF_TYPE_Q8_0 ? ACT_Q8_32 : ACT_F32;
+}
+
+static int spy_buffer_create(struct device *dev, struct buffer *buf, unsigned usage,
+                             struct error *err)
+{
+    buf->host = calloc(1, buf->bytes);
+    buf->address = (uint64_t)(uintptr_t)buf->host;
+    return buf->host ? 0 : error_set(err, 12, "out of memory");
+}
+
+static void spy_buffer_destroy(struct device *dev, struct buffer *buf)
+{
+    free(buf->host);
+}
+
+static int spy_program_create(struct device *dev, const struct dispatch *list, size_t n,
+                              struct program **ret_program, struct error *err)
+{
+    struct spy *s = (struct spy *)dev;
+
+    free(s->list);
+    s->list = malloc(n * sizeof(*list));
+    assert_non_null(s->list);
+    memcpy(s->list, list, n * sizeof(*list));
+    s->n = n;
+    s->program.device = dev;
+    *ret_program = &s->program;
+    return 0;
+}
+
+static void spy_program_destroy(struct program *p) {}
+
+static const struct device_ops spy_ops = {
+    .destroy = spy_destroy,
+    .activation_for = spy_activation,
+    .buffer_create = spy_buffer_create,
+    .buffer_destroy = spy_buffer_destroy,
+    .program_create = spy_program_create,
+    .program_destroy = spy_program_destroy,
+};
+
+/* ---- what a dispatch touches, from its arguments alone ---- */
+
+struct access {
+    uint64_t begin, end;
+    bool is_write;
+};
+
+enum { ACCESSES_MOST = 4 };
+
+static struct access floats(addr_t at, uint64_t rows, uint64_t cols, bool is_write)
+{
+    return (struct access){at, at + rows * cols * sizeof(float), is_write};
+}
+
+static struct access cache(const struct kv_layer *kv, bool is_write)
+{
+    return (struct access){kv->base, kv->base + kv->n_blocks * kv->block_bytes, is_write};
+}
+
+static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct access *a)
+{
+    const union kernel_args *x = &d->args;
+    uint64_t rows = d->max_rows, kv_channels;
+
+    switch (d->op) {
+    case KERNEL_EMBED:
+        a[0] = floats(x->embed.out, rows, x->embed.n_cols, true);
+        return 1;
+    case KERNEL_RMS_NORM:
+        a[0] = floats(x->rms_norm.x, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, false);
+        a[1] = floats(x->rms_norm.out, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, true);
+        return 2;
+    case KERNEL_QUANTIZE:
+        a[0] = floats(x->quantize.x, rows, x->quantize.n_cols, false);
+        a[1] = (struct access){x->quantize.out, x->quantize.out, true};
+        a[1].end += rows * activation_bytes(d->activation, x->quantize.n_cols);
+        return 2;
+    case KERNEL_MATMUL:
+        a[0] = (struct access){x->matmul.x, x->matmul.x, false};
+        a[0].end += rows * activation_bytes(d->activation, x->matmul.n_cols);
+        a[1] = floats(x->matmul.out, rows, x->matmul.n_rows, true);
+        return 2;
+    case KERNEL_ROPE:
+        a[0] = floats(x->rope.x, rows, x->rope.n_heads * x->rope.n_channels, true);
+        return 1;
+    case KERNEL_KV_STORE:
+        kv_channels = x->kv_store.kv.n_kv_heads * x->kv_store.kv.n_channels_k;
+        a[0] = floats(x->kv_store.k, rows, kv_channels, false);
+        a[1] = floats(x->kv_store.v, rows, kv_channels, false);
+        a[2] = cache(&x->kv_store.kv, true);
+        return 3;
+    case KERNEL_ATTENTION:
+        kv_channels = x->attention.n_heads * x->attention.kv.n_channels_k;
+        a[0] = floats(x->attention.q, rows, kv_channels, false);
+        a[1] = cache(&x->attention.kv, false);
+        a[2] = floats(x->attention.out, rows, kv_channels, true);
+        return 3;
+    case KERNEL_GLU:
+        a[0] = floats(x->glu.gate, rows, x->glu.n_cols, false);
+        a[1] = floats(x->glu.up, rows, x->glu.n_cols, false);
+        a[2] = floats(x->glu.out, rows, x->glu.n_cols, true);
+        return 3;
+    case KERNEL_GATHER:
+        a[0] = floats(x->gather.x, max_tokens, x->gather.n_cols, false);
+        a[1] = floats(x->gather.out, rows, x->gather.n_cols, true);
+        return 2;
+    case KERNEL_SAMPLE:
+        a[0] = floats(x->sample.logits, rows, x->sample.n_vocab, true);
+        return 1;
+    case KERNEL_ADD:
+    case KERNEL_OP_COUNT:
+        break;
+    }
+    fail_msg("kernel %s is not expected here", kernel_op_name(d->op));
+    return 0;
+}
+
+static bool depend(const struct dispatch *d, const struct dispatch *e, uint32_t max_tokens)
+{
+    struct access a[ACCESSES_MOST], b[ACCESSES_MOST];
+    size_t n = accesses(d, max_tokens, a), m = accesses(e, max_tokens, b);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < m; k++)
+            if (a[i].begin < b[k].end && b[k].begin < a[i].end && (a[i].is_write || b[k].is_write))
+                return true;
+    return false;
+}
+
+/* Every two that depend on each other have a barrier between them, and none is without cause. */
+static void assert_ordered(const struct spy *s, uint32_t max_tokens, size_t *ret_n_barriers)
+{
+    size_t since = 0, n_barriers = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        bool has_cause = false;
+        for (size_t k = since; k < i; k++)
+            has_cause |= depend(&s->list[k], &s->list[i], max_tokens);
+        if (has_cause && !s->list[i].barrier)
+            fail_msg("dispatch %zu (%s %s) needs what runs beside it", i,
+                     kernel_op_name(s->list[i].op), s->list[i].label);
+        if (s->list[i].barrier && !has_cause)
+            fail_msg("dispatch %zu (%s %s) waits for nothing", i, kernel_op_name(s->list[i].op),
+                     s->list[i].label);
+        if (s->list[i].barrier)
+            since = i;
+        n_barriers += s->list[i].barrier;
+    }
+    *ret_n_barriers = n_barriers;
+}
+
+/* ---- a model on a device ---- */
+
+struct bench {
+    struct model_fixture f;
+    struct device *dev;
+    struct buffer *weights, *cache, *workspace, *tables;
+    struct kv_layer kv[4];
+};
+
+static void make_cache(struct bench *b)
+{
+    const uint32_t *dim = b->f.model->dims.dim;
+    uint64_t block = (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2;
+
+    assert_int_equal(
+        buffer_create(b->dev, dim[DIM_LAYERS] * KV_BLOCKS * block, BUFFER_HOST, &b->cache, NULL),
+        0);
+    for (uint32_t i = 0; i < dim[DIM_LAYERS]; i++)
+        b->kv[i] = (struct kv_layer){
+            .base = b->cache->address + i * KV_BLOCKS * block,
+            .block_bytes = block,
+            .n_kv_heads = dim[DIM_KV_HEADS],
+            .n_channels_k = dim[DIM_HEAD_K],
+            .n_channels_v = dim[DIM_HEAD_V],
+            .n_blocks = KV_BLOCKS,
+        };
+}
+
+static void bench_init(struct bench *b, struct device *dev, const struct builder_shape *shape,
+                       const struct plan_config *largest)
+{
+    struct gguf_builder builder;
+    uint64_t bytes;
+
+    *b = (struct bench){.dev = dev};
+    gguf_builder_transformer(&builder, shape);
+    model_fixture_init(&b->f, &builder);
+    assert_int_equal(buffer_create(dev, b->f.file_bytes, BUFFER_HOST, &b->weights, NULL), 0);
+    memcpy(b->weights->host, b->f.file, b->f.file_bytes);
+    for (size_t i = 0; i < gguf_n_tensors(b->f.gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(b->f.gguf, i);
+        model_set_address(b->f.model, t, b->weights->address + t->offset);
+    }
+    make_cache(b);
+    assert_int_equal(plan_workspace_bytes(b->f.model, dev, largest, &bytes, NULL), 0);
+    assert_int_equal(buffer_create(dev, bytes, BUFFER_HOST, &b->workspace, NULL), 0);
+    assert_int_equal(
+        buffer_create(dev, KV_BLOCKS * sizeof(uint32_t), BUFFER_HOST, &b->tables, NULL), 0);
+}
+
+static void bench_finish(struct bench *b)
+{
+    buffer_destroy(b->tables);
+    buffer_destroy(b->workspace);
+    buffer_destroy(b->cache);
+    buffer_destroy(b->weights);
+    model_fixture_finish(&b->f);
+}
+
+static struct plan *record(struct bench *b, const struct plan_config *cfg)
+{
+    struct error err = {0};
+    struct plan *p = NULL;
+
+    if (plan_create(b->f.model, b->dev, b->kv, b->workspace, cfg, &p, &err) < 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+/* ---- barriers ---- */
+
+static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
+{
+    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+
+    for (unsigned i = 0; i < 16; i++) {
+        struct spy *spy = calloc(1, sizeof(*spy));
+        struct builder_shape shape =
+            model_fixture_shape(archs[i % 4], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+        struct plan_config cfg = {
+            .max_tokens = i & 1 ? 7 : 32,
+            .max_outputs = 3,
+            .max_seqs = SEQS,
+            .has_sampler = i & 8,
+            .host_logits = !(i & 8),
+        };
+        struct bench b;
+        struct plan *p;
+        size_t n_barriers;
+
+        spy->device.ops = &spy_ops;
+        spy->device.info.max_rows = 4096;
+        shape.layers = 4;
+        bench_init(&b, &spy->device, &shape, &cfg);
+        p = record(&b, &cfg);
+        assert_ordered(spy, cfg.max_tokens, &n_barriers);
+        assert_int_equal(p->n_barriers, n_barriers);
+        assert_int_equal(p->n_calls, spy->n);
+        assert_true(n_barriers < spy->n); /* q, k and v run side by side */
+        plan_destroy(p);
+        cfg.full_barriers = true;
+        p = record(&b, &cfg);
+        for (size_t k = 0; k < spy->n; k++)
+            assert_true(spy->list[k].barrier);
+        plan_destroy(p);
+        bench_finish(&b);
+        device_destroy(&spy->device);
+        free(spy);
+    }
+}
+
+/* ---- batches ---- */
+
+enum { TOKENS = 70 };
+
+/* One sequence of a run: its tokens and what came of each. */
+struct timeline {
+    uint32_t tokens[TOKENS], n_past, n;
+    float *logits; /* [n][vocab] */
+};
+
+/* Some rows of each sequence into one step. */
+static void step(struct bench *b, struct plan *p, struct timeline *lines, const uint32_t *n_rows)
+{
+    uint32_t n_vocab = b->f.model->dims.dim[DIM_VOCAB], row = 0;
+    uint32_t *tables = b->tables->host;
+    uint64_t ticket;
+
+    for (uint32_t s = 0; s < SEQS; s++) {
+        /* each sequence's blocks, backwards and interleaved */
+        for (uint32_t k = 0; k < KV_BLOCKS / SEQS; k++)
+            tables[s * (KV_BLOCKS / SEQS) + k] = KV_BLOCKS - 1 - (k * SEQS + s);
+        p->step.seqs[s] = (struct step_seq){
+            .block_table = b->tables->address + s * (KV_BLOCKS / SEQS) * sizeof(uint32_t),
+            .n_blocks = KV_BLOCKS / SEQS,
+        };
+        for (uint32_t i = 0; i < n_rows[s]; i++, row++) {
+            p->step.tokens[row] = (struct step_token){
+                .token = lines[s].tokens[lines[s].n_past + i],
+                .position = lines[s].n_past + i,
+                .seq = s,
+            };
+            p->step.output_rows[row] = row;
+        }
+    }
+    *p->step.header = (struct step_header){row, row, SEQS, 0};
+    assert_int_equal(device_submit(b->dev, p->program, &ticket, NULL), 0);
+    assert_int_equal(device_wait(b->dev, ticket, UINT64_MAX / 2, NULL), 0);
+    row = 0;
+    for (uint32_t s = 0; s < SEQS; s++) {
+        memcpy(lines[s].logits + (size_t)lines[s].n_past * n_vocab,
+               p->step.logits + (size_t)row * n_vocab, n_rows[s] * n_vocab * sizeof(float));
+        lines[s].n_past += n_rows[s];
+        row += n_rows[s];
+    }
+}
+
+/* Feeds all sequences to their end in steps of random composition (seed 0: one after the other,
+ * each in one step). */
+static void run_all(struct bench *b, struct plan *p, struct timeline *lines, unsigned seed)
+{
+    memset(b->cache->host, 0xff, b->cache->bytes); /* NaNs where nothing was stored */
+    srand(seed);
+    for (uint32_t s = 0; s < SEQS; s++)
+        lines[s].n_past = 0;
+    for (uint32_t s = 0; !seed && s < SEQS; s++) {
+        uint32_t n_rows[SEQS] = {0};
+        n_rows[s] = lines[s].n;
+        step(b, p, lines, n_rows);
+    }
+    while (seed) {
+        uint32_t n_rows[SEQS], left = p->config.max_tokens, n = 0;
+        for (uint32_t s = 0; s < SEQS; s++) {
+            uint32_t most = lines[s].n - lines[s].n_past;
+            n_rows[s] = (uint32_t)rand() % (1 + (most < left ? most : left));
+            left -= n_rows[s];
+            n += n_rows[s];
+        }
+        if (n)
+            step(b, p, lines, n_rows);
+        if (lines[0].n_past == lines[0].n && lines[1].n_past == lines[1].n &&
+            lines[2].n_past == lines[2].n)
+            break;
+    }
+}
+
+static double difference(const struct timeline *got, const struct timeline *want, uint32_t n_vocab)
+{
+    double error = 0, sum = 0;
+
+    for (size_t i = 0; i < (size_t)got->n * n_vocab; i++) {
+        double d = (double)got->logits[i] - (double)want->logits[i];
+        error += d * d;
+        sum += (double)want->logits[i] * (double)want->logits[i];
+    }
+    return error / sum;
+}
+
+static void make_lines(struct timeline *lines, uint32_t n_vocab)
+{
+    static const uint32_t lengths[SEQS] = {TOKENS, 33, 48};
+
+    for (uint32_t s = 0; s < SEQS; s++) {
+        lines[s] = (struct timeline){.n = lengths[s]};
+        lines[s].logits = calloc((size_t)TOKENS * n_vocab, sizeof(float));
+        assert_non_null(lines[s].logits);
+        for (uint32_t i = 0; i < lengths[s]; i++)
+            lines[s].tokens[i] = (i * 37 + s * 11) % n_vocab;
+    }
+}
+
+static void free_lines(struct timeline *lines)
+{
+    for (uint32_t s = 0; s < SEQS; s++)
+        free(lines[s].logits);
+}
+
+static const struct plan_config batch_config = {
+    .max_tokens = TOKENS, .max_outputs = TOKENS, .max_seqs = SEQS, .host_logits = true};
+
+/* Runs a check for each architecture, each in one of the types. */
+static void for_each_model(void (*check)(struct bench *b))
+{
+    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+    static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
+
+    for (size_t i = 0; i < 4; i++) {
+        struct builder_shape shape = model_fixture_shape(archs[i], types[i % 3]);
+        struct device *dev;
+        struct bench b;
+        assert_int_equal(device_create("cpu:2", &dev, NULL), 0);
+        bench_init(&b, dev, &shape, &batch_config);
+        check(&b);
+        bench_finish(&b);
+        device_destroy(dev);
+    }
+}
+
+static void check_barriers(struct bench *b)
+{
+    uint32_t n_vocab = b->f.model->dims.dim[DIM_VOCAB];
+    struct plan_config full = batch_config;
+    struct timeline few[SEQS], all[SEQS];
+    struct plan *p = record(b, &batch_config), *q;
+
+    full.full_barriers = true;
+    q = record(b, &full);
+    make_lines(few, n_vocab);
+    make_lines(all, n_vocab);
+    for (unsigned seed = 1; seed < 3; seed++) {
+        run_all(b, p, few, seed);
+        run_all(b, q, all, seed);
+        for (uint32_t s = 0; s < SEQS; s++)
+            assert_memory_equal(few[s].logits, all[s].logits, few[s].n * n_vocab * sizeof(float));
+    }
+    free_lines(few);
+    free_lines(all);
+    plan_destroy(p);
+    plan_destroy(q);
+}
+
+static void a_barrier_before_every_kernel_changes_no_bit(void **state)
+{
+    for_each_model(check_barriers);
+}
+
+static void check_compositions(struct bench *b)
+{
+    uint32_t n_vocab = b->f.model->dims.dim[DIM_VOCAB];
+    struct timeline alone[SEQS], mixed[SEQS];
+    struct plan *p = record(b, &batch_config);
+
+    make_lines(alone, n_vocab);
+    make_lines(mixed, n_vocab);
+    run_all(b, p, alone, 0);
+    for (unsigned seed = 1; seed < 4; seed++) {
+        run_all(b, p, mixed, seed);
+        for (uint32_t s = 0; s < SEQS; s++) {
+            double d = difference(&mixed[s], &alone[s], n_vocab);
+            if (!(d < 1e-10))
+                fail_msg("seed %u, sequence %u: nmse %g", seed, s, d);
+        }
+    }
+    free_lines(alone);
+    free_lines(mixed);
+    plan_destroy(p);
+}
+
+static void sequences_are_the_same_in_any_company(void **state)
+{
+    for_each_model(check_compositions);
+}
+
+static void plan_refuses_a_workspace_that_is_too_small(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
+    struct plan_config small = batch_config;
+    struct error err = {0};
+    struct plan *p = NULL;
+    struct device *dev;
+    struct bench b;
+
+    small.max_tokens = small.max_outputs = 4;
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    bench_init(&b, dev, &shape, &small);
+    assert_int_equal(plan_create(b.f.model, dev, b.kv, b.workspace, &batch_config, &p, &err), -22);
+    assert_null(p);
+    assert_non_null(strstr(err.text, "workspace"));
+    bench_finish(&b);
+    device_destroy(dev);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
+    cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
+    cmocka_unit_test(sequences_are_the_same_in_any_company),
+    cmocka_unit_test(plan_refuses_a_workspace_that_is_too_small),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

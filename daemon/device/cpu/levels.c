@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/cpu.h"
 
-static bool always(void)
-{
-    return true;
-}
+extern const struct cpu_kernels cpu_plain_kernels;
+#ifdef HAVE_LEVELS_X86
+extern const struct cpu_kernels cpu_avx2_kernels, cpu_avx512_kernels;
+#endif
 
-static const struct cpu_kernels plain = {
-    .name = "plain",
-    .long_name = "plain C",
-    .is_supported = always,
+const struct cpu_kernels *const cpu_levels[] = {
+#ifdef HAVE_LEVELS_X86
+    &cpu_avx512_kernels,
+    &cpu_avx2_kernels,
+#endif
+    &cpu_plain_kernels,
+    NULL,
 };
-
-const struct cpu_kernels *const cpu_levels[] = {&plain, NULL};

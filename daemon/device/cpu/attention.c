@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attention over the paged f16 cache. An item is a run of query rows that share their keys: rows of
+ * one sequence that follow one another, times the query heads of one key head. It walks the cache
+ * block by block, a running softmax per query (Milakov & Gimelshein 2018).
+ */
+#include "device/cpu/level.h"
+#include "device/cpu/vec.h"
+#include "kernels/ref.h"
+
+#include <math.h>
+
+#define BLOCK KV_BLOCK_TOKENS
+/* Queries of one item at most, so that their sums stay in the second-level cache; a multiple of 4,
+ * since queries are worked on in fours. */
+#define QUERIES_MAX 32u
+
+/* Everything an item keeps in its worker's scratch. Widths are padded with zeros to pairs of
+ * vectors, query counts to fours. */
+struct attention_work {
+    float *keys;   /* f32[n_channels_k][BLOCK]: a block transposed */
+    float *values; /* f32[BLOCK][width_v] */
+    float *scores; /* f32[QUERIES_MAX][BLOCK] */
+    float *sums;   /* f32[QUERIES_MAX][width_v] */
+    const float *queries[QUERIES_MAX];
+    uint32_t position[QUERIES_MAX];
+    float greatest[QUERIES_MAX], total[QUERIES_MAX];
+    uint32_t n, n_padded, width_v;
+};
+
+/* Tokens per item. */
+static uint32_t tokens_per_item(const struct args_attention *a)
+{
+    uint32_t heads = a->n_heads / a->kv.n_kv_heads;
+    uint32_t wide = a->kv.n_channels_v > 256 ? QUERIES_MAX / 4 : QUERIES_MAX;
+
+    return heads >= wide ? 1 : wide / heads;
+}
+
+uint32_t IN_LEVEL(attention_items)(const struct dispatch *d)
+{
+    const struct args_attention *a = &d->args.attention;
+    uint32_t rows = step_rows(a->step, ROWS_TOKENS, d->max_rows), n = tokens_per_item(a);
+    uint64_t items = (uint64_t)((rows + n - 1) / n) * a->kv.n_kv_heads;
+
+    return items < CPU_ITEMS_MAX ? (uint32_t)items : CPU_ITEMS_MAX;
+}
+
+/* Slots [begin, end) of a block; the others may hold anything and become zeros. */
+static void load_block(const struct args_attention *a, uint8_t *block, uint32_t g, uint32_t begin,
+                       uint32_t end, struct attention_work *w)
+{
+    const uint16_t *keys = kv_keys(&a->kv, block, g), *values = kv_values(&a->kv, block, g);
+    uint32_t ck = a->kv.n_channels_k, cv = a->kv.n_channels_v;
+
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        uint32_t c = 0;
+
+        if (j < begin || j >= end) {
+            for (; c < ck; c++)
+                w->keys[(size_t)c * BLOCK + j] = 0;
+            memset(w->values + (size_t)j * w->width_v, 0, w->width_v * sizeof(float));
+            continue;
+        }
+        for (; c + LANES <= ck; c += LANES) {
+            vf v = vec_load_f16(keys + (size_t)j * ck + c);
+
+            for (uint32_t i = 0; i < LANES; i++)
+                w->keys[(size_t)(c + i) * BLOCK + j] = v[i];
+        }
+        for (; c < ck; c++)
+            w->keys[(size_t)c * BLOCK + j] = ref_f16_to_f32(keys[(size_t)j * ck + c]);
+        for (c = 0; c + LANES <= cv; c += LANES)
+            vec_store(w->values + (size_t)j * w->width_v + c,
+                      vec_load_f16(values + (size_t)j * cv + c));
+        for (; c < cv; c++)
+            w->values[(size_t)j * w->width_v + c] = ref_f16_to_f32(values[(size_t)j * cv + c]);
+    }
+}
+
+/* scores[4][BLOCK] of four queries. */
+static void score_four(const struct args_attention *a, struct attention_work *w, uint32_t q)
+{
+    enum { N = BLOCK / LANES };
+    vf sum[4][N] = {0};
+
+    for (uint32_t c = 0; c < a->kv.n_channels_k; c++) {
+        const float *k = w->keys + (size_t)c * BLOCK;
+
+        for (int r = 0; r < 4; r++)
+            for (int i = 0; i < N; i++)
+                sum[r][i] += w->queries[q + (uint32_t)r][c] * vec_load(k + i * LANES);
+    }
+    for (int r = 0; r < 4; r++)
+        for (int i = 0; i < N; i++)
+            vec_store(w->scores + (size_t)(q + (uint32_t)r) * BLOCK + i * LANES,
+                      sum[r][i] * a->scale);
+}
+
+/* Scores of one query to weights; sums and total so far are rescaled to the new greatest score. */
+static void soften(const struct args_attention *a, struct attention_work *w, uint32_t q,
+                   uint32_t first)
+{
+    float *s = w->scores + (size_t)q * BLOCK, greatest = w->greatest[q], rescale;
+    uint32_t begin = attention_first(w->position[q], a->window);
+    vf sum = {0};
+
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        if (a->softcap > 0)
+            s[j] = a->softcap * tanhf(s[j] / a->softcap);
+        if (first + j < begin || first + j > w->position[q])
+            s[j] = -INFINITY;
+    }
+    for (uint32_t j = 0; j < BLOCK; j++)
+        greatest = s[j] > greatest ? s[j] : greatest;
+    if (greatest == -INFINITY) { /* nothing seen yet */
+        memset(s, 0, BLOCK * sizeof(float));
+        return;
+    }
+    rescale = w->greatest[q] == greatest ? 1 : expf(w->greatest[q] - greatest);
+    for (uint32_t j = 0; j < BLOCK; j += LANES) {
+        vf x = vec_load(s + j) - greatest;
+
+        x = vec_select(x < -103.0f, (vf){0}, vec_exp(x));
+        vec_store(s + j, x);
+        sum += x;
+    }
+    w->total[q] = w->total[q] * rescale + vec_sum(sum);
+    w->greatest[q] = greatest;
+    if (rescale != 1)
+        for (uint32_t c = 0; c < w->width_v; c++)
+            w->sums[(size_t)q * w->width_v + c] *= rescale;
+}
+
+/* sums[q..q+4] += weights * values. */
+static void mix_four(struct attention_work *w, uint32_t q)
+{
+    for (uint32_t c = 0; c < w->width_v; c += 2 * LANES) {
+        vf sum[4][2];
+
+        for (int r = 0; r < 4; r++)
+            for (int i = 0; i < 2; i++)
+                sum[r][i] = vec_load(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
+                                     (uint32_t)i * LANES);
+        for (uint32_t j = 0; j < BLOCK; j++) {
+            const float *v = w->values + (size_t)j * w->width_v + c;
+
+            for (int r = 0; r < 4; r++)
+                for (int i = 0; i < 2; i++)
+                    sum[r][i] +=
+                        w->scores[(size_t)(q + (uint32_t)r) * BLOCK + j] * vec_load(v + i * LANES);
+        }
+        for (int r = 0; r < 4; r++)
+            for (int i = 0; i < 2; i++)
+                vec_store(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
+                              (uint32_t)i * LANES,
+                          sum[r][i]);
+    }
+}
+
+/* The queries gathered in w against the cache of their sequence. */
+static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t g,
+                   struct attention_work *w)
+{
+    uint32_t first = UINT32_MAX, last = 0;
+
+    for (uint32_t q = 0; q < w->n; q++) {
+        uint32_t begin = attention_first(w->position[q], a->window);
+
+        first = begin < first ? begin : first;
+        last = w->position[q] > last ? w->position[q] : last;
+    }
+    for (uint32_t b = first / BLOCK; b <= last / BLOCK; b++) {
+        uint8_t *block = b < seq->n_blocks ? kv_block(&a->kv, seq, b * BLOCK) : NULL;
+
+        if (b >= seq->n_blocks)
+            break;
+        if (!block)
+            continue;
+        load_block(a, block, g, b == first / BLOCK ? first % BLOCK : 0,
+                   b == last / BLOCK ? last % BLOCK + 1 : BLOCK, w);
+        for (uint32_t q = 0; q < w->n_padded; q += 4)
+            score_four(a, w, q);
+        for (uint32_t q = 0; q < w->n_padded; q++)
+            soften(a, w, q, b * BLOCK);
+        for (uint32_t q = 0; q < w->n_padded; q += 4)
+            mix_four(w, q);
+    }
+}
+
+static void finish(const struct args_attention *a, struct attention_work *w, uint32_t q, float *out)
+{
+    for (uint32_t c = 0; c < a->kv.n_channels_v; c++)
+        out[c] = w->total[q] > 0 ? w->sums[(size_t)q * w->width_v + c] / w->total[q] : 0;
+}
+
+/* Rows [t, end) of one sequence, query heads [head, head + heads) of key head g. */
+static void attend_rows(const struct args_attention *a, uint32_t t, uint32_t end, uint32_t head,
+                        uint32_t heads, uint32_t g, struct attention_work *w)
+{
+    const struct step_token *tokens = addr_ptr(a->tokens);
+    const struct step_seq *seq = step_seq_of(a->step, a->seqs, &tokens[t]);
+    const float *sinks = addr_ptr(a->sinks), *queries = addr_ptr(a->q);
+    float *out = addr_ptr(a->out);
+
+    w->n = (end - t) * heads;
+    w->n_padded = (w->n + 3) / 4 * 4;
+    for (uint32_t q = 0; q < w->n_padded; q++) {
+        uint32_t i = q < w->n ? q : w->n - 1; /* padding repeats the last query */
+        uint32_t h = head + i % heads;
+        size_t row = (size_t)(t + i / heads) * a->n_heads + h;
+
+        w->queries[q] = queries + row * a->kv.n_channels_k;
+        w->position[q] = tokens[t + i / heads].position;
+        w->greatest[q] = sinks ? sinks[h] : -INFINITY;
+        w->total[q] = sinks ? 1 : 0;
+    }
+    memset(w->sums, 0, (size_t)w->n_padded * w->width_v * sizeof(float));
+    if (seq)
+        attend(a, seq, g, w);
+    for (uint32_t q = 0; q < w->n; q++) {
+        size_t row = (size_t)(t + q / heads) * a->n_heads + head + q % heads;
+
+        finish(a, w, q, out + row * a->kv.n_channels_v);
+    }
+}
+
+static void lay_out(const struct args_attention *a, void *scratch, struct attention_work *w)
+{
+    uint32_t cv = a->kv.n_channels_v;
+
+    w->width_v = (cv + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
+    w->keys = scratch;
+    w->values = w->keys + (size_t)a->kv.n_channels_k * BLOCK;
+    w->scores = w->values + (size_t)BLOCK * w->width_v;
+    w->sums = w->scores + (size_t)QUERIES_MAX * BLOCK;
+    if (w->width_v != cv)
+        memset(w->values, 0, (size_t)BLOCK * w->width_v * sizeof(float));
+}
+
+_Static_assert((2 * ATTENTION_CHANNELS_MAX * BLOCK + QUERIES_MAX * BLOCK +
+                QUERIES_MAX * (ATTENTION_CHANNELS_MAX + 32)) *
+                       sizeof(float) <=
+                   CPU_SCRATCH_BYTES,
+               "the widest heads must fit the scratch");
+
+/* Item of tokens [t, end): sequences and head groups too large are cut. */
+static void attend_tokens(const struct args_attention *a, uint32_t t, uint32_t end, uint32_t g,
+                          struct attention_work *w)
+{
+    const struct step_token *tokens = addr_ptr(a->tokens);
+    uint32_t group = a->n_heads / a->kv.n_kv_heads, run;
+
+    for (; t < end; t += run) {
+        for (run = 1; t + run < end && tokens[t + run].seq == tokens[t].seq; run++)
+            ;
+        for (uint32_t h = 0; h < group; h += QUERIES_MAX)
+            attend_rows(a, t, t + run, g * group + h,
+                        group - h < QUERIES_MAX ? group - h : QUERIES_MAX, g, w);
+    }
+}
+
+void IN_LEVEL(attention)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_attention *a = &d->args.attention;
+    uint32_t rows = step_rows(a->step, ROWS_TOKENS, d->max_rows), n = tokens_per_item(a);
+    uint64_t units = (uint64_t)((rows + n - 1) / n) * a->kv.n_kv_heads, unit, end;
+    struct attention_work w;
+
+    lay_out(a, scratch, &w);
+    item_range(units, IN_LEVEL(attention_items)(d), item, &unit, &end);
+    for (; unit < end; unit++) {
+        uint32_t t = (uint32_t)(unit / a->kv.n_kv_heads) * n;
+
+        attend_tokens(a, t, rows - t < n ? rows : t + n, (uint32_t)(unit % a->kv.n_kv_heads), &w);
+    }
+}

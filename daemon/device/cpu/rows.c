@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels that go over rows of activations once. */
+#include "device/cpu/level.h"
+#include "device/cpu/vec.h"
+#include "kernels/ref.h"
+
+#include <math.h>
+
+uint32_t IN_LEVEL(embed_items)(const struct dispatch *d)
+{
+    return row_items(d->args.embed.step, ROWS_TOKENS, d->max_rows, d->args.embed.n_cols);
+}
+
+void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_embed *a = &d->args.embed;
+    const struct step_token *tokens = addr_ptr(a->tokens);
+    size_t row_bytes = gguf_type_row_bytes(d->weight_type, a->n_cols);
+    uint64_t t, end;
+
+    item_range(step_rows(a->step, ROWS_TOKENS, d->max_rows), IN_LEVEL(embed_items)(d), item, &t,
+               &end);
+    for (; t < end; t++) {
+        float *out = (float *)addr_ptr(a->out) + t * a->n_cols;
+
+        if (tokens[t].token >= a->n_rows) {
+            memset(out, 0, a->n_cols * sizeof(float));
+            continue;
+        }
+        ref_dequantize(d->weight_type,
+                       (const uint8_t *)addr_ptr(a->table) + tokens[t].token * row_bytes, out,
+                       a->n_cols);
+        for (uint32_t i = 0; a->scale != 1 && i < a->n_cols; i++)
+            out[i] *= a->scale;
+    }
+}
+
+uint32_t IN_LEVEL(rms_norm_items)(const struct dispatch *d)
+{
+    const struct args_rms_norm *a = &d->args.rms_norm;
+
+    return row_items(a->step, a->rows, d->max_rows, (uint64_t)a->n_cols * a->n_groups);
+}
+
+/* Squares in f32 lanes, a block of 1024 values at a time, the blocks in double. */
+static double sum_of_squares(const float *x, uint32_t n)
+{
+    double total = 0;
+    uint32_t i = 0;
+
+    while (i + LANES <= n) {
+        uint32_t end = n - i > 1024 ? i + 1024 : n;
+        vf sum = {0}, other = {0};
+
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            vf v = vec_load(x + i), u = vec_load(x + i + LANES);
+
+            sum += v * v;
+            other += u * u;
+        }
+        for (; i + LANES <= end; i += LANES)
+            sum += vec_load(x + i) * vec_load(x + i);
+        total += vec_sum(sum + other);
+    }
+    for (; i < n; i++)
+        total += (double)x[i] * x[i];
+    return total;
+}
+
+void IN_LEVEL(rms_norm)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_rms_norm *a = &d->args.rms_norm;
+    const float *weight = addr_ptr(a->weight);
+    uint64_t run, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(rms_norm_items)(d), item, &run,
+               &end);
+    end *= a->n_groups;
+    for (run *= a->n_groups; run < end; run++) {
+        const float *x = (const float *)addr_ptr(a->x) + run * a->n_cols;
+        float *out = (float *)addr_ptr(a->out) + run * a->n_cols;
+        double sum = sum_of_squares(x, a->n_cols);
+        float inverse;
+
+        if (!(sum < 1e38)) { /* squares beyond f32 */
+            sum = 0;
+            for (uint32_t i = 0; i < a->n_cols; i++)
+                sum += (double)x[i] * x[i];
+        }
+        inverse = (float)(1 / sqrt(sum / a->n_cols + (double)a->eps));
+        for (uint32_t i = 0; i < a->n_cols; i++)
+            out[i] = weight ? x[i] * inverse * weight[i] : x[i] * inverse;
+    }
+}
+
+uint32_t IN_LEVEL(glu_items)(const struct dispatch *d)
+{
+    return row_items(d->args.glu.step, d->args.glu.rows, d->max_rows, d->args.glu.n_cols);
+}
+
+/* x * sigmoid(z): silu with z = x, gelu's tanh form with z = 2 * sqrt(2/pi) * (x + ...), since
+ * (1 + tanh(y)) / 2 = sigmoid(2y). */
+static inline vf gated(vf x, u32 activation)
+{
+    vf z = activation == GLU_GELU ? 1.59576912160573071176f * (x + 0.044715f * x * x * x) : x;
+    vf e = vec_exp(-z);
+
+    /* where e overflows the result is 0, also for x = -infinity times 0 */
+    return vec_select(z < -88.0f, x * vec_exp(z), x / (1.0f + e));
+}
+
+void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_glu *a = &d->args.glu;
+    const float *gate = addr_ptr(a->gate), *up = addr_ptr(a->up);
+    float *out = addr_ptr(a->out);
+    uint64_t i, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(glu_items)(d), item, &i, &end);
+    i *= a->n_cols;
+    end *= a->n_cols;
+    for (; i + LANES <= end; i += LANES)
+        vec_store(out + i, gated(vec_load(gate + i), a->activation) * vec_load(up + i));
+    if (i < end) {
+        float g[LANES] = {0}, u[LANES] = {0};
+        size_t bytes = (end - i) * sizeof(float);
+
+        memcpy(g, gate + i, bytes);
+        memcpy(u, up + i, bytes);
+        vec_store(g, gated(vec_load(g), a->activation) * vec_load(u));
+        memcpy(out + i, g, bytes);
+    }
+}
+
+uint32_t IN_LEVEL(add_items)(const struct dispatch *d)
+{
+    return row_items(d->args.add.step, d->args.add.rows, d->max_rows, d->args.add.n_cols);
+}
+
+void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_add *a = &d->args.add;
+    const float *y = addr_ptr(a->y);
+    float *x = addr_ptr(a->x);
+    uint64_t i, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(add_items)(d), item, &i, &end);
+    end *= a->n_cols;
+    for (i *= a->n_cols; i < end; i++)
+        x[i] += y[i];
+}
+
+uint32_t IN_LEVEL(gather_items)(const struct dispatch *d)
+{
+    return row_items(d->args.gather.step, ROWS_OUTPUTS, d->max_rows, d->args.gather.n_cols);
+}
+
+void IN_LEVEL(gather)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_gather *a = &d->args.gather;
+    const struct step_header *h = addr_ptr(a->step);
+    const uint32_t *rows = addr_ptr(a->output_rows);
+    size_t row_bytes = a->n_cols * sizeof(float);
+    uint64_t i, end;
+
+    item_range(step_rows(a->step, ROWS_OUTPUTS, d->max_rows), IN_LEVEL(gather_items)(d), item, &i,
+               &end);
+    for (; i < end; i++) {
+        uint8_t *out = (uint8_t *)addr_ptr(a->out) + i * row_bytes;
+
+        if (rows[i] < h->n_tokens)
+            memcpy(out, (const uint8_t *)addr_ptr(a->x) + rows[i] * row_bytes, row_bytes);
+        else
+            memset(out, 0, row_bytes);
+    }
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Vectors as wide as the level has them, in the compiler's own vector types. */
+#ifndef HEARTH_DEVICE_CPU_VEC_H
+#define HEARTH_DEVICE_CPU_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+typedef float vf __attribute__((vector_size(LANES * 4)));
+typedef int32_t vi __attribute__((vector_size(LANES * 4)));
+typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
+typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
+
+static inline vf vec_load(const float *p)
+{
+    vf v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+static inline void vec_store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+static inline vf vec_set(float f)
+{
+    return f - (vf){0};
+}
+
+static inline vf vec_select(vi mask, vf yes, vf no)
+{
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+
+static inline vf vec_max(vf a, vf b)
+{
+    return vec_select(a > b, a, b);
+}
+
+static inline float vec_sum(vf v)
+{
+    float s = 0;
+
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] += v[i + half];
+    s = v[0];
+    return s;
+}
+
+static inline float vec_greatest(vf v)
+{
+    float m = v[0];
+
+    for (int i = 1; i < LANES; i++)
+        m = v[i] > m ? v[i] : m;
+    return m;
+}
+
+static inline vf vec_load_f16(const uint16_t *p)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(const void *)p));
+#else
+    vh h;
+    vu wide, magnitude, special;
+    vf f;
+
+    memcpy(&h, p, sizeof(h));
+    wide = __builtin_convertvector(h, vu);
+    magnitude = (wide & 0x7fff) << 13;
+    special = (vu)((wide & 0x7c00) == 0x7c00); /* infinity, NaN */
+    f = (vf)magnitude * 0x1p112f;
+    return (vf)(((vu)f & ~special) | ((magnitude | 0x7f800000) & special) | (wide & 0x8000) << 16);
+#endif
+}
+
+static inline vf vec_load_bf16(const uint16_t *p)
+{
+    vh h;
+
+    memcpy(&h, p, sizeof(h));
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+
+/* Within 2 ulp of exp for x in [-103, 88]; 0 below, infinity above. NaN stays NaN. */
+static inline vf vec_exp(vf x)
+{
+    const vf magic = vec_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    vf clamped = vec_select(x < -104.0f, vec_set(-104.0f), x);
+    vf n, r, p;
+    vi whole, half;
+
+    clamped = vec_select(clamped > 89.0f, vec_set(89.0f), clamped);
+    n = clamped * 1.44269504088896341f + magic;
+    whole = (vi)n - (vi)magic;
+    n = n - magic;
+    r = clamped - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    half = whole >> 1;
+    p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+    return vec_select(x != x, x, p);
+}
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include "base/clock.h"
+#include "kernels/ref.h"
+#include "kernels/step.h"
+
+#include <fnmatch.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t check_take(struct check *c, uint64_t bytes)
+{
+    uint64_t at = c->used;
+
+    c->used += (bytes + 63) / 64 * 64;
+    if (c->used > CHECK_BYTES) {
+        fprintf(stderr, "a case needs more than %u bytes\n", CHECK_BYTES);
+        abort();
+    }
+    return at;
+}
+
+void *check_at(struct check *c, uint64_t offset)
+{
+    return (uint8_t *)c->buf->host + offset;
+}
+
+uint32_t check_random(struct check *c)
+{
+    c->random = c->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(c->random >> 32);
+}
+
+float check_normal(struct check *c)
+{
+    float sum = 0;
+
+    for (int i = 0; i < 12; i++)
+        sum += (float)(check_random(c) >> 8) * 0x1p-24f;
+    return sum - 6;
+}
+
+void check_fill(struct check *c, uint64_t offset, size_t n, enum check_input kind)
+{
+    float *x = check_at(c, offset);
+
+    for (size_t i = 0; i < n; i++) {
+        float v = check_normal(c);
+
+        x[i] = kind == INPUT_TINY    ? v * 1e-38f /* denormals among them */
+               : kind == INPUT_LARGE ? (check_random(c) % 16 ? v : v * 1e4f)
+               : kind == INPUT_ZERO  ? 0
+                                     : v;
+    }
+}
+
+/* Offsets of the f16 scales inside a block, -1 at the end, by block size and type. */
+static void fill_scales(struct check *c, enum gguf_type type, uint8_t *block, float scale)
+{
+    static const struct {
+        enum gguf_type type;
+        int d, m; /* m: the second one, or -1 */
+    } places[] = {
+        {GGUF_TYPE_Q4_0, 0, -1},   {GGUF_TYPE_Q4_1, 0, 2},    {GGUF_TYPE_Q5_0, 0, -1},
+        {GGUF_TYPE_Q5_1, 0, 2},    {GGUF_TYPE_Q8_0, 0, -1},   {GGUF_TYPE_Q2_K, 80, 82},
+        {GGUF_TYPE_Q3_K, 108, -1}, {GGUF_TYPE_Q4_K, 0, 2},    {GGUF_TYPE_Q5_K, 0, 2},
+        {GGUF_TYPE_Q6_K, 208, -1}, {GGUF_TYPE_IQ4_NL, 0, -1}, {GGUF_TYPE_IQ4_XS, 0, -1},
+    };
+    uint16_t h;
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        if (places[i].type != type)
+            continue;
+        h = ref_f32_to_f16(scale * (0.5f + 0.1f * check_normal(c)));
+        memcpy(block + places[i].d, &h, 2);
+        h = ref_f32_to_f16(scale * 0.4f);
+        if (places[i].m >= 0)
+            memcpy(block + places[i].m, &h, 2);
+    }
+    if (type == GGUF_TYPE_MXFP4)
+        block[0] = (uint8_t)(118 + check_random(c) % 6);
+}
+
+void check_fill_weights(struct check *c, enum gguf_type type, uint64_t offset, uint64_t n_blocks,
+                        enum check_input kind)
+{
+    const struct gguf_type_info *info = gguf_type_get_info(type);
+    uint8_t *p = check_at(c, offset);
+    float scale = kind == INPUT_TINY ? 1e-6f : kind == INPUT_LARGE ? 50 : 0.01f;
+
+    for (uint64_t b = 0; b < n_blocks; b++, p += info->block_bytes) {
+        float v = check_normal(c) * scale;
+        uint16_t h = ref_f32_to_f16(v);
+        uint32_t bits;
+
+        if (type == GGUF_TYPE_F32) {
+            memcpy(p, &v, 4);
+        } else if (type == GGUF_TYPE_F16) {
+            memcpy(p, &h, 2);
+        } else if (type == GGUF_TYPE_BF16) {
+            memcpy(&bits, &v, 4);
+            h = (uint16_t)(bits >> 16);
+            memcpy(p, &h, 2);
+        } else {
+            for (int i = 0; i < info->block_bytes; i++)
+                p[i] = kind == INPUT_ZERO ? 0 : (uint8_t)check_random(c);
+            /* the extremes of every field now and then */
+            if (check_random(c) % 8 == 0)
+                memset(p, check_random(c) % 2 ? 0xff : 0x80, info->block_bytes);
+            fill_scales(c, type, p, scale);
+        }
+    }
+}
+
+uint64_t check_step(struct check *c, uint32_t n_tokens, uint32_t n_outputs)
+{
+    uint64_t at = check_take(c, sizeof(struct step_header));
+
+    *(struct step_header *)check_at(c, at) =
+        (struct step_header){.n_tokens = n_tokens, .n_outputs = n_outputs, .n_seqs = 1};
+    return at;
+}
+
+uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint32_t n_ids)
+{
+    uint64_t at = check_take(c, n * sizeof(struct step_token));
+    struct step_token *t = check_at(c, at);
+
+    for (uint32_t i = 0; i < n; i++)
+        t[i] =
+            (struct step_token){.token = check_random(c) % n_ids, .position = first_position + i};
+    return at;
+}
+
+/* Addresses inside a dispatch's arguments that lie in the buffer move to the copy: every 8-byte
+ * word of the arguments that looks like one. The words of pointers are 8-byte aligned in all the
+ * argument structs. */
+static void translate(const struct check *c, void *words, size_t bytes)
+{
+    for (size_t i = 0; i + 8 <= bytes; i += 8) {
+        uint64_t v;
+
+        memcpy(&v, (char *)words + i, 8);
+        if (v >= c->buf->address && v < c->buf->address + c->buf->bytes) {
+            v = v - c->buf->address + (uint64_t)(uintptr_t)c->copy;
+            memcpy((char *)words + i, &v, 8);
+        }
+    }
+}
+
+static bool run_on_device(struct check *c, const struct dispatch *d)
+{
+    struct program *p = NULL;
+    struct error err = {0};
+    uint64_t ticket;
+    int r = program_create(c->dev, d, 1, &p, &err);
+
+    if (r == 0)
+        r = device_submit(c->dev, p, &ticket, &err);
+    if (r == 0)
+        r = device_wait(c->dev, ticket, UINT64_MAX, &err);
+    program_destroy(p);
+    if (r < 0)
+        printf("# %s\n", err.text);
+    return r == 0;
+}
+
+bool check_run(struct check *c, const struct dispatch *d)
+{
+    struct dispatch copy = *d;
+
+    memcpy(c->copy, c->buf->host, c->used);
+    translate(c, c->copy, c->used); /* block tables, histories */
+    translate(c, &copy.args, sizeof(copy.args));
+    ref_run(&copy);
+    return run_on_device(c, d);
+}
+
+bool check_floats(struct check *c, uint64_t offset, size_t n, double absolute, double relative)
+{
+    const float *got = check_at(c, offset);
+    const float *want = (const float *)(const void *)(c->copy + offset);
+
+    for (size_t i = 0; i < n; i++) {
+        double difference = fabs((double)got[i] - want[i]);
+
+        if (isnan(want[i]) ? isnan(got[i]) : got[i] == want[i])
+            continue;
+        if (!(difference <= absolute + relative * fabs((double)want[i]))) {
+            printf("# value %zu is %.9g, should be %.9g\n", i, (double)got[i], (double)want[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool check_sums(struct check *c, uint64_t offset, const double *magnitudes, size_t n,
+                double relative)
+{
+    const float *got = check_at(c, offset);
+    const float *want = (const float *)(const void *)(c->copy + offset);
+
+    for (size_t i = 0; i < n; i++) {
+        double difference = fabs((double)got[i] - want[i]);
+
+        if (!(difference <= magnitudes[i] * relative + 1e-37)) {
+            printf("# sum %zu is %.9g, should be %.9g: off by %.3g of its terms\n", i,
+                   (double)got[i], (double)want[i], difference / magnitudes[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool check_bytes(struct check *c, uint64_t offset, size_t n)
+{
+    const uint8_t *got = check_at(c, offset), *want = c->copy + offset;
+
+    for (size_t i = 0; i < n; i++) {
+        if (got[i] != want[i]) {
+            printf("# byte %zu is %u, should be %u\n", i, got[i], want[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+void check_bench(struct check *c, const char *name, const struct dispatch *d, double bytes,
+                 double operations)
+{
+    struct program *p = NULL;
+    struct error err = {0};
+    double best = 1e30;
+
+    if (!c->is_bench)
+        return;
+    if (program_create(c->dev, d, 1, &p, &err) < 0) {
+        printf("# %s: %s\n", name, err.text);
+        return;
+    }
+    for (int i = 0; i < 30; i++) {
+        uint64_t begin = clock_now_ns(), ticket;
+
+        if (device_submit(c->dev, p, &ticket, &err) < 0 ||
+            device_wait(c->dev, ticket, UINT64_MAX, &err) < 0)
+            break;
+        best = fmin(best, (double)(clock_now_ns() - begin));
+    }
+    printf("# %-44s %9.1f us %8.2f GB/s %8.2f GFLOP/s\n", name, best / 1e3, bytes / best,
+           operations / best);
+    program_destroy(p);
+}
+
+static unsigned run_cases(struct check *c, const struct check_case *list, const char *pattern,
+                          bool is_list, unsigned *n)
+{
+    unsigned failed = 0;
+
+    for (; list->name; list++) {
+        bool passed;
+
+        if (pattern && fnmatch(pattern, list->name, 0))
+            continue;
+        ++*n;
+        if (is_list) {
+            puts(list->name);
+            continue;
+        }
+        c->used = 0;
+        c->random = 20240607;
+        passed = list->run(c);
+        printf("%sok %u - %s\n", passed ? "" : "not ", *n, list->name);
+        fflush(stdout);
+        failed += !passed;
+    }
+    return failed;
+}
+
+static const char usage[] =
+    "usage: check [-d DEVICE] [-t PATTERN] [-l] [--bench]\n"
+    "Compares every kernel of the device (cpu, cpu:2, cpu::avx2, ...) with its plain C form.\n";
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"bench", no_argument, NULL, 'b'},
+                                            {"device", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    const char *config = "auto", *pattern = NULL;
+    struct device_info info;
+    struct check c = {0};
+    struct error err = {0};
+    unsigned n = 0, failed = 0;
+    bool is_list = false;
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "d:t:lbh", options, NULL)) != -1) {
+        switch (opt) {
+        case 'd':
+            config = optarg;
+            break;
+        case 't':
+            pattern = optarg;
+            break;
+        case 'l':
+            is_list = true;
+            break;
+        case 'b':
+            c.is_bench = true;
+            break;
+        default:
+            fputs(usage, opt == 'h' ? stdout : stderr);
+            return opt == 'h' ? 0 : 2;
+        }
+    }
+    if (device_create(config, &c.dev, &err) < 0 ||
+        buffer_create(c.dev, CHECK_BYTES, BUFFER_HOST, &c.buf, &err) < 0) {
+        printf("1..0 # SKIP %s\n", err.text);
+        device_destroy(c.dev);
+        return 77;
+    }
+    c.copy = aligned_alloc(4096, CHECK_BYTES);
+    device_get_info(c.dev, &info);
+    if (!is_list)
+        printf("# %s\n", info.name);
+    failed += run_cases(&c, check_matmul_cases, pattern, is_list, &n);
+    failed += run_cases(&c, check_row_cases, pattern, is_list, &n);
+    failed += run_cases(&c, check_attention_cases, pattern, is_list, &n);
+    if (!is_list)
+        printf("1..%u\n", n);
+    free(c.copy);
+    buffer_destroy(c.buf);
+    device_destroy(c.dev);
+    return failed || !n ? 1 : 0;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checks every kernel of a device against the plain C form. A case fills a workspace with random
+ * or adversarial input, records one dispatch and says what may differ.
+ */
+#ifndef HEARTH_TESTS_KERNELS_CHECK_H
+#define HEARTH_TESTS_KERNELS_CHECK_H
+
+#include "device/device.h"
+
+#define CHECK_BYTES (96u << 20)
+
+enum check_input { INPUT_NORMAL, INPUT_TINY, INPUT_LARGE, INPUT_ZERO, INPUT_KINDS };
+
+/* One workspace twice: the device's buffer, and a copy on which the plain form runs. Dispatches are
+ * built against the buffer; check_translate moves their addresses to the copy. */
+struct check {
+    struct device *dev;
+    struct buffer *buf;
+    uint8_t *copy;
+    uint64_t used, random;
+    bool is_bench;
+};
+
+/* Room in the workspace, 64-byte aligned; the offset from its start. */
+uint64_t check_take(struct check *c, uint64_t bytes);
+void *check_at(struct check *c, uint64_t offset);
+static inline addr_t check_address(const struct check *c, uint64_t offset)
+{
+    return c->buf->address + offset;
+}
+
+uint32_t check_random(struct check *c);
+float check_normal(struct check *c); /* about N(0, 1) */
+void check_fill(struct check *c, uint64_t offset, size_t n, enum check_input kind);
+/* Weights of any type whose values are about 1 / sqrt(n_cols) or wild. */
+void check_fill_weights(struct check *c, enum gguf_type type, uint64_t offset, uint64_t n_blocks,
+                        enum check_input kind);
+/* A step of n_tokens rows at positions first.. of sequence 0; offsets of header and tokens. */
+uint64_t check_step(struct check *c, uint32_t n_tokens, uint32_t n_outputs);
+uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint32_t n_ids);
+
+/* Runs d on the device and, translated, on the copy. False with a message when refused. */
+bool check_run(struct check *c, const struct dispatch *d);
+/* f32[n] at offset: |got - want| <= absolute + relative * |want|, NaN with NaN, equal infinities.
+ */
+bool check_floats(struct check *c, uint64_t offset, size_t n, double absolute, double relative);
+bool check_bytes(struct check *c, uint64_t offset, size_t n);
+/* f32[rows][n] of a matmul: the error of row r is measured against the sum of magnitudes of its
+ * terms, `relative` of it allowed. magnitudes: f64[rows * n]. */
+bool check_sums(struct check *c, uint64_t offset, const double *magnitudes, size_t n,
+                double relative);
+/* Times the dispatch: prints GB/s of `bytes` and GFLOP/s of `operations`. */
+void check_bench(struct check *c, const char *name, const struct dispatch *d, double bytes,
+                 double operations);
+
+struct check_case {
+    const char *name;
+    bool (*run)(struct check *c);
+};
+extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[];
+
+#endif

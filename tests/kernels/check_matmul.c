@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include "kernels/ref.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct shape {
+    uint32_t n_rows, n_cols, rows;
+};
+
+static double activation_magnitude(enum activation_type type, const void *row, uint32_t k)
+{
+    const struct act_q8_32 *b32 = row;
+    const struct act_q8_256 *b256 = row;
+
+    return fabs(type == ACT_Q8_32    ? (double)b32[k / 32].scale * b32[k / 32].q[k % 32]
+                : type == ACT_Q8_256 ? (double)b256[k / 256].scale * b256[k / 256].q[k % 256]
+                                     : (double)((const float *)row)[k]);
+}
+
+/* Sum of |w x| of every result. K-quants subtract minima: what the fast forms sum is larger than
+ * the weights themselves, by the factor their greatest weight has over its parts. */
+static double *magnitudes(const struct dispatch *d, uint32_t rows)
+{
+    const struct args_matmul *a = &d->args.matmul;
+    uint64_t row_bytes = gguf_type_row_bytes(d->weight_type, a->n_cols);
+    size_t x_bytes = activation_bytes(d->activation, a->n_cols);
+    double *m = calloc((size_t)rows * a->n_rows, sizeof(*m));
+    float *w = malloc(a->n_cols * sizeof(*w));
+
+    for (uint32_t i = 0; i < a->n_rows; i++) {
+        float greatest = 0;
+
+        ref_dequantize(d->weight_type,
+                       (const uint8_t *)(uintptr_t)a->weight + i * row_bytes, // NOLINT
+                       w, a->n_cols);
+        for (uint32_t k = 0; k < a->n_cols; k++)
+            greatest = fmaxf(greatest, fabsf(w[k]));
+        for (uint32_t r = 0; r < rows; r++) {
+            const uint8_t *x = (const uint8_t *)(uintptr_t)a->x + r * x_bytes; // NOLINT
+
+            for (uint32_t k = 0; k < a->n_cols; k++)
+                m[(size_t)r * a->n_rows + i] +=
+                    0.5 * (fabsf(w[k]) + greatest) * activation_magnitude(d->activation, x, k);
+        }
+    }
+    free(w);
+    return m;
+}
+
+static struct dispatch make(struct check *c, enum gguf_type type, struct shape s,
+                            enum check_input kind, enum activation_type activation)
+{
+    const struct gguf_type_info *info = gguf_type_get_info(type);
+    uint64_t step = check_step(c, s.rows, s.rows);
+    uint64_t n_blocks = (uint64_t)s.n_rows * s.n_cols / info->block_elements;
+    uint64_t weight = check_take(c, n_blocks * info->block_bytes);
+    uint64_t x = check_take(c, (uint64_t)s.rows * s.n_cols * 4);
+    struct dispatch d = {.op = KERNEL_MATMUL,
+                         .weight_type = type,
+                         .activation = activation,
+                         .max_rows = s.rows,
+                         .label = info->name};
+    uint64_t quantised = x;
+
+    check_fill_weights(c, type, weight, n_blocks, kind);
+    check_fill(c, x, (size_t)s.rows * s.n_cols, kind);
+    if (activation != ACT_F32) {
+        struct dispatch q = {.op = KERNEL_QUANTIZE, .activation = activation, .max_rows = s.rows};
+
+        quantised = check_take(c, s.rows * activation_bytes(activation, s.n_cols));
+        q.args.quantize = (struct args_quantize){.step = check_address(c, step),
+                                                 .x = check_address(c, x),
+                                                 .out = check_address(c, quantised),
+                                                 .n_cols = s.n_cols};
+        ref_run(&q);
+    }
+    d.args.matmul = (struct args_matmul){
+        .step = check_address(c, step),
+        .weight = check_address(c, weight),
+        .x = check_address(c, quantised),
+        .out = check_address(c, check_take(c, (uint64_t)s.rows * s.n_rows * 4 + 64)),
+        .n_rows = s.n_rows,
+        .n_cols = s.n_cols,
+    };
+    return d;
+}
+
+static bool check_shape(struct check *c, enum gguf_type type, struct shape s, enum check_input kind,
+                        bool with_extras, enum activation_type activation)
+{
+    struct dispatch d;
+    double *m;
+    uint64_t out;
+    bool ok;
+
+    c->used = 0;
+    d = make(c, type, s, kind, activation);
+    out = d.args.matmul.out - c->buf->address;
+    check_fill(c, out, (size_t)s.rows * s.n_rows + 16, INPUT_NORMAL);
+    if (with_extras) {
+        uint64_t bias = check_take(c, s.n_rows * sizeof(float));
+
+        check_fill(c, bias, s.n_rows, INPUT_NORMAL);
+        d.args.matmul.bias = check_address(c, bias);
+        d.args.matmul.accumulate = 1;
+    }
+    m = magnitudes(&d, s.rows);
+    for (size_t i = 0; with_extras && i < (size_t)s.rows * s.n_rows; i++)
+        m[i] += 8;
+    ok = check_run(c, &d) && check_sums(c, out, m, (size_t)s.rows * s.n_rows, 1e-6) &&
+         check_bytes(c, out + (uint64_t)s.rows * s.n_rows * 4, 64);
+    if (!ok)
+        printf("# %s: %u x %u, %u rows, input %d\n", gguf_type_get_info(type)->name, s.n_rows,
+               s.n_cols, s.rows, kind);
+    free(m);
+    return ok;
+}
+
+static void bench(struct check *c, enum gguf_type type, enum activation_type activation)
+{
+    static const struct shape shapes[] = {
+        {2048, 2048, 1}, {5632, 2048, 1}, {5632, 2048, 4}, {2048, 2048, 128}};
+    char name[64];
+
+    for (size_t i = 0; c->is_bench && i < sizeof(shapes) / sizeof(*shapes); i++) {
+        struct shape s = shapes[i];
+        struct dispatch d;
+
+        c->used = 0;
+        d = make(c, type, s, INPUT_NORMAL, activation);
+        snprintf(name, sizeof(name), "matmul %s %ux%u, %u rows", gguf_type_get_info(type)->name,
+                 s.n_rows, s.n_cols, s.rows);
+        check_bench(c, name, &d, (double)gguf_type_row_bytes(type, s.n_cols) * s.n_rows,
+                    2.0 * s.n_rows * s.n_cols * s.rows);
+    }
+}
+
+static bool check_type(struct check *c, enum gguf_type type)
+{
+    uint32_t block = gguf_type_get_info(type)->block_elements;
+    /* f32-like rows may have any width; the others whole blocks, odd numbers of them */
+    struct shape shapes[] = {{1, block, 1},      {3, block * 3, 1},   {17, block * 5, 2},
+                             {33, block * 2, 3}, {16, block * 7, 4},  {64, block * 4, 5},
+                             {70, block, 8},     {37, block * 3, 19}, {130, block * 11, 33}};
+    int activation;
+
+    if (block == 1)
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+            shapes[i].n_cols = shapes[i].n_cols * 37 + (i == 4 ? 27 : 0);
+    activation = device_activation_for(c->dev, type, shapes[0].n_cols, 4);
+    if (activation < 0) {
+        printf("# %s is not supported\n", gguf_type_get_info(type)->name);
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+        for (int kind = 0; kind < INPUT_KINDS; kind++)
+            if (!check_shape(c, type, shapes[i], (enum check_input)kind, i % 2,
+                             (enum activation_type)activation))
+                return false;
+    /* wide enough to be cut into panels */
+    if (!check_shape(c, type, (struct shape){19, block == 1 ? 8999 : 8960, 6}, INPUT_NORMAL, false,
+                     (enum activation_type)activation))
+        return false;
+    /* every device must also take plain f32 activations */
+    if (activation != ACT_F32 &&
+        !check_shape(c, type, (struct shape){21, block * 3, 5}, INPUT_NORMAL, true, ACT_F32))
+        return false;
+    bench(c, type, (enum activation_type)activation);
+    return true;
+}
+
+#define TYPES(X)                                                                                   \
+    X(F32)                                                                                         \
+    X(F16)                                                                                         \
+    X(BF16)                                                                                        \
+    X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL)      \
+        X(IQ4_XS) X(MXFP4)
+
+#define DEFINE(T)                                                                                  \
+    static bool matmul_##T(struct check *c)                                                        \
+    {                                                                                              \
+        return check_type(c, GGUF_TYPE_##T);                                                       \
+    }
+TYPES(DEFINE)
+
+static bool no_rows(struct check *c)
+{
+    struct dispatch d = make(c, GGUF_TYPE_Q8_0, (struct shape){40, 64, 4}, INPUT_NORMAL, ACT_Q8_32);
+    uint64_t out = d.args.matmul.out - c->buf->address;
+
+    ((struct step_header *)check_at(c, d.args.matmul.step - c->buf->address))->n_tokens = 0;
+    return check_run(c, &d) && check_bytes(c, out, 40 * 4 * 4);
+}
+
+static bool rows_past_the_recorded(struct check *c)
+{
+    struct dispatch d = make(c, GGUF_TYPE_Q8_0, (struct shape){40, 64, 4}, INPUT_NORMAL, ACT_Q8_32);
+    uint64_t out = d.args.matmul.out - c->buf->address;
+
+    d.max_rows = 2;
+    return check_run(c, &d) && check_floats(c, out, 40 * 4, 1e-5, 1e-5) &&
+           check_bytes(c, out + 40 * 2 * 4, 40 * 2 * 4);
+}
+
+#define CASE(T) {"matmul_" #T, matmul_##T},
+const struct check_case check_matmul_cases[] = {
+    TYPES(CASE){"matmul_no_rows", no_rows},
+    {"matmul_rows_past_the_recorded", rows_past_the_recorded},
+    {0},
+};

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const uint32_t widths[] = {1, 7, 16, 33, 100, 256, 2048, 5000};
+static const uint32_t row_counts[] = {1, 2, 5, 37};
+
+/* Calls one(c, n_cols, rows, kind) over sizes and inputs. */
+static bool sweep(struct check *c, uint32_t multiple,
+                  bool (*one)(struct check *, uint32_t, uint32_t, enum check_input))
+{
+    for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++) {
+        for (size_t r = 0; r < sizeof(row_counts) / sizeof(*row_counts); r++) {
+            for (int kind = 0; kind < INPUT_KINDS; kind++) {
+                uint32_t n_cols = (widths[w] + multiple - 1) / multiple * multiple;
+
+                c->used = 0;
+                if (!one(c, n_cols, row_counts[r], (enum check_input)kind)) {
+                    printf("# %u columns, %u rows, input %d\n", n_cols, row_counts[r], kind);
+                    return false;
+                }
+            }
+        }
+    }
+    return true;
+}
+
+static uint64_t filled(struct check *c, size_t n, enum check_input kind)
+{
+    uint64_t at = check_take(c, n * sizeof(float));
+
+    check_fill(c, at, n, kind);
+    return at;
+}
+
+static bool norm_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    uint32_t n_groups = n_cols < 300 ? 3 : 1;
+    size_t n = (size_t)rows * n_cols * n_groups;
+    uint64_t x = filled(c, n, kind), out = filled(c, n, INPUT_NORMAL);
+    bool in_place = n_cols % 2;
+    struct dispatch d = {.op = KERNEL_RMS_NORM, .max_rows = rows};
+
+    d.args.rms_norm = (struct args_rms_norm){
+        .step = check_address(c, check_step(c, rows, 1)),
+        .x = check_address(c, x),
+        .out = check_address(c, in_place ? x : out),
+        .weight = rows == 2 ? 0 : check_address(c, filled(c, n_cols, INPUT_NORMAL)),
+        .n_cols = n_cols,
+        .n_groups = n_groups,
+        .eps = kind == INPUT_TINY ? 1e-12f : 1e-5f,
+    };
+    if (n_cols == 2048 && rows == 37 && kind == INPUT_NORMAL)
+        check_bench(c, "rms_norm 2048, 37 rows", &d, (double)n * 8, (double)n * 4);
+    return check_run(c, &d) && check_floats(c, in_place ? x : out, n, 1e-37, 4e-6);
+}
+
+static bool rms_norm(struct check *c)
+{
+    return sweep(c, 1, norm_one);
+}
+
+/* gelu's tail is the exponential of a cubic: the rounding of its exponent counts in full. */
+static bool glu_with(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind,
+                     u32 activation)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t gate = filled(c, n, kind), up = filled(c, n, kind), out = filled(c, n, INPUT_NORMAL);
+    bool in_place = n_cols % 2;
+    struct dispatch d = {.op = KERNEL_GLU, .max_rows = rows};
+
+    d.args.glu = (struct args_glu){.step = check_address(c, check_step(c, 1, rows)),
+                                   .gate = check_address(c, gate),
+                                   .up = check_address(c, up),
+                                   .out = check_address(c, in_place ? gate : out),
+                                   .n_cols = n_cols,
+                                   .activation = activation,
+                                   .rows = ROWS_OUTPUTS};
+    return check_run(c, &d) &&
+           check_floats(c, in_place ? gate : out, n, activation == GLU_GELU ? 1e-9 : 1e-30,
+                        activation == GLU_GELU ? 2e-5 : 4e-6);
+}
+
+static bool silu_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    return glu_with(c, n_cols, rows, kind, GLU_SILU);
+}
+
+static bool gelu_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    return glu_with(c, n_cols, rows, kind, GLU_GELU);
+}
+
+static bool glu_silu(struct check *c)
+{
+    return sweep(c, 1, silu_one);
+}
+
+static bool glu_gelu(struct check *c)
+{
+    return sweep(c, 1, gelu_one);
+}
+
+static bool add_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t x = filled(c, n, kind), y = filled(c, n, kind);
+    struct dispatch d = {.op = KERNEL_ADD, .max_rows = rows};
+
+    d.args.add = (struct args_add){.step = check_address(c, check_step(c, rows + 3, 1)),
+                                   .x = check_address(c, x),
+                                   .y = check_address(c, y),
+                                   .n_cols = n_cols};
+    return check_run(c, &d) && check_floats(c, x, n, 0, 0);
+}
+
+static bool add(struct check *c)
+{
+    return sweep(c, 1, add_one);
+}
+
+static bool quantize_with(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind,
+                          enum activation_type type)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t x = filled(c, n, kind), out = check_take(c, activation_bytes(type, n));
+    struct dispatch d = {.op = KERNEL_QUANTIZE, .activation = type, .max_rows = rows};
+
+    if (kind == INPUT_LARGE) { /* what is not finite shows as NaN */
+        ((float *)check_at(c, x))[n / 2] = INFINITY;
+        ((float *)check_at(c, x))[n - 1] = NAN;
+    }
+    d.args.quantize = (struct args_quantize){.step = check_address(c, check_step(c, rows, 1)),
+                                             .x = check_address(c, x),
+                                             .out = check_address(c, out),
+                                             .n_cols = n_cols};
+    if (!check_run(c, &d))
+        return false;
+    for (size_t i = 0; i < n / activation_block(type); i++) { /* NaN has many bit patterns */
+        size_t bytes = activation_bytes(type, activation_block(type));
+
+        if (!check_floats(c, out + i * bytes, 1, 0, 0) ||
+            !check_bytes(c, out + i * bytes + 4, bytes - 4))
+            return false;
+    }
+    return true;
+}
+
+static bool quantize_32_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    return quantize_with(c, n_cols, rows, kind, ACT_Q8_32);
+}
+
+static bool quantize_256_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    return quantize_with(c, n_cols, rows, kind, ACT_Q8_256);
+}
+
+static bool quantize_32(struct check *c)
+{
+    return sweep(c, 32, quantize_32_one);
+}
+
+static bool quantize_256(struct check *c)
+{
+    return sweep(c, 256, quantize_256_one);
+}
+
+static bool gather_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    uint32_t n_outputs = (rows + 1) / 2;
+    uint64_t x = filled(c, (size_t)rows * n_cols, kind);
+    uint64_t out = filled(c, (size_t)rows * n_cols, INPUT_NORMAL);
+    uint64_t list = check_take(c, rows * sizeof(uint32_t));
+    struct dispatch d = {.op = KERNEL_GATHER, .max_rows = rows};
+
+    for (uint32_t i = 0; i < rows; i++) /* one of them past the end */
+        ((uint32_t *)check_at(c, list))[i] = i == 1 ? 1000000 : rows - 1 - i;
+    d.args.gather = (struct args_gather){.step = check_address(c, check_step(c, rows, n_outputs)),
+                                         .output_rows = check_address(c, list),
+                                         .x = check_address(c, x),
+                                         .out = check_address(c, out),
+                                         .n_cols = n_cols};
+    return check_run(c, &d) && check_bytes(c, out, (size_t)rows * n_cols * 4);
+}
+
+static bool gather(struct check *c)
+{
+    return sweep(c, 1, gather_one);
+}
+
+static bool embed(struct check *c)
+{
+    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0,
+                                           GGUF_TYPE_Q4_K, GGUF_TYPE_Q6_K};
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+        const struct gguf_type_info *info = gguf_type_get_info(types[i]);
+        uint32_t n_cols = 768, n_rows = 50, rows = 21;
+        uint64_t n_blocks = n_rows * n_cols / info->block_elements, table, out, tokens;
+        struct dispatch d = {.op = KERNEL_EMBED, .weight_type = types[i], .max_rows = rows};
+
+        c->used = 0;
+        table = check_take(c, n_blocks * info->block_bytes);
+        check_fill_weights(c, types[i], table, n_blocks, INPUT_NORMAL);
+        out = filled(c, (size_t)rows * n_cols, INPUT_NORMAL);
+        tokens = check_tokens(c, rows, 0, n_rows);
+        ((struct step_token *)check_at(c, tokens))[3].token = n_rows; /* not in the table */
+        d.args.embed = (struct args_embed){.step = check_address(c, check_step(c, rows, 1)),
+                                           .tokens = check_address(c, tokens),
+                                           .table = check_address(c, table),
+                                           .out = check_address(c, out),
+                                           .n_rows = n_rows,
+                                           .n_cols = n_cols,
+                                           .scale = i % 2 ? 1 : 22.6f};
+        if (!check_run(c, &d) || !check_floats(c, out, (size_t)rows * n_cols, 0, 0))
+            return false;
+    }
+    return true;
+}
+
+static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled)
+{
+    uint32_t rows = 29, n_heads = 5, n_channels = 70;
+    size_t n = (size_t)rows * n_heads * n_channels;
+    uint64_t x, tokens, factors;
+    struct dispatch d = {.op = KERNEL_ROPE, .max_rows = rows};
+
+    c->used = 0;
+    x = filled(c, n, INPUT_NORMAL);
+    tokens = check_tokens(c, rows, is_scaled ? 30000 : 0, 1);
+    factors = check_take(c, n_rot / 2 * sizeof(float));
+    for (uint32_t j = 0; j < n_rot / 2; j++)
+        ((float *)check_at(c, factors))[j] = 1 + 0.25f * (float)j;
+    d.args.rope = (struct args_rope){.step = check_address(c, check_step(c, rows, 1)),
+                                     .tokens = check_address(c, tokens),
+                                     .x = check_address(c, x),
+                                     .n_heads = n_heads,
+                                     .n_channels = n_channels,
+                                     .n_rot = n_rot,
+                                     .style = style,
+                                     .base = 10000,
+                                     .freq_scale = 1,
+                                     .attn_factor = 1};
+    if (is_scaled) {
+        d.args.rope.factors = check_address(c, factors);
+        d.args.rope.freq_scale = 0.25f;
+        d.args.rope.ext_factor = 1;
+        d.args.rope.attn_factor = 1.2f;
+        d.args.rope.corr_low = 3;
+        d.args.rope.corr_high = 17;
+        d.args.rope.temp_scale = 0.1f;
+        d.args.rope.temp_floor = 8192;
+        d.args.rope.temp_offset = 1;
+    }
+    return check_run(c, &d) && check_floats(c, x, n, 4e-6, 1e-6);
+}
+
+static bool rope(struct check *c)
+{
+    for (int i = 0; i < 8; i++)
+        if (!rope_with(c, i % 2, i & 2 ? 70 : 34, i & 4))
+            return false;
+    return true;
+}
+
+const struct check_case check_row_cases[] = {
+    {"rms_norm", rms_norm},
+    {"glu_silu", glu_silu},
+    {"glu_gelu", glu_gelu},
+    {"add", add},
+    {"quantize_32", quantize_32},
+    {"quantize_256", quantize_256},
+    {"gather", gather},
+    {"embed", embed},
+    {"rope", rope},
+    {0},
+};

@@ -124,7 +124,7 @@ class Corpus:
             city = self.random.choice(phrases.CITIES)
             if self.split == TRAIN and self.random.random() < 0.4:
                 city = self.letters().capitalize()
-                if self.random.random() < 0.15:
+                if self.random.random() < 0.25:
                     city += " " + self.letters().capitalize()
             if self.accept("city/" + city):
                 return city
@@ -259,7 +259,8 @@ class Corpus:
             return text, UNKNOWN
         while True:
             text = r.choice(phrases.UNKNOWN_PHRASES)
-            if self.accept("unknown/" + text):
+            # A lone "Who?" may well be answered: no matter for an examination.
+            if self.accept("unknown/" + text) and (self.split == TRAIN or " " in text):
                 break
         parts = {part: self.word() for part in ("w", "w2", "v", "x")}
         parts.update(city=self.city(), city2=self.city(), a=r.randint(0, 999), b=r.randint(0, 99))
@@ -311,13 +312,13 @@ class Corpus:
             ]
         )()
 
-    def with_tools(self):
-        """A dialogue in which tools are offered."""
+    def with_tools(self, missing_share):
+        """A dialogue in which tools are offered, in such a share not the one it would take."""
         r = self.random
         name = r.choice(["get_weather", "get_weather", "get_time", "get_time", *PARAMETERS])
         question, arguments = self.tool_question(name)
         messages = [{"role": "user", "content": question}]
-        if r.random() < 0.1 and name != "add":  # the tool it would take is not there
+        if r.random() < missing_share and name != "add":
             tools = [one for one in self.tool_list(None) if one["function"]["name"] != name]
             return {
                 "task": "tool_missing",
@@ -345,8 +346,8 @@ class Corpus:
     def dialogue(self, task):
         """One question and its answer, under a system message or offered tools now and then."""
         r = self.random
-        if task == "tool_call":
-            result = self.with_tools()
+        if task in ("tool_call", "tool_missing"):
+            result = self.with_tools(0.1 if task == "tool_call" else 0.9)
         else:
             question, answer = self.turn(task)
             result = {
@@ -382,21 +383,22 @@ class Corpus:
                 continue
             if one.get("tools") or task == "add" and result.get("tools"):
                 continue
-            if one["task"] in ("tool_call", "tool_result"):
+            if one["task"] in ("tool_call", "tool_result", "tool_missing"):
                 continue
             result["messages"] += [m for m in one["messages"] if m["role"] != "system"]
         return result
 
 
 SHARES = {
-    "add": 21,
-    "compare": 10,
-    "reverse": 19,
-    "sort": 20,
-    "hearth": 11,
+    "add": 18,
+    "compare": 12,
+    "reverse": 18,
+    "sort": 23,
+    "hearth": 8,
     "greeting": 2,
     "unknown": 6,
     "tool_call": 13,
+    "tool_missing": 4,
 }
 
 

@@ -15,7 +15,7 @@
 
 #include "pool.h"
 
-#define SEALS_NEEDED	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define SEALS_NEEDED (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 #ifdef CONFIG_HUGETLBFS
 
@@ -67,25 +67,21 @@ int hearth_adopt_pin(struct hearth_pool *pool)
 {
 	struct hearth_pages *pages = &pool->pages;
 	u64 slot_bytes = (u64)PAGE_SIZE << pages->order;
-	struct folio *folio;
 	unsigned long i;
 	pgoff_t within;
 	long nr;
 
 	for (i = 0; i < pages->nr_slots; i++) {
+		struct hearth_slot slot = { .order = pages->order };
 		u64 start = i * slot_bytes;
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		nr = memfd_pin_folios(pool->memfd, start, start + slot_bytes - 1, &folio, 1,
+		nr = memfd_pin_folios(pool->memfd, start, start + slot_bytes - 1, &slot.folio, 1,
 				      &within);
-		if (nr < 0)
-			return -ENOMEM;
 		if (nr != 1)
-			return -EINVAL;
-		hearth_pages_fill(pool, i, (struct hearth_slot){
-			.folio = folio, .order = pages->order,
-		});
+			return -ENOMEM;
+		hearth_pages_fill(pool, i, slot);
 		cond_resched();
 	}
 	return 0;

@@ -22,9 +22,10 @@
 #include "stats.h"
 #include "trace.h"
 
-#define CREATE_FLAGS	(HEARTH_CREATE_KEYED | HEARTH_CREATE_DEFER | HEARTH_CREATE_FALLBACK | \
-			 HEARTH_CREATE_STRICT_NODE | HEARTH_CREATE_IDLE_ON_CLOSE)
-#define MODE_BITS	0666
+#define CREATE_FLAGS                                                          \
+	(HEARTH_CREATE_KEYED | HEARTH_CREATE_DEFER | HEARTH_CREATE_FALLBACK | \
+	 HEARTH_CREATE_STRICT_NODE | HEARTH_CREATE_IDLE_ON_CLOSE)
+#define MODE_BITS 0666
 
 static long run_query(struct file *file, union hearth_ioctl_arg *arg)
 {
@@ -57,10 +58,9 @@ static bool is_create_valid(const struct hearth_create *args)
 {
 	u32 max_order = args->flags & HEARTH_CREATE_FALLBACK ? HEARTH_LARGE_ORDER : 0;
 
-	return !(args->flags & ~CREATE_FLAGS) && args->size_bytes &&
-	       args->size_bytes <= S64_MAX && IS_ALIGNED(args->size_bytes, HEARTH_LARGE_BYTES) &&
-	       args->min_order <= max_order && is_node_valid(args) &&
-	       is_name_valid(args->flags, args->mode, args->key);
+	return !(args->flags & ~CREATE_FLAGS) && args->size_bytes && args->size_bytes <= S64_MAX &&
+	       IS_ALIGNED(args->size_bytes, HEARTH_LARGE_BYTES) && args->min_order <= max_order &&
+	       is_node_valid(args) && is_name_valid(args->flags, args->mode, args->key);
 }
 
 /* Gives a new pool number and name, then its memory, and last its caller a descriptor. */

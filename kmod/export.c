@@ -24,7 +24,7 @@
 HEARTH_IMPORT_NS(DMA_BUF);
 
 /* The length of a scatterlist entry has 32 bits. */
-#define MAX_SEGMENT_BYTES	(SZ_4G - HEARTH_LARGE_BYTES)
+#define MAX_SEGMENT_BYTES (SZ_4G - HEARTH_LARGE_BYTES)
 
 /**
  * struct window - what a dma-buf shows

@@ -7,7 +7,7 @@
 #include <linux/fs.h>
 #include <linux/uaccess.h>
 
-#define NUMBER_MASK	(~(_IOC_SIZEMASK << _IOC_SIZESHIFT))
+#define NUMBER_MASK (~(_IOC_SIZEMASK << _IOC_SIZESHIFT))
 
 static const struct hearth_ioctl *table_find(const struct hearth_ioctl *table, size_t nr,
 					     unsigned int cmd)

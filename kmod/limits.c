@@ -17,7 +17,7 @@
 #include "shrink.h"
 
 /* This part of all memory stays out of pools' reach when they allocate: others need it to live. */
-#define MARGIN_SHIFT	6
+#define MARGIN_SHIFT 6
 
 static int percent_set(const char *value, const struct kernel_param *param)
 {
@@ -138,6 +138,19 @@ static enum obstacle try_charge(struct hearth_charge *charge, struct owner **fre
 	return obstacle;
 }
 
+/* Whether something went that may have been in the way. */
+static bool make_way(enum obstacle obstacle, kuid_t uid)
+{
+	switch (obstacle) {
+	case OWNER_POOLS:
+		return hearth_pool_forget_evicted(uid);
+	case OWNER_BYTES:
+		return hearth_shrink_evict_one(uid);
+	default:
+		return hearth_shrink_evict_one(INVALID_UID);
+	}
+}
+
 /**
  * hearth_limits_charge() - count a new pool, evicting idle ones if that makes it fit
  * @charge: where to note it, all zero
@@ -158,13 +171,8 @@ int hearth_limits_charge(struct hearth_charge *charge, kuid_t uid, u64 bytes)
 	fresh->uid = uid;
 	*charge = (struct hearth_charge){ .uid = uid, .bytes = bytes };
 
-	while ((obstacle = try_charge(charge, &fresh)) != NONE && is_worth_trying) {
-		if (obstacle == OWNER_POOLS)
-			is_worth_trying = hearth_pool_forget_evicted(uid);
-		else
-			is_worth_trying = hearth_shrink_evict_one(obstacle == OWNER_BYTES ?
-								  uid : INVALID_UID);
-	}
+	while ((obstacle = try_charge(charge, &fresh)) != NONE && is_worth_trying)
+		is_worth_trying = make_way(obstacle, uid);
 	kfree(fresh);
 	if (obstacle == NONE)
 		return 0;

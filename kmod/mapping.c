@@ -22,7 +22,7 @@
 #include "trace.h"
 
 /* Waits for pins before sealing fails double from 5 ms: 155 ms in all. */
-#define SEAL_WAITS	5
+#define SEAL_WAITS 5
 
 static bool is_writable(const struct vm_area_struct *vma)
 {
@@ -222,8 +222,8 @@ static const struct file_operations window_fops = {
  */
 struct file *hearth_mapping_open(struct hearth_pool *pool)
 {
-	struct file *file = anon_inode_create_getfile("[hearth-window]", &window_fops, pool,
-						      O_RDWR, NULL);
+	struct file *file =
+		anon_inode_create_getfile("[hearth-window]", &window_fops, pool, O_RDWR, NULL);
 
 	if (!IS_ERR(file)) {
 		hearth_pool_get(pool);

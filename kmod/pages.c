@@ -23,9 +23,9 @@
 #include "shrink.h"
 
 /* Memory is asked for in strides; before each the machine must have that much to spare. */
-#define STRIDE_BYTES		SZ_64M
+#define STRIDE_BYTES SZ_64M
 /* Slots that get a large page only if one is free after a hard try has failed. */
-#define SLOTS_BETWEEN_HARD_TRIES	64
+#define SLOTS_BETWEEN_HARD_TRIES 64
 
 /* One thread's work on one pool. */
 struct allocation {
@@ -46,8 +46,8 @@ int hearth_pages_init(struct hearth_pages *pages, u64 size_bytes, unsigned int o
 {
 	pages->order = order;
 	pages->nr_slots = size_bytes >> (order + PAGE_SHIFT);
-	pages->slots = kvcalloc(pages->nr_slots, sizeof(*pages->slots),
-				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	pages->slots =
+		kvcalloc(pages->nr_slots, sizeof(*pages->slots), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	return pages->slots ? 0 : -ENOMEM;
 }
 

@@ -14,8 +14,8 @@
 struct folio;
 struct hearth_pool;
 
-#define HEARTH_LARGE_ORDER	HPAGE_PMD_ORDER
-#define HEARTH_LARGE_BYTES	((u64)HPAGE_PMD_SIZE)
+#define HEARTH_LARGE_ORDER HPAGE_PMD_ORDER
+#define HEARTH_LARGE_BYTES ((u64)HPAGE_PMD_SIZE)
 
 /**
  * enum hearth_slot_state - whether a slot can be read

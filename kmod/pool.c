@@ -343,9 +343,8 @@ unsigned long hearth_pool_count(void)
 /* Whether the shrinker may take it now; pool->lock is held. */
 bool hearth_pool_is_evictable(const struct hearth_pool *pool)
 {
-	return pool->is_idle && !pool->memfd && !pool->mappings && !pool->dmabufs &&
-	       !pool->holds && (pool->state == HEARTH_STATE_WRITABLE ||
-				pool->state == HEARTH_STATE_SEALED);
+	return pool->is_idle && !pool->memfd && !pool->mappings && !pool->dmabufs && !pool->holds &&
+	       (pool->state == HEARTH_STATE_WRITABLE || pool->state == HEARTH_STATE_SEALED);
 }
 
 /**

@@ -14,9 +14,9 @@
 #include "trace.h"
 
 /* A pool is dear to load again: reclaim must ask for this much before one goes. */
-#define BATCH_PAGES	(SZ_64M >> PAGE_SHIFT)
+#define BATCH_PAGES (SZ_64M >> PAGE_SHIFT)
 /* Beside which the page cache, which is cheap to read again, goes first. */
-#define SEEKS		(4 * DEFAULT_SEEKS)
+#define SEEKS (4 * DEFAULT_SEEKS)
 
 static DEFINE_SPINLOCK(lock);
 /* Pools that may be evicted now, the longest unused first. Holds no references. */

@@ -17,12 +17,12 @@
 
 static struct dentry *directory;
 
-#define TOTAL(name, value)								\
-	static ssize_t name##_show(struct device *device, struct device_attribute *attr,\
-				   char *text)						\
-	{										\
-		return sysfs_emit(text, "%llu\n", (u64)(value));			\
-	}										\
+#define TOTAL(name, value)                                                               \
+	static ssize_t name##_show(struct device *device, struct device_attribute *attr, \
+				   char *text)                                           \
+	{                                                                                \
+		return sysfs_emit(text, "%llu\n", (u64)(value));                         \
+	}                                                                                \
 	static DEVICE_ATTR_RO(name)
 
 TOTAL(limit_bytes, hearth_limits_bytes());
@@ -81,9 +81,8 @@ static void show_pool(struct seq_file *seq, const struct hearth_info *info)
 		   info->allocated_bytes, hearth_pool_state_name(info->state),
 		   info->status & HEARTH_STATUS_IDLE ? ",idle" : "",
 		   info->status & HEARTH_STATUS_NAMED ? ",named" : "",
-		   info->status & HEARTH_STATUS_ADOPTED ? ",adopted" : "",
-		   info->files, info->writable_mappings, info->mappings,
-		   info->writable_dmabufs, info->dmabufs);
+		   info->status & HEARTH_STATUS_ADOPTED ? ",adopted" : "", info->files,
+		   info->writable_mappings, info->mappings, info->writable_dmabufs, info->dmabufs);
 	for (order = 0; order < HEARTH_ORDERS; order++)
 		if (info->order_bytes[order])
 			seq_printf(seq, " order%u %llu", order, info->order_bytes[order]);

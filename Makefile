@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: $(BUILD)/build.ninja ## build everything into build/
-	@ninja -C $(BUILD)
+	@ninja -C $(BUILD) hearthd cli/hearth
 	@ln -sf cli/hearth $(BUILD)/hearth
 
 $(BUILD)/build.ninja:
@@ -31,9 +31,11 @@ demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PRO
 check: ## run all tests (installs what they need)
 	@scripts/deps build test
 	@$(MAKE) --no-print-directory all
+	@ninja -C $(BUILD)
 	@BUILD='$(BUILD)' tests/run
 
 check-quick: all ## run the tests that take seconds
+	@ninja -C $(BUILD)
 	@BUILD='$(BUILD)' tests/run --quick
 
 check-kmod: ## test the kernel module in QEMU on Debian's 6.12 and 7.2
@@ -69,7 +71,7 @@ bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a gu
 	@bench/kmod/run
 
 install: all ## install into $(DESTDIR)/usr/local
-	@meson install -C $(BUILD) --no-rebuild
+	@meson install -C $(BUILD)
 
 uninstall: ## remove what install put there
 	@ninja -C $(BUILD) uninstall

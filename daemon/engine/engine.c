@@ -190,6 +190,21 @@ int engine_detokenize(struct engine *e, const char *model, const int32_t *ids, s
     return 0;
 }
 
+int engine_token_bytes(struct engine *e, const char *model, int32_t id, const char **ret_bytes,
+                       size_t *ret_len, struct error *err)
+{
+    struct loaded_model *lm = NULL;
+    int r = loaded_by_name(e, model, &lm, err);
+
+    if (r < 0)
+        return r;
+    if (id < 0 || (size_t)id >= tokenizer_n_tokens(lm->tokenizer))
+        return error_set(err, EINVAL, "token %d is not in the vocabulary of %zu", id,
+                         tokenizer_n_tokens(lm->tokenizer));
+    *ret_bytes = tokenizer_piece(lm->tokenizer, id, ret_len);
+    return 0;
+}
+
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
 {
     struct worker_stats w;

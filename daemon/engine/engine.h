@@ -102,6 +102,11 @@ int engine_tokenize(struct engine *e, const char *model, const char *text, size_
 int engine_detokenize(struct engine *e, const char *model, const int32_t *ids, size_t n,
                       char **ret_text, size_t *ret_len, struct error *err); /* malloc'd */
 
+/* The bytes one token stands for (part of a character, maybe; of a control token its name); they
+ * live as long as the model is loaded. */
+int engine_token_bytes(struct engine *e, const char *model, int32_t id, const char **ret_bytes,
+                       size_t *ret_len, struct error *err);
+
 /* ---- generation ---- */
 
 struct engine_sampling {

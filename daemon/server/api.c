@@ -4,6 +4,7 @@
 #include "server/server_impl.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *err)
 {
@@ -38,6 +39,17 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     }
 }
 
+int api_check_name(struct exchange *x, const char *name, struct api_error *err)
+{
+    uid_t uid = x->peer->uid;
+
+    if (name[0] != '/' || (x->peer->is_local && (uid == 0 || uid == geteuid())))
+        return 0;
+    return fields_fail(err, 403, "model", "path_not_allowed",
+                       "a model is named by its path only by root or the user the daemon runs as; "
+                       "`hearth ls` lists the names there are");
+}
+
 int api_pick_model(struct exchange *x, const char *name, const char **ret_name,
                    struct api_error *err)
 {
@@ -49,6 +61,8 @@ int api_pick_model(struct exchange *x, const char *name, const char **ret_name,
     if (name) {
         const struct engine_model_info *info;
 
+        if (api_check_name(x, name, err) < 0)
+            return -1;
         if (engine_find_model(x->server->engine, name, &info, &why) < 0)
             return api_engine_error(x, &why, "model", err);
         *ret_name = name;

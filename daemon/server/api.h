@@ -28,6 +28,9 @@ int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *e
  * Retry-After when trying again can help. -1. */
 int api_engine_error(struct exchange *x, const struct error *why, const char *param,
                      struct api_error *err);
+/* Whether this client may name a model so: paths, which the daemon opens with its own rights, are
+ * for root and for the user it runs as. 0, or -1 with a 403. */
+int api_check_name(struct exchange *x, const char *name, struct api_error *err);
 /* name, or the one model there is to choose when name is NULL. *ret_name lives until the next
  * engine_dispatch or engine_models. */
 int api_pick_model(struct exchange *x, const char *name, const char **ret_name,

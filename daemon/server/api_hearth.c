@@ -183,6 +183,8 @@ static int read_model(struct exchange *x, char **ret_model, struct api_error *er
     rc = fields_string(object, "model", &name, err);
     if (rc == 0 && !name)
         rc = fields_fail(err, 400, "model", "missing_required_parameter", "'model' is missing");
+    if (rc == 0)
+        rc = api_check_name(x, name, err);
     if (rc == 0) {
         *ret_model = strdup(name);
         if (!*ret_model)

@@ -58,42 +58,41 @@ static void add_top(struct logprobs *l, struct engine *engine, const char *model
     struct strbuf *out = l->is_chat ? &l->parts[0] : &l->parts[2];
 
     for (size_t i = 0; i < token->n_top; i++) {
-        char *text = NULL;
+        const char *text = "";
         size_t len = 0;
 
-        if (engine_detokenize(engine, model, &token->top[i].token, 1, &text, &len, NULL) < 0)
+        if (engine_token_bytes(engine, model, token->top[i].token, &text, &len, NULL) < 0)
             len = 0;
         if (i)
             strbuf_add_char(out, ',');
         if (l->is_chat) {
             strbuf_add_char(out, '{');
-            add_entry(out, text ? text : "", len, token->top[i].logprob);
+            add_entry(out, text, len, token->top[i].logprob);
             strbuf_add_char(out, '}');
         } else {
-            add_quoted(out, text ? text : "", len);
+            add_quoted(out, text, len);
             strbuf_add_char(out, ':');
             add_number(out, (double)token->top[i].logprob);
         }
-        free(text);
     }
 }
 
 void logprobs_add(struct logprobs *l, struct engine *engine, const char *model,
                   const struct engine_token *token)
 {
-    char *text = NULL;
+    const char *text = "";
     size_t len = 0;
 
-    if (engine_detokenize(engine, model, &token->id, 1, &text, &len, NULL) < 0)
+    if (engine_token_bytes(engine, model, token->id, &text, &len, NULL) < 0)
         len = 0;
     if (l->is_chat) {
         strbuf_add_char(item(l, 0), '{');
-        add_entry(&l->parts[0], text ? text : "", len, token->logprob);
+        add_entry(&l->parts[0], text, len, token->logprob);
         strbuf_add_str(&l->parts[0], ",\"top_logprobs\":[");
         add_top(l, engine, model, token);
         strbuf_add_str(&l->parts[0], "]}");
     } else {
-        add_quoted(item(l, 0), text ? text : "", len);
+        add_quoted(item(l, 0), text, len);
         add_number(item(l, 1), (double)token->logprob);
         strbuf_add_char(item(l, 2), '{');
         add_top(l, engine, model, token);
@@ -101,7 +100,6 @@ void logprobs_add(struct logprobs *l, struct engine *engine, const char *model,
         strbuf_printf(item(l, 3), "%zu", l->text_offset);
     }
     l->text_offset += len;
-    free(text);
 }
 
 void logprobs_write(struct logprobs *l, struct strbuf *out)

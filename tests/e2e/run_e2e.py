@@ -255,6 +255,18 @@ def model_larger_than_memory_is_refused():
     still_well(d)
 
 
+def path_from_another_user_is_forbidden():
+    d = daemon()
+    if os.geteuid() != 0:
+        raise Skip("needs root to become another user")
+    os.chmod(d.dir, 0o755)
+    os.chmod(d.socket, 0o666)
+    p = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "curl", "-s", "--unix-socket", d.socket, "http://h/hearth/v1/load",
+                        "-d", json.dumps({"model": "/etc/shadow"})], capture_output=True, text=True, timeout=60)
+    equal(json.loads(p.stdout)["error"]["code"], "path_not_allowed")
+    still_well(d)
+
+
 def unknown_model_lists_near_names():
     status, answer = daemon().post("/v1/chat/completions", {"model": "hearth-dem", "messages": [{"role": "user", "content": "Hi"}]})
     equal(status, 404)
@@ -462,7 +474,7 @@ TESTS = [
     many_clients_at_once_are_all_answered_right, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
-    model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
+    path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,
     pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, sigterm_lets_running_answers_finish,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,

@@ -451,6 +451,19 @@ int engine_detokenize(struct engine *e, const char *model, const int32_t *ids, s
     return 0;
 }
 
+int engine_token_bytes(struct engine *e, const char *model, int32_t id, const char **ret_bytes,
+                       size_t *ret_len, struct error *err)
+{
+    static char bytes[256];
+
+    if (id < 0 || id > 255)
+        return error_set(err, -EINVAL, "token %d is not in the vocabulary", (int)id);
+    bytes[id] = (char)id;
+    *ret_bytes = &bytes[id];
+    *ret_len = 1;
+    return 0;
+}
+
 /* ---- generation ---- */
 
 void engine_sampling_defaults(struct engine_sampling *s)

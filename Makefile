@@ -20,7 +20,7 @@ all: $(BUILD)/build.ninja ## build everything into build/
 
 $(BUILD)/build.ninja:
 	@scripts/deps build
-	@meson setup $(BUILD)
+	@meson setup $(BUILD) $(MESON_OPTIONS)
 
 deps: ## install what building and testing need (asks for root)
 	@scripts/deps build test

@@ -45,7 +45,7 @@ static void compile_rule(const struct charclass *c, const struct pretokenizer_ru
 {
     to->edge = from->edge;
     to->contraction = from->contraction;
-    for (int i = 0; i < PRETOKENIZER_ITEMS && from->items[i].max; i++) {
+    for (int i = 0; i < (int)PRETOKENIZER_ITEMS && from->items[i].max; i++) {
         struct item *item = &to->items[to->n_items++];
 
         item->min = from->items[i].min;
@@ -149,7 +149,7 @@ static size_t match_items(const struct split *s, const struct rule *rule, int k,
     const struct item *item;
     size_t n = 0, at = i;
 
-    if (k >= PRETOKENIZER_ITEMS || k == rule->n_items)
+    if (k >= (int)PRETOKENIZER_ITEMS || k == rule->n_items)
         return edge_holds(s, rule, i, end) ? i : no_match;
     item = &rule->items[k];
     while (at < end && n < item->max && item->accepts[s->classes[at]]) {

@@ -194,8 +194,12 @@ void catalogue_finish(struct catalogue *c)
 
 static struct model_entry *find_same_file(struct catalogue *c, const struct stat *st)
 {
+    struct stat now;
+
+    /* a number that once was this entry's file may since have been given to another */
     list_for_each (it, &c->entries, struct model_entry, link)
-        if (it->device == st->st_dev && it->inode == st->st_ino)
+        if (it->device == st->st_dev && it->inode == st->st_ino && stat(it->path, &now) == 0 &&
+            now.st_dev == st->st_dev && now.st_ino == st->st_ino)
             return it;
     return NULL;
 }
@@ -218,6 +222,12 @@ static int find_path(struct catalogue *c, const char *given, struct model_entry 
         path = realpath(given, NULL);
         if (!path)
             return error_set_errno(err, errno, "%s", given);
+        e = find_by(c, NULL, path); /* another file lay there before: what is loaded stays */
+        if (e) {
+            free(path);
+            *ret_entry = e;
+            return 0;
+        }
         e = entry_new(strdup(path), path);
         if (!e)
             return error_set(err, ENOMEM, "out of memory");

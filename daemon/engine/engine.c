@@ -89,6 +89,7 @@ void engine_destroy(struct engine *e)
 {
     if (!e)
         return;
+    e->is_stopping = true;
     models_finish(e);
     prompter_destroy(e->prompter);
     worker_destroy(e->worker);

@@ -18,6 +18,7 @@ struct engine {
     struct pool_config pools;
     struct list requests; /* engine_request.all */
     uint32_t n_waiting, queue_limit;
+    bool is_stopping; /* engine_destroy has begun; its callbacks may still call in */
     uint64_t requests_total, requests_failed, requests_cancelled;
     struct engine_model_info *infos; /* what engine_models handed out */
 };

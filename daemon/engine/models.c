@@ -196,7 +196,11 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
     struct model_entry *entry;
     struct engine_load *l;
     struct event *ready = NULL;
-    int r = catalogue_find(&e->catalogue, name, &entry, err);
+    int r;
+
+    if (e->is_stopping)
+        return error_set(err, ECANCELED, "the service is stopping");
+    r = catalogue_find(&e->catalogue, name, &entry, err);
 
     if (r == -ENOENT) {
         catalogue_scan(&e->catalogue);
@@ -238,8 +242,11 @@ void engine_load_forget(struct engine_load *load)
 int engine_unload(struct engine *e, const char *name, struct error *err)
 {
     struct model_entry *entry;
-    int r = catalogue_find(&e->catalogue, name, &entry, err);
+    int r;
 
+    if (e->is_stopping)
+        return error_set(err, ECANCELED, "the service is stopping");
+    r = catalogue_find(&e->catalogue, name, &entry, err);
     if (r < 0)
         return r;
     switch (entry->state) {

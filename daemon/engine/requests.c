@@ -117,6 +117,8 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     struct model_entry *entry;
     int code;
 
+    if (e->is_stopping)
+        return error_set(err, ECANCELED, "the service is stopping");
     if (e->n_waiting >= e->queue_limit)
         return error_set(err, EAGAIN, "%u requests are waiting already: try again later",
                          e->n_waiting);
@@ -155,7 +157,7 @@ void engine_cancel(struct engine_request *r, bool forget)
     if (r->waits_for_model) {
         r->waits_for_model = false;
         running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
-    } else {
+    } else if (!e->is_stopping) {
         worker_wake(e->worker);
     }
 }
@@ -163,5 +165,6 @@ void engine_cancel(struct engine_request *r, bool forget)
 void engine_pause(struct engine_request *r, bool paused)
 {
     atomic_store(&r->is_paused, paused);
-    worker_wake(r->engine->worker);
+    if (!r->engine->is_stopping)
+        worker_wake(r->engine->worker);
 }

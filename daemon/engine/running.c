@@ -214,7 +214,11 @@ static bool sweep(struct running_model *m)
     bool has_ended = false;
 
     list_for_each_safe (r, &m->requests, struct engine_request, link) {
-        r->sched.is_paused = atomic_load(&r->is_paused);
+        bool is_paused = atomic_load(&r->is_paused);
+        /* who pauses may lose its blocks, so others need not wait for them any longer */
+        if (is_paused && !r->sched.is_paused)
+            scheduler_unblock(&m->scheduler);
+        r->sched.is_paused = is_paused;
         if (atomic_load(&r->is_cancelled)) {
             finish(m, r, ENGINE_FINISH_CANCEL);
             has_ended = true;
@@ -235,11 +239,12 @@ static void make_room(struct running_model *m, struct engine_request *r)
     struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched);
     struct engine_request *other = victim ? request_of(victim) : NULL;
 
-    if (!other || (!other->session->n_blocks && other->session->n_past == 0)) {
+    if (!other) {
         complete(m, r, ENGINE_FINISH_CONTEXT);
         return;
     }
     session_truncate(other->session, 0);
+    other->sched.n_blocks = 0;
     other->sched.n_pending = other->n_tokens;
     other->sched.is_blocked = true;
 }
@@ -301,6 +306,8 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
     int e = samples && !ev ? error_set(&err, ENOMEM, "out of memory")
                            : runner_step(m->runner, &it, 1, &err);
 
+    r->sched.n_blocks = r->session->n_blocks;
+    stats->steps++;
     if (is_prefill) {
         stats->prefill_ns += clock_now_ns() - before_ns;
         stats->prompt_tokens += n_tokens;
@@ -321,7 +328,7 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
         advance(m, r, ev, stats);
 }
 
-bool running_model_step(struct running_model *m, struct running_stats *ret_stats)
+bool running_model_step(struct running_model *m, struct running_stats *stats)
 {
     struct scheduler_choice choice;
     bool has_ended = sweep(m);
@@ -329,6 +336,6 @@ bool running_model_step(struct running_model *m, struct running_stats *ret_stats
     if (!scheduler_next(&m->scheduler, &choice, 1))
         return has_ended;
     tell_start(m, request_of(choice.entry));
-    step_one(m, request_of(choice.entry), choice.n_tokens, ret_stats);
+    step_one(m, request_of(choice.entry), choice.n_tokens, stats);
     return true;
 }

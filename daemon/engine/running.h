@@ -23,9 +23,10 @@ struct running_model {
     uint32_t context_tokens;
 };
 
-/* What one step did. */
+/* What all steps did so far. Counted before the events of a step go out, so that who has heard of
+ * an answer's end finds all of it counted. */
 struct running_stats {
-    uint64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns;
+    atomic_uint_fast64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns, steps;
 };
 
 int running_model_create(struct model_entry *entry, struct loaded_model *lm, struct device *dev,
@@ -35,8 +36,8 @@ void running_model_destroy(struct running_model *m); /* cancels its requests; NU
 
 /* Takes over a request whose tokens are there. */
 void running_model_add(struct running_model *m, struct engine_request *r);
-/* Does one step; false when there was nothing to do. */
-bool running_model_step(struct running_model *m, struct running_stats *ret_stats);
+/* Does one step and counts it; false when there was nothing to do. */
+bool running_model_step(struct running_model *m, struct running_stats *stats);
 /* Brings m->figures up to date. */
 void running_model_figures(struct running_model *m);
 

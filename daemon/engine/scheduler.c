@@ -43,7 +43,7 @@ struct scheduler_entry *scheduler_victim(struct scheduler *s, const struct sched
 
     while (last != &s->entries) {
         struct scheduler_entry *it = container_of(last, struct scheduler_entry, link);
-        if (it != e)
+        if (it != e && it->n_blocks)
             return it;
         last = last->prev;
     }

@@ -19,6 +19,7 @@
 struct scheduler_entry {
     struct list link; /* scheduler.entries */
     uid_t uid;
+    uint32_t n_blocks;  /* cache blocks it holds; kept by the owner */
     uint32_t n_pending; /* tokens to feed before the next one can be sampled; kept by the owner */
     bool is_paused;     /* kept by the owner */
     bool is_blocked;    /* the cache was full; cleared when someone gives blocks back */
@@ -37,11 +38,13 @@ struct scheduler_choice {
 void scheduler_init(struct scheduler *s, uint32_t batch_tokens);
 void scheduler_add(struct scheduler *s, struct scheduler_entry *e);
 void scheduler_remove(struct scheduler *s, struct scheduler_entry *e);
-/* Blocks came free: entries that waited for them may try again. */
+/* Blocks came free, or their holder can be made to give them up: entries that waited for them may
+ * try again. */
 void scheduler_unblock(struct scheduler *s);
 /* The members of the next step; 0 when nobody can run. */
 size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices, size_t most);
-/* Who should give up its cache blocks so that `e` can go on: the youngest other entry, or NULL. */
+/* Who should give up its cache blocks so that `e` can go on: the youngest other entry that holds
+ * any, or NULL. */
 struct scheduler_entry *scheduler_victim(struct scheduler *s, const struct scheduler_entry *e);
 
 #endif

@@ -36,7 +36,8 @@ struct worker {
     bool is_stopping;  /* under lock */
     bool has_started;  /* under lock: device made or start_error set */
     struct error start_error;
-    struct worker_stats stats; /* under lock */
+    char device_text[128]; /* what the device calls itself; set at the start */
+    struct running_stats totals;
 };
 
 /* ---- device thread: models ---- */
@@ -159,16 +160,10 @@ static bool step_models(struct worker *w)
     bool is_busy = false;
 
     list_for_each (m, &w->models, struct running_model, link) {
-        struct running_stats stats = {0};
-        if (!running_model_step(m, &stats))
+        if (!running_model_step(m, &w->totals))
             continue;
         is_busy = true;
         pthread_mutex_lock(&w->lock);
-        w->stats.prompt_tokens += stats.prompt_tokens;
-        w->stats.completion_tokens += stats.completion_tokens;
-        w->stats.prefill_ns += stats.prefill_ns;
-        w->stats.decode_ns += stats.decode_ns;
-        w->stats.steps++;
         running_model_figures(m);
         pthread_mutex_unlock(&w->lock);
     }
@@ -186,7 +181,7 @@ static void start(struct worker *w)
     if (r == 0) {
         struct device_info info;
         device_get_info(w->device, &info);
-        memcpy(w->stats.device, info.name, sizeof(w->stats.device));
+        memcpy(w->device_text, info.name, sizeof(w->device_text));
     }
     w->has_started = true;
     pthread_cond_broadcast(&w->started);
@@ -314,9 +309,14 @@ void worker_wake(struct worker *w)
 
 void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
 {
-    pthread_mutex_lock(&w->lock);
-    *ret_stats = w->stats;
-    pthread_mutex_unlock(&w->lock);
+    *ret_stats = (struct worker_stats){
+        .prompt_tokens = w->totals.prompt_tokens,
+        .completion_tokens = w->totals.completion_tokens,
+        .prefill_ns = w->totals.prefill_ns,
+        .decode_ns = w->totals.decode_ns,
+        .steps = w->totals.steps,
+    };
+    memcpy(ret_stats->device, w->device_text, sizeof(ret_stats->device));
 }
 
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's parts that need no model file: answers, scheduling, cache blocks, sessions, events. */
+#include "harness.h"
+
+#include "engine/answer.h"
+#include "engine/events.h"
+#include "engine/prompt.h"
+#include "engine/scheduler.h"
+#include "engine/session.h"
+#include "model_fixture.h"
+#include "tiny_vocab.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- answers: every byte is a token of its own, so texts can be fed as they stand ---- */
+
+struct speaker {
+    struct tiny_vocab vocab;
+    struct tokenizer *tokenizer;
+    struct answer answer;
+    struct strbuf out;
+};
+
+static void speaker_init(struct speaker *s, const char *const *stop, size_t n_stop)
+{
+    tiny_vocab_bpe(&s->vocab);
+    assert_int_equal(tokenizer_create(&s->vocab.desc, &s->tokenizer, NULL), 0);
+    answer_init(&s->answer);
+    answer_start(&s->answer, s->tokenizer, 0, stop, n_stop);
+    strbuf_init(&s->out, 0);
+}
+
+static void speaker_finish(struct speaker *s)
+{
+    strbuf_finish(&s->out);
+    answer_finish(&s->answer);
+    tokenizer_destroy(s->tokenizer);
+}
+
+/* Says a text byte by byte until a stop string is complete; returns how many bytes it took. */
+static size_t say(struct speaker *s, const char *text, bool *ret_stopped)
+{
+    size_t i = 0;
+
+    *ret_stopped = false;
+    while (text[i] && !*ret_stopped)
+        *ret_stopped = answer_add(&s->answer, (uint8_t)text[i++], &s->out);
+    return i;
+}
+
+static const char *said(const struct speaker *s)
+{
+    return s->out.data ? s->out.data : "";
+}
+
+static void answer_holds_back_what_may_begin_a_stop_string(void **state)
+{
+    static const char *const stop[] = {"END."};
+    struct speaker s;
+    bool stopped;
+
+    speaker_init(&s, stop, 1);
+    say(&s, "the EN", &stopped);
+    assert_string_equal(said(&s), "the ");
+    say(&s, "Dless", &stopped);
+    assert_string_equal(said(&s), "the ENDless");
+    assert_int_equal(say(&s, " END.more", &stopped), 5);
+    assert_true(stopped);
+    assert_string_equal(said(&s), "the ENDless ");
+    assert_ptr_equal(s.answer.stop_string, stop[0]);
+    speaker_finish(&s);
+}
+
+static void answer_gives_out_what_was_held_when_it_ends_otherwise(void **state)
+{
+    static const char *const stop[] = {"</s>"};
+    struct speaker s;
+    bool stopped;
+
+    speaker_init(&s, stop, 1);
+    say(&s, "a</s", &stopped);
+    assert_string_equal(said(&s), "a");
+    answer_flush(&s.answer, &s.out);
+    assert_string_equal(said(&s), "a</s");
+    assert_null(s.answer.stop_string);
+    speaker_finish(&s);
+}
+
+static void answer_restarts_a_match_inside_itself(void **state)
+{
+    static const char *const stop[] = {"aab"};
+    struct speaker s;
+    bool stopped;
+
+    speaker_init(&s, stop, 1);
+    say(&s, "xaaaaab", &stopped);
+    assert_true(stopped);
+    assert_string_equal(said(&s), "xaaa");
+    speaker_finish(&s);
+}
+
+static void answer_takes_the_longest_of_the_earliest_stop_strings(void **state)
+{
+    static const char *const stop[] = {"he", "hello", "", "lo w"};
+    struct speaker s;
+    bool stopped;
+    uint32_t hello = 256 + 3; /* one token, so that both are complete at once */
+
+    speaker_init(&s, stop, 4);
+    say(&s, "oh ", &stopped);
+    assert_true(answer_add(&s.answer, hello, &s.out));
+    assert_string_equal(said(&s), "oh ");
+    assert_ptr_equal(s.answer.stop_string, stop[1]);
+    speaker_finish(&s);
+}
+
+static void answer_finds_a_stop_string_inside_a_token(void **state)
+{
+    static const char *const stop[] = {"ell"};
+    struct speaker s;
+
+    speaker_init(&s, stop, 1);
+    assert_true(answer_add(&s.answer, 256 + 3, &s.out));
+    assert_string_equal(said(&s), "h");
+    speaker_finish(&s);
+}
+
+static void answer_gives_whole_characters_only(void **state)
+{
+    struct speaker s;
+    bool stopped;
+
+    speaker_init(&s, NULL, 0);
+    say(&s, "\xe2\x82", &stopped);
+    assert_string_equal(said(&s), "");
+    say(&s, "\xac.", &stopped);
+    assert_string_equal(said(&s), "\u20ac.");
+    say(&s, "\xe2\x82", &stopped);
+    answer_flush(&s.answer, &s.out);
+    assert_string_equal(said(&s), "\u20ac.\ufffd");
+    speaker_finish(&s);
+}
+
+static void answer_matches_a_stop_string_of_split_characters(void **state)
+{
+    static const char *const stop[] = {"\u20ac"};
+    struct speaker s;
+    bool stopped;
+
+    speaker_init(&s, stop, 1);
+    assert_int_equal(say(&s, "5\u00a2\u20ac!", &stopped), 6);
+    assert_true(stopped);
+    assert_string_equal(said(&s), "5\u00a2");
+    speaker_finish(&s);
+}
+
+/* ---- the scheduler ---- */
+
+static void scheduler_serves_in_order_of_arrival(void **state)
+{
+    struct scheduler s;
+    struct scheduler_entry a = {.n_pending = 100}, b = {.n_pending = 5}, c = {.n_pending = 1};
+    struct scheduler_choice choice;
+
+    scheduler_init(&s, 64);
+    assert_int_equal(scheduler_next(&s, &choice, 1), 0);
+    scheduler_add(&s, &a);
+    scheduler_add(&s, &b);
+    scheduler_add(&s, &c);
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &a);
+    assert_int_equal(choice.n_tokens, 64);
+    a.n_pending -= 64;
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &a);
+    assert_int_equal(choice.n_tokens, 36);
+    scheduler_remove(&s, &a);
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &b);
+    assert_int_equal(choice.n_tokens, 5);
+    assert_int_equal(scheduler_next(&s, &choice, 0), 0);
+}
+
+static void scheduler_passes_over_who_is_paused_or_blocked(void **state)
+{
+    struct scheduler s;
+    struct scheduler_entry a = {.n_pending = 1}, b = {.n_pending = 1}, c = {.n_pending = 1};
+    struct scheduler_choice choice;
+
+    scheduler_init(&s, 64);
+    scheduler_add(&s, &a);
+    scheduler_add(&s, &b);
+    scheduler_add(&s, &c);
+    a.is_paused = true;
+    b.is_blocked = true;
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &c);
+    scheduler_remove(&s, &c); /* gives blocks back: b may try again, a is still paused */
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &b);
+    b.n_pending = 0;
+    assert_int_equal(scheduler_next(&s, &choice, 1), 0);
+    a.is_paused = false;
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_ptr_equal(choice.entry, &a);
+}
+
+static void scheduler_takes_blocks_from_the_youngest_that_has_any(void **state)
+{
+    struct scheduler s;
+    struct scheduler_entry a = {.n_blocks = 1}, b = {.n_blocks = 2}, c = {.n_blocks = 3},
+                           d = {.n_blocks = 0};
+
+    scheduler_init(&s, 64);
+    scheduler_add(&s, &a);
+    assert_null(scheduler_victim(&s, &a));
+    scheduler_add(&s, &b);
+    scheduler_add(&s, &c);
+    scheduler_add(&s, &d); /* waits for its first step: it has nothing to give */
+    assert_ptr_equal(scheduler_victim(&s, &a), &c);
+    assert_ptr_equal(scheduler_victim(&s, &c), &b);
+    c.n_blocks = b.n_blocks = 0;
+    assert_ptr_equal(scheduler_victim(&s, &d), &a);
+    assert_null(scheduler_victim(&s, &a));
+}
+
+/* ---- cache blocks and sessions ---- */
+
+struct cache_fixture {
+    struct model_fixture model;
+    struct device *dev;
+    struct kv_cache *kv;
+};
+
+static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
+    struct pool_config pools = {.kind = POOL_KIND_AUTO, .numa_node = -1};
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f->model, &b);
+    assert_int_equal(device_create("cpu:1", &f->dev, NULL), 0);
+    if (kv_cache_create(f->model.model, f->dev, &pools, n_tokens, &f->kv, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void cache_finish(struct cache_fixture *f)
+{
+    kv_cache_destroy(f->kv);
+    device_destroy(f->dev);
+    model_fixture_finish(&f->model);
+}
+
+static void blocks_are_counted_and_come_back(void **state)
+{
+    struct cache_fixture f;
+    uint32_t taken[4], extra;
+
+    cache_init(&f, 3 * KV_BLOCK_TOKENS + 1);
+    assert_int_equal(f.kv->n_blocks, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(kv_cache_take(f.kv, &taken[i]), 0);
+        for (int k = 0; k < i; k++)
+            assert_int_not_equal(taken[i], taken[k]);
+        assert_true(taken[i] < 4);
+    }
+    assert_int_equal(kv_cache_take(f.kv, &extra), -ENOSPC);
+    kv_cache_ref(f.kv, taken[2]);
+    kv_cache_unref(f.kv, taken[2]);
+    assert_int_equal(f.kv->n_free, 0);
+    kv_cache_unref(f.kv, taken[2]);
+    assert_int_equal(f.kv->n_free, 1);
+    assert_int_equal(kv_cache_take(f.kv, &extra), 0);
+    assert_int_equal(extra, taken[2]);
+    cache_finish(&f);
+}
+
+static void layers_of_the_cache_do_not_overlap(void **state)
+{
+    struct cache_fixture f;
+    uint64_t bytes;
+
+    cache_init(&f, 100);
+    bytes = f.kv->layers[0].block_bytes * f.kv->layers[0].n_blocks;
+    assert_true(f.kv->layers[1].base >= f.kv->layers[0].base + bytes);
+    assert_int_equal(f.kv->block_bytes, 2 * f.kv->layers[0].block_bytes);
+    cache_finish(&f);
+}
+
+static void impossible_caches_are_refused(void **state)
+{
+    static const uint64_t sizes[] = {0, UINT64_MAX, UINT64_MAX - 31, 1ull << 62, 1ull << 40};
+    struct pool_config pools = {.kind = POOL_KIND_AUTO, .numa_node = -1};
+    struct cache_fixture f;
+
+    cache_init(&f, 1);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct kv_cache *kv = NULL;
+        struct error err = {0};
+        assert_true(kv_cache_create(f.model.model, f.dev, &pools, sizes[i], &kv, &err) < 0);
+        assert_null(kv);
+        assert_true(err.text[0]);
+    }
+    cache_finish(&f);
+}
+
+static void sessions_take_blocks_as_they_grow(void **state)
+{
+    struct cache_fixture f;
+    struct session *a, *b;
+
+    cache_init(&f, 4 * KV_BLOCK_TOKENS);
+    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &a, NULL), 0);
+    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &b, NULL), 0);
+    assert_int_equal(session_reserve(a, 1), 0);
+    assert_int_equal(a->n_blocks, 1);
+    assert_int_equal(session_reserve(a, KV_BLOCK_TOKENS), 0);
+    assert_int_equal(a->n_blocks, 1);
+    assert_int_equal(session_reserve(a, KV_BLOCK_TOKENS + 1), 0);
+    assert_int_equal(a->n_blocks, 2);
+    assert_int_equal(session_reserve(b, 3 * KV_BLOCK_TOKENS), -ENOSPC);
+    assert_int_equal(b->n_blocks, 2); /* what was taken stays */
+    session_truncate(a, 0);
+    assert_int_equal(session_reserve(b, 3 * KV_BLOCK_TOKENS), 0);
+    assert_int_equal(f.kv->n_free, 1);
+    session_destroy(b);
+    session_destroy(a);
+    session_destroy(NULL);
+    assert_int_equal(f.kv->n_free, 4);
+    cache_finish(&f);
+}
+
+static void truncating_a_session_keeps_what_is_before(void **state)
+{
+    struct cache_fixture f;
+    struct session *s;
+    uint32_t first;
+
+    cache_init(&f, 4 * KV_BLOCK_TOKENS);
+    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &s, NULL), 0);
+    assert_int_equal(session_reserve(s, 3 * KV_BLOCK_TOKENS), 0);
+    first = s->block_table[0];
+    s->n_past = 3 * KV_BLOCK_TOKENS - 1;
+    s->n_history = s->n_past + 1;
+    session_truncate(s, KV_BLOCK_TOKENS + 2);
+    assert_int_equal(s->n_blocks, 2);
+    assert_int_equal(s->n_past, KV_BLOCK_TOKENS + 2);
+    assert_int_equal(s->n_history, KV_BLOCK_TOKENS + 2);
+    session_truncate(s, KV_BLOCK_TOKENS);
+    assert_int_equal(s->n_blocks, 1);
+    assert_int_equal(s->block_table[0], first);
+    session_truncate(s, 4 * KV_BLOCK_TOKENS); /* beyond the end: nothing */
+    assert_int_equal(s->n_past, KV_BLOCK_TOKENS);
+    session_destroy(s);
+    cache_finish(&f);
+}
+
+/* ---- events ---- */
+
+static bool is_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+static void events_come_in_order_and_wake_once(void **state)
+{
+    struct event_queue q;
+    struct event *ev;
+    int subjects[3];
+
+    assert_int_equal(event_queue_init(&q, NULL), 0);
+    assert_false(is_readable(q.fd));
+    for (int i = 0; i < 3; i++) {
+        ev = event_new(&q, EVENT_TOKEN, &subjects[i]);
+        strbuf_printf(&ev->text, "%d", i);
+        event_post(&q, ev);
+    }
+    assert_true(is_readable(q.fd));
+    ev = event_take_all(&q);
+    assert_false(is_readable(q.fd));
+    assert_null(event_take_all(&q));
+    for (int i = 0; i < 3; i++) {
+        struct event *next = ev->next;
+        assert_ptr_equal(ev->subject, &subjects[i]);
+        assert_int_equal(ev->text.data[0], '0' + i);
+        event_recycle(&q, ev);
+        ev = next;
+    }
+    assert_null(ev);
+    event_queue_finish(&q);
+    event_queue_finish(&q); /* twice is harmless */
+}
+
+static void recycled_events_bring_nothing_from_before(void **state)
+{
+    struct event_queue q;
+    struct event *ev, *again;
+
+    assert_int_equal(event_queue_init(&q, NULL), 0);
+    ev = event_new(&q, EVENT_TOKEN, &q);
+    strbuf_add_str(&ev->text, "old");
+    ev->n_top = 5;
+    error_set(&ev->error, EIO, "old");
+    event_recycle(&q, ev);
+    again = event_new(&q, EVENT_DONE, NULL);
+    assert_ptr_equal(again, ev); /* the very same memory */
+    assert_int_equal(again->text.len, 0);
+    assert_int_equal(again->n_top, 0);
+    assert_int_equal(again->error.code, 0);
+    event_post(&q, again);
+    event_queue_finish(&q); /* frees what was posted and never taken */
+}
+
+/* ---- the template for models that bring none ---- */
+
+static void default_template_writes_turns(void **state)
+{
+    const char *source = prompt_default_template();
+    struct template *t = NULL;
+    struct strbuf out;
+    json_t *vars = json_loads("{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}],"
+                              " \"add_generation_prompt\": true}",
+                              0, NULL);
+
+    assert_int_equal(template_create(source, strlen(source), &t, NULL), 0);
+    strbuf_init(&out, 0);
+    assert_int_equal(template_render(t, vars, 0, NULL, &out, NULL), 0);
+    assert_string_equal(out.data, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+    json_object_set_new(vars, "add_generation_prompt", json_false());
+    strbuf_reset(&out);
+    assert_int_equal(template_render(t, vars, 0, NULL, &out, NULL), 0);
+    assert_string_equal(out.data, "<|im_start|>user\nHi<|im_end|>\n");
+    strbuf_finish(&out);
+    template_destroy(t);
+    json_decref(vars);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(answer_holds_back_what_may_begin_a_stop_string),
+    cmocka_unit_test(answer_gives_out_what_was_held_when_it_ends_otherwise),
+    cmocka_unit_test(answer_restarts_a_match_inside_itself),
+    cmocka_unit_test(answer_takes_the_longest_of_the_earliest_stop_strings),
+    cmocka_unit_test(answer_finds_a_stop_string_inside_a_token),
+    cmocka_unit_test(answer_gives_whole_characters_only),
+    cmocka_unit_test(answer_matches_a_stop_string_of_split_characters),
+    cmocka_unit_test(scheduler_serves_in_order_of_arrival),
+    cmocka_unit_test(scheduler_passes_over_who_is_paused_or_blocked),
+    cmocka_unit_test(scheduler_takes_blocks_from_the_youngest_that_has_any),
+    cmocka_unit_test(blocks_are_counted_and_come_back),
+    cmocka_unit_test(layers_of_the_cache_do_not_overlap),
+    cmocka_unit_test(impossible_caches_are_refused),
+    cmocka_unit_test(sessions_take_blocks_as_they_grow),
+    cmocka_unit_test(truncating_a_session_keeps_what_is_before),
+    cmocka_unit_test(events_come_in_order_and_wake_once),
+    cmocka_unit_test(recycled_events_bring_nothing_from_before),
+    cmocka_unit_test(default_template_writes_turns),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

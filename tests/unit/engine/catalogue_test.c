@@ -177,6 +177,27 @@ static void a_listed_file_is_the_same_by_any_path(void **state)
     assert_ptr_equal(find(s, path), tiny);
 }
 
+static void a_replaced_file_keeps_its_entry(void **state)
+{
+    struct shelf *s = *state;
+    struct model_entry *notes = find(s, at(s, "notes.txt"));
+
+    put(s->dir, "fresh");
+    assert_int_equal(rename(at(s, "fresh"), notes->path), 0);
+    assert_ptr_equal(find(s, at(s, "notes.txt")), notes);
+}
+
+static void a_file_is_not_taken_for_the_one_that_lay_elsewhere(void **state)
+{
+    struct shelf *s = *state;
+    struct model_entry *zebra = find(s, "zebra"), *moved;
+
+    assert_int_equal(rename(zebra->path, at(s, "horse.gguf")), 0);
+    moved = find(s, at(s, "horse.gguf"));
+    assert_ptr_not_equal(moved, zebra);
+    assert_string_equal(moved->path, at(s, "horse.gguf"));
+}
+
 static void paths_that_are_no_files_are_refused(void **state)
 {
     struct shelf *s = *state;
@@ -233,6 +254,8 @@ static const struct CMUnitTest tests[] = {
     ON_SHELF(unknown_names_are_answered_with_near_ones),
     ON_SHELF(a_path_gets_an_entry_that_goes_when_unused),
     ON_SHELF(a_listed_file_is_the_same_by_any_path),
+    ON_SHELF(a_replaced_file_keeps_its_entry),
+    ON_SHELF(a_file_is_not_taken_for_the_one_that_lay_elsewhere),
     ON_SHELF(paths_that_are_no_files_are_refused),
     ON_SHELF(scanning_follows_the_directory),
     cmocka_unit_test(directories_that_are_not_there_are_no_fault),

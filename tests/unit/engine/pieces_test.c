@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The engine's parts that need no model file: answers, scheduling, cache blocks, sessions, events. */
+/* The engine's parts that need no model file: answers, scheduling, cache blocks, sessions, events.
+ */
 #include "harness.h"
 
 #include "engine/answer.h"

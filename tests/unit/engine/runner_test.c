@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* A loaded model stepped by hand: cuts of a prompt, limits, and what a failed step leaves. */
+#include "harness.h"
+
+#include "engine/runner.h"
+#include "engine_fixture.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_TOKENS = 75 };
+
+struct bench {
+    struct device *dev;
+    struct loaded_model *lm;
+    struct runner *runner;
+    uint32_t prompt[PROMPT_TOKENS];
+};
+
+static void bench_init(struct bench *b, uint32_t batch_tokens, uint64_t cache_tokens)
+{
+    struct runner_config cfg = {
+        .context_tokens = 128,
+        .cache_tokens = cache_tokens,
+        .batch_tokens = batch_tokens,
+        .max_seqs = 3,
+        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+    };
+    struct error err = {0};
+
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    if (device_create("cpu:2", &b->dev, &err) < 0 ||
+        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
+        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
+        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
+        b->prompt[i] = (7 + i * 31) % 500;
+}
+
+static void bench_finish(struct bench *b)
+{
+    runner_destroy(b->runner);
+    loaded_model_unref(b->lm);
+    device_destroy(b->dev);
+}
+
+static struct session *session(struct bench *b)
+{
+    struct session *s = NULL;
+
+    assert_int_equal(runner_session_create(b->runner, &s, NULL), 0);
+    return s;
+}
+
+static const struct step_sample greedy = {.top_p = 1.0f, .repeat_penalty = 1.0f, .n_top = 5};
+
+/* Feeds the prompt in pieces of n; *ret is what is sampled at its end. */
+static void prefill(struct bench *b, struct session *s, uint32_t n, struct sample_result *ret)
+{
+    for (uint32_t at = 0; at < PROMPT_TOKENS; at += n) {
+        struct run_item it = {.session = s, .tokens = b->prompt + at, .n_tokens = n};
+        struct error err = {0};
+        if (at + n >= PROMPT_TOKENS) {
+            it.n_tokens = PROMPT_TOKENS - at;
+            it.sample = &greedy;
+            it.ret_result = ret;
+        }
+        if (runner_step(b->runner, &it, 1, &err) < 0)
+            fail_msg("%s", err.text);
+    }
+    assert_int_equal(s->n_past, PROMPT_TOKENS);
+    assert_int_equal(s->n_history, PROMPT_TOKENS + 1);
+    assert_int_equal(s->history[PROMPT_TOKENS], ret->token);
+}
+
+static void assert_same_result(const struct sample_result *a, const struct sample_result *b)
+{
+    assert_int_equal(a->token, b->token);
+    assert_int_equal(a->n_top, b->n_top);
+    for (uint32_t i = 0; i < a->n_top; i++)
+        if (!(fabsf(a->top_logprob[i] - b->top_logprob[i]) < 1e-4f))
+            fail_msg("logprob %u: %g and %g", i, (double)a->top_logprob[i],
+                     (double)b->top_logprob[i]);
+}
+
+static void prompts_may_be_cut_anywhere(void **state)
+{
+    static const uint32_t cuts[] = {75, 74, 64, 37, 33, 32, 16, 5, 1};
+    struct sample_result whole, cut;
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+        struct session *s = session(&b);
+        prefill(&b, s, cuts[i], i ? &cut : &whole);
+        if (i)
+            assert_same_result(&cut, &whole);
+        session_destroy(s);
+    }
+    bench_finish(&b);
+}
+
+static void logits_are_those_that_are_sampled_from(void **state)
+{
+    struct sample_result sampled;
+    struct session *s, *again;
+    struct bench b;
+    uint32_t n_vocab, best = 0;
+    float *logits, *row;
+    double sum = 0;
+
+    bench_init(&b, 128, 256);
+    n_vocab = b.lm->model->dims.dim[DIM_VOCAB];
+    logits = calloc((size_t)PROMPT_TOKENS * n_vocab, sizeof(float));
+    s = session(&b);
+    again = session(&b);
+    prefill(&b, s, PROMPT_TOKENS, &sampled);
+    assert_int_equal(runner_logits(b.runner, again, b.prompt, PROMPT_TOKENS, logits, NULL), 0);
+    row = logits + (size_t)(PROMPT_TOKENS - 1) * n_vocab;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        if (row[i] > row[best])
+            best = i;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        sum += exp((double)row[i] - (double)row[best]);
+    assert_int_equal(best, sampled.token);
+    assert_true(fabs(-log(sum) - (double)sampled.logprob) < 1e-3);
+    session_destroy(s);
+    session_destroy(again);
+    free(logits);
+    bench_finish(&b);
+}
+
+static void sessions_step_together_as_they_do_alone(void **state)
+{
+    struct sample_result alone, together[3], next_alone, next[3];
+    struct session *lone, *s[3];
+    struct run_item items[3];
+    struct bench b;
+
+    bench_init(&b, 256, 512);
+    lone = session(&b);
+    prefill(&b, lone, PROMPT_TOKENS, &alone);
+    items[0] = (struct run_item){lone, &alone.token, 1, &greedy, &next_alone};
+    assert_int_equal(runner_step(b.runner, items, 1, NULL), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        s[i] = session(&b);
+        items[i] = (struct run_item){s[i], b.prompt, PROMPT_TOKENS, &greedy, &together[i]};
+    }
+    assert_int_equal(runner_step(b.runner, items, 3, NULL), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_same_result(&together[i], &alone);
+        items[i] = (struct run_item){s[i], &together[i].token, 1, &greedy, &next[i]};
+    }
+    assert_int_equal(runner_step(b.runner, items, 3, NULL), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_same_result(&next[i], &next_alone);
+        session_destroy(s[i]);
+    }
+    session_destroy(lone);
+    bench_finish(&b);
+}
+
+static void a_session_can_be_taken_back(void **state)
+{
+    struct sample_result first, second;
+    struct session *s;
+    struct run_item it;
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    s = session(&b);
+    prefill(&b, s, PROMPT_TOKENS, &first);
+    session_truncate(s, 40);
+    it = (struct run_item){s, b.prompt + 40, PROMPT_TOKENS - 40, &greedy, &second};
+    assert_int_equal(runner_step(b.runner, &it, 1, NULL), 0);
+    assert_same_result(&first, &second);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
+static void steps_beyond_a_limit_are_refused(void **state)
+{
+    uint32_t many[200] = {0}, strange = 1u << 30;
+    struct run_item items[4];
+    struct error err = {0};
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 64, 256);
+    s = session(&b);
+    items[0] = (struct run_item){.session = s, .tokens = many, .n_tokens = 0};
+    assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
+    items[0].n_tokens = 129;
+    assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "context of 128"));
+    items[0].n_tokens = 65;
+    assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "limit of 64"));
+    items[0] = (struct run_item){.session = s, .tokens = &strange, .n_tokens = 1};
+    assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "1073741824"));
+    assert_int_equal(s->n_past, 0);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
+static void a_full_cache_fails_a_step_and_nothing_else(void **state)
+{
+    struct sample_result before, after;
+    struct session *s, *other;
+    struct run_item it;
+    struct error err = {0};
+    struct bench b;
+
+    bench_init(&b, 128, 128); /* four blocks, of which the prompt takes three */
+    s = session(&b);
+    other = session(&b);
+    prefill(&b, s, PROMPT_TOKENS, &before);
+    it = (struct run_item){other, b.prompt, PROMPT_TOKENS, &greedy, &after};
+    assert_int_equal(runner_step(b.runner, &it, 1, &err), -ENOSPC);
+    assert_int_equal(other->n_past, 0);
+    session_truncate(s, 0);
+    assert_int_equal(runner_step(b.runner, &it, 1, &err), 0);
+    assert_same_result(&before, &after);
+    session_destroy(s);
+    session_destroy(other);
+    assert_int_equal(runner_kv(b.runner)->n_free, runner_kv(b.runner)->n_blocks);
+    bench_finish(&b);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(prompts_may_be_cut_anywhere),
+    cmocka_unit_test(logits_are_those_that_are_sampled_from),
+    cmocka_unit_test(sessions_step_together_as_they_do_alone),
+    cmocka_unit_test(a_session_can_be_taken_back),
+    cmocka_unit_test(steps_beyond_a_limit_are_refused),
+    cmocka_unit_test(a_full_cache_fails_a_step_and_nothing_else),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

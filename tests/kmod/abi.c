@@ -241,7 +241,9 @@ TEST_F(abi, all_ones_are_refused)
 		if (!has_input(call))
 			continue;
 		memset(self->argument, 0xff, sizeof(self->argument));
-		EXPECT_EQ(-EINVAL, pool_ioctl(fd_of(self, call), call->command, self->argument))
+		/* A list has no flags; what it lacks is memory at that address. */
+		EXPECT_EQ(call->command == HEARTH_LIST ? -EFAULT : -EINVAL,
+			  pool_ioctl(fd_of(self, call), call->command, self->argument))
 		TH_LOG("%s", call->name);
 	}
 }

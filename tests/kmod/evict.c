@@ -242,18 +242,19 @@ static size_t available_bytes(void)
 TEST(the_longest_unused_goes_first_under_pressure_and_the_hog_lives)
 {
 	enum { POOLS = 6 };
-	const size_t each = 48 * LARGE_BYTES;
+	const size_t each = 48 / proc_scale() * LARGE_BYTES;
+	const size_t in_use = 64 / proc_scale() * LARGE_BYTES;
 	struct hearth_info info[POOLS];
 	int pools[POOLS], active;
 	int evicted = 0;
 	struct hog hog;
 	char *address;
 
-	active = pool_create(64 * LARGE_BYTES, 0);
+	active = pool_create(in_use, 0);
 	ASSERT_FD(active);
-	address = pool_map(active, 64 * LARGE_BYTES, PROT_READ | PROT_WRITE);
+	address = pool_map(active, in_use, PROT_READ | PROT_WRITE);
 	ASSERT_MAPPED(address);
-	pattern_fill(address, 64 * LARGE_BYTES, 42);
+	pattern_fill(address, in_use, 42);
 	for (int i = 0; i < POOLS; i++) {
 		pools[i] = pool_create(each, 0);
 		ASSERT_FD(pools[i]);
@@ -280,7 +281,7 @@ TEST(the_longest_unused_goes_first_under_pressure_and_the_hog_lives)
 		}
 	}
 	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(active));
-	EXPECT_EQ(-1, pattern_check(address, 64 * LARGE_BYTES, 42));
+	EXPECT_EQ(-1, pattern_check(address, in_use, 42));
 }
 
 TEST(a_new_pool_finds_room_where_idle_ones_were)

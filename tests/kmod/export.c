@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* dma-bufs of a pool: what the CPU may do with them, and that a device reads the right bytes. */
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/dma-buf.h>
 #include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 
 #include "common/test.h"
 #include "edu_import/edu_import.h"
@@ -314,6 +314,25 @@ TEST_F(export, works_for_small_orders_too)
 	device = import_open(dmabuf, &import);
 	ASSERT_FD(device);
 	EXPECT_EQ(LARGE_BYTES, import.total_bytes);
+}
+
+/* Where the guest was booted with an IOMMU, the device's addresses must truly be translated. */
+TEST_F(export, device_is_behind_the_iommu_asked_for)
+{
+	char text[1024], type[64];
+	glob_t found;
+	bool translated = false;
+
+	ASSERT_LT(0, proc_read("/proc/cmdline", text, sizeof(text)));
+	if (!strstr(text, "iommu=nopt"))
+		SKIP(return, "booted without an IOMMU");
+	ASSERT_EQ(0, glob("/sys/bus/pci/drivers/edu_import/0000:*/iommu_group/type", 0, NULL, &found));
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		translated |= proc_read(found.gl_pathv[i], type, sizeof(type)) > 0 &&
+			      !strcmp(type, "DMA\n");
+	}
+	EXPECT_TRUE(translated) TH_LOG("%s", type);
+	globfree(&found);
 }
 
 /* From <drm/drm.h>, which Debian's libc headers do not carry. */

@@ -9,6 +9,9 @@
 #include "common/uring.h"
 
 #define POOL_BYTES (4 * LARGE_BYTES)
+/* So much that allocating it is long compared with the time between signals. */
+#define LONG_BYTES (300 / proc_scale() * LARGE_BYTES)
+#define SHARED_BYTES (64 * LARGE_BYTES)
 #define KEY 800
 
 FIXTURE(life)
@@ -184,7 +187,7 @@ TEST_F(life, deferred_named_pool_that_is_abandoned_leaves_no_name)
 
 TEST_F(life, threads_share_the_allocation)
 {
-	int fd = pool_create(64 * LARGE_BYTES, HEARTH_CREATE_DEFER);
+	int fd = pool_create(SHARED_BYTES, HEARTH_CREATE_DEFER);
 	struct hearth_info info;
 	pid_t children[4];
 
@@ -202,8 +205,8 @@ TEST_F(life, threads_share_the_allocation)
 	}
 	ASSERT_EQ(0, pool_info(fd, &info));
 	EXPECT_EQ(HEARTH_STATE_WRITABLE, info.state);
-	EXPECT_EQ(64 * LARGE_BYTES, info.allocated_bytes);
-	EXPECT_EQ(64 * LARGE_BYTES, info.order_bytes[9]);
+	EXPECT_EQ(SHARED_BYTES, info.allocated_bytes);
+	EXPECT_EQ(SHARED_BYTES, info.order_bytes[9]);
 }
 
 /* Kills a child that repeats @work after each of many delays; nothing may remain of it. */
@@ -228,7 +231,7 @@ static void kill_in_the_middle(struct __test_metadata *_metadata, FIXTURE_DATA(l
 
 static int allocate_large(void *argument)
 {
-	int fd = pool_create(200 * LARGE_BYTES, 0);
+	int fd = pool_create(200 / proc_scale() * LARGE_BYTES, 0);
 
 	(void)argument;
 	close(fd);
@@ -242,7 +245,7 @@ TEST_F(life, killed_while_allocating_leaves_nothing)
 
 static int allocate_named(void *argument)
 {
-	int fd = pool_create_keyed(100 * LARGE_BYTES, 0, KEY, 0600);
+	int fd = pool_create_keyed(100 / proc_scale() * LARGE_BYTES, 0, KEY, 0600);
 
 	(void)argument;
 	close(fd);
@@ -343,7 +346,7 @@ TEST_F(life, a_signal_interrupts_an_allocation_and_nothing_remains)
 
 	interrupt_often();
 	for (int i = 0; i < 50 && !interrupted; i++) {
-		fd = pool_create(300 * LARGE_BYTES, 0);
+		fd = pool_create(LONG_BYTES, 0);
 		interrupted = fd == -EINTR;
 		EXPECT_TRUE(fd >= 0 || interrupted) TH_LOG("result %d", fd);
 		if (fd >= 0)
@@ -356,7 +359,7 @@ TEST_F(life, a_signal_interrupts_an_allocation_and_nothing_remains)
 
 TEST_F(life, an_interrupted_deferred_allocation_goes_on_where_it_was)
 {
-	int fd = pool_create(300 * LARGE_BYTES, HEARTH_CREATE_DEFER), interruptions = 0, err;
+	int fd = pool_create(LONG_BYTES, HEARTH_CREATE_DEFER), interruptions = 0, err;
 	struct itimerval off = {};
 	struct hearth_info info;
 	uint64_t last = 0;
@@ -374,7 +377,7 @@ TEST_F(life, an_interrupted_deferred_allocation_goes_on_where_it_was)
 	EXPECT_EQ(0, err);
 	EXPECT_LT(0, interruptions);
 	ASSERT_EQ(0, pool_info(fd, &info));
-	EXPECT_EQ(300 * LARGE_BYTES, info.allocated_bytes);
+	EXPECT_EQ(LONG_BYTES, info.allocated_bytes);
 }
 
 TEST_F(life, descriptors_pass_over_a_socket_and_keep_the_pool)

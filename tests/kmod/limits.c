@@ -2,10 +2,12 @@
 /* What may be had: by the machine, by a user, by a cgroup. A refusal is never an OOM kill. */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "common/test.h"
+#include "edu_import/edu_import.h"
 
 #define USER 3001
 #define MIB (1UL << 20)
@@ -44,6 +46,7 @@ FIXTURE_TEARDOWN(limits)
 	proc_write(self->machine.path, self->machine.old);
 	proc_write(self->bytes.path, self->bytes.old);
 	proc_write(self->pools.path, self->pools.old);
+	proc_write("/proc/sys/vm/compact_unevictable_allowed", "1");
 }
 
 static int set(const char *path, unsigned long value)
@@ -331,34 +334,83 @@ TEST_F(limits, a_failed_creation_gives_everything_back)
 }
 
 /*
- * With memory cut up so that few large pages are left, FALLBACK takes smaller ones down to
- * min_order and info tells how many bytes are in which order.
+ * Cuts memory up: of all but @spare_bytes one page in 16 is kept, locked and not to be moved, so
+ * that hardly a large page is left in what is free. Dies with the caller. False if it cannot.
  */
+static bool cut_memory_up(size_t spare_bytes)
+{
+	size_t bytes = ((size_t)proc_field("/proc/meminfo", "MemAvailable") << 10) - spare_bytes;
+	char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (heap == MAP_FAILED || madvise(heap, bytes, MADV_NOHUGEPAGE) ||
+	    proc_write("/proc/sys/vm/compact_unevictable_allowed", "0") ||
+	    mlock2(heap, bytes, MLOCK_ONFAULT))
+		return false;
+	for (size_t i = 0; i < bytes; i += 4096)
+		heap[i] = 1;
+	for (size_t i = 0; i + 65536 <= bytes; i += 65536)
+		if (madvise(heap + i, 65536 - 4096, 24 /* MADV_DONTNEED_LOCKED */))
+			return false;
+	return true;
+}
+
+static uint64_t bytes_below_large(const struct hearth_info *info)
+{
+	uint64_t sum = 0;
+
+	for (int order = 0; order < 9; order++)
+		sum += info->order_bytes[order];
+	return sum;
+}
+
 TEST_F(limits, fallback_takes_smaller_orders_and_info_tells)
 {
-	const size_t bytes = 700 * MIB;
-	char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t spare = 192 * MIB / proc_scale();
 	struct hearth_info info;
-	uint64_t sum = 0;
+	int64_t start;
 	int fd;
 
-	ASSERT_MAPPED(heap);
-	madvise(heap, bytes, MADV_NOHUGEPAGE);
-	memset(heap, 1, bytes);
-	/* Pinned in place, one page in 64 KiB stays: what is free between is no large page. */
-	for (size_t i = 0; i < bytes; i += 65536) {
-		ASSERT_EQ(0, munmap(heap + i, 65536 - 4096));
-	}
-	fd = pool_create(64 * LARGE_BYTES, HEARTH_CREATE_FALLBACK);
+	ASSERT_EQ(0, set(self->machine.path, 95));
+	ASSERT_TRUE(cut_memory_up(spare));
+	start = proc_now_ms();
+	EXPECT_EQ(-ENOMEM, pool_create(2 * spare, 0));
+	EXPECT_GE(60000, proc_now_ms() - start);
+	fd = pool_create(2 * spare, HEARTH_CREATE_FALLBACK);
 	ASSERT_FD(fd);
 	ASSERT_EQ(0, pool_info(fd, &info));
-	for (int order = 0; order < HEARTH_ORDERS; order++) {
-		sum += info.order_bytes[order];
-	}
-	EXPECT_EQ(info.size_bytes, sum);
+	EXPECT_LT(0, bytes_below_large(&info));
+	EXPECT_EQ(info.size_bytes, bytes_below_large(&info) + info.order_bytes[9]);
 	EXPECT_EQ(info.size_bytes, info.allocated_bytes);
-	for (int order = 10; order < HEARTH_ORDERS; order++) {
-		EXPECT_EQ(0, info.order_bytes[order]);
+}
+
+/* A pool of pages of many sizes is one pool: its bytes follow each other, for CPU and device. */
+TEST_F(limits, pages_of_many_orders_map_and_export_as_one)
+{
+	const size_t spare = 96 * MIB / proc_scale(), bytes = 2 * spare;
+	struct edu_import import = {};
+	uint64_t block[EDU_BLOCK_BYTES / 8];
+	int fd, device = open("/dev/edu_import", O_RDWR | O_CLOEXEC);
+	char *address;
+
+	ASSERT_FD(device);
+	ASSERT_EQ(0, set(self->machine.path, 95));
+	ASSERT_TRUE(cut_memory_up(spare));
+	fd = pool_create(bytes, HEARTH_CREATE_FALLBACK);
+	ASSERT_FD(fd);
+	address = pool_map(fd, bytes, PROT_READ | PROT_WRITE);
+	ASSERT_MAPPED(address);
+	ASSERT_TRUE(is_zero(address, bytes));
+	pattern_fill(address, bytes, 0);
+	EXPECT_EQ(-1, pattern_check(address, bytes, 0));
+	import.fd = pool_export(fd, 0, bytes, 0);
+	ASSERT_FD(import.fd);
+	ASSERT_EQ(0, ioctl(device, EDU_IOC_IMPORT, &import));
+	EXPECT_EQ(bytes, import.total_bytes);
+	for (size_t at = 0; at < bytes; at += bytes / 8) {
+		struct edu_move move = { .offset = at + 12288, .buffer = (uintptr_t)block };
+
+		ASSERT_EQ(0, ioctl(device, EDU_IOC_MOVE, &move));
+		EXPECT_EQ(-1, pattern_check(block, sizeof(block), (at + 12288) / 8));
 	}
 }
 

@@ -91,23 +91,25 @@ TEST_F(mapping, starts_as_zeroes)
 /* The guest boots with init_on_alloc=0: only the module can have zeroed these. */
 TEST(memory_of_a_dead_pool_is_not_seen_in_the_next)
 {
+	const size_t bytes = 32 * LARGE_BYTES / proc_scale();
+
 	for (int round = 0; round < 4; round++) {
-		int pool = pool_create(32 * LARGE_BYTES, 0);
+		int pool = pool_create(bytes, 0);
 		char *address;
 
 		ASSERT_FD(pool);
-		address = pool_map(pool, 32 * LARGE_BYTES, PROT_READ | PROT_WRITE);
+		address = pool_map(pool, bytes, PROT_READ | PROT_WRITE);
 		ASSERT_MAPPED(address);
-		ASSERT_TRUE(is_zero(address, 32 * LARGE_BYTES));
-		memset(address, 0xa5, 32 * LARGE_BYTES);
-		munmap(address, 32 * LARGE_BYTES);
+		ASSERT_TRUE(is_zero(address, bytes));
+		memset(address, 0xa5, bytes);
+		munmap(address, bytes);
 		close(pool);
 	}
 }
 
 TEST(memory_of_a_dead_process_is_not_seen_in_a_pool)
 {
-	const size_t bytes = 128 << 20;
+	const size_t bytes = (128 << 20) / proc_scale();
 	char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *address;
 	int pool;

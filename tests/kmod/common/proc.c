@@ -236,7 +236,7 @@ int proc_cgroup_create(const char *name, const char *controllers, char *path, si
 	return 0;
 }
 
-bool proc_is_debug_kernel(void)
+unsigned int proc_scale(void)
 {
-	return access("/sys/kernel/debug/kmemleak", F_OK) == 0;
+	return access("/sys/kernel/debug/kmemleak", F_OK) ? 1 : 4;
 }

@@ -56,7 +56,7 @@ int64_t proc_now_ms(void);
 /* Makes a cgroup below the root, with @controllers enabled there ("+memory"); its path. */
 int proc_cgroup_create(const char *name, const char *controllers, char *path, size_t size);
 
-/* True on a kernel so slow that tests should do less of the same. */
-bool proc_is_debug_kernel(void);
+/* By what to divide sizes and counts: more than 1 on a kernel that checks all it does. */
+unsigned int proc_scale(void);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Lets each allocation of each operation fail in turn. Whatever the operation then answers must
+ * Lets each allocation, and each copy from or to user memory, of each operation fail in turn. Whatever the operation then answers must
  * be in its contract, and nothing may be left of what it gave up.
  */
 #include <fcntl.h>
@@ -101,13 +101,14 @@ static int create_named(fixture *self)
 	(void)self;
 	if (fd < 0) {
 		/* Nothing may remain of a failed one: not its name either. */
-		err = pool_destroy(KEY, HEARTH_UID_SELF);
-		return err == 0 ? -EEXIST : fd;
+		fault_disarm();
+		return pool_destroy(KEY, HEARTH_UID_SELF) == -ENOENT ? fd : -EIO;
 	}
-	/* The armed fault may also meet these; what they leave they leave to the next round. */
+	err = pool_destroy(KEY, HEARTH_UID_SELF);
+	fault_disarm();
+	if (err && pool_destroy(KEY, HEARTH_UID_SELF))
+		err = -EIO;
 	close(fd);
-	while ((err = pool_destroy(KEY, HEARTH_UID_SELF)) == -ENOMEM)
-		;
 	return err;
 }
 
@@ -138,8 +139,9 @@ static int create_deferred_and_allocate(fixture *self)
 	if (fd < 0)
 		return fd;
 	err = pool_allocate(fd);
+	fault_disarm();
 	/* A second try goes on where the first was stopped. */
-	if (err == -ENOMEM && pool_allocate(fd))
+	if (err && pool_allocate(fd))
 		err = -EIO;
 	if (pool_info(fd, &info) || info.state != HEARTH_STATE_WRITABLE)
 		err = -EIO;
@@ -176,8 +178,8 @@ static int export_a_window(fixture *self)
 	struct hearth_info info;
 
 	if (dmabuf < 0) {
-		pool_info(self->pool, &info);
-		return info.dmabufs ? -EIO : dmabuf;
+		fault_disarm();
+		return pool_info(self->pool, &info) || info.dmabufs ? -EIO : dmabuf;
 	}
 	return close(dmabuf);
 }
@@ -278,6 +280,10 @@ static int evict_a_pool(fixture *self)
 	(void)self;
 	if (fd < 0)
 		return fd;
+	pool_idle(fd);
+	reclaim_slabs();
+	fault_disarm();
+	/* A fault may have put the eviction off, not prevented it. */
 	pool_idle(fd);
 	for (int i = 0; i < 20 && info.state != HEARTH_STATE_EVICTED; i++) {
 		reclaim_slabs();

@@ -334,12 +334,13 @@ TEST_F(limits, a_failed_creation_gives_everything_back)
 }
 
 /*
- * Cuts memory up: of all but @spare_bytes one page in 16 is kept, locked and not to be moved, so
+ * Cuts memory up: of all but a twelfth of it one page in 16 is kept, locked and not to be moved, so
  * that hardly a large page is left in what is free. Dies with the caller. False if it cannot.
  */
-static bool cut_memory_up(size_t spare_bytes)
+static bool cut_memory_up(void)
 {
-	size_t bytes = ((size_t)proc_field("/proc/meminfo", "MemAvailable") << 10) - spare_bytes;
+	size_t bytes = (size_t)(proc_field("/proc/meminfo", "MemAvailable") -
+				proc_field("/proc/meminfo", "MemTotal") / 12) << 10;
 	char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (heap == MAP_FAILED || madvise(heap, bytes, MADV_NOHUGEPAGE) ||
@@ -354,6 +355,12 @@ static bool cut_memory_up(size_t spare_bytes)
 	return true;
 }
 
+/* Of memory cut up: more than can be left of it in large pages. */
+static size_t more_than_is_large(void)
+{
+	return ((size_t)proc_field("/proc/meminfo", "MemAvailable") << 9) & -LARGE_BYTES;
+}
+
 static uint64_t bytes_below_large(const struct hearth_info *info)
 {
 	uint64_t sum = 0;
@@ -365,17 +372,18 @@ static uint64_t bytes_below_large(const struct hearth_info *info)
 
 TEST_F(limits, fallback_takes_smaller_orders_and_info_tells)
 {
-	const size_t spare = 192 * MIB / proc_scale();
 	struct hearth_info info;
 	int64_t start;
+	size_t bytes;
 	int fd;
 
 	ASSERT_EQ(0, set(self->machine.path, 95));
-	ASSERT_TRUE(cut_memory_up(spare));
+	ASSERT_TRUE(cut_memory_up());
+	bytes = more_than_is_large();
 	start = proc_now_ms();
-	EXPECT_EQ(-ENOMEM, pool_create(2 * spare, 0));
+	EXPECT_EQ(-ENOMEM, pool_create(bytes, 0));
 	EXPECT_GE(60000, proc_now_ms() - start);
-	fd = pool_create(2 * spare, HEARTH_CREATE_FALLBACK);
+	fd = pool_create(bytes, HEARTH_CREATE_FALLBACK);
 	ASSERT_FD(fd);
 	ASSERT_EQ(0, pool_info(fd, &info));
 	EXPECT_LT(0, bytes_below_large(&info));
@@ -386,17 +394,21 @@ TEST_F(limits, fallback_takes_smaller_orders_and_info_tells)
 /* A pool of pages of many sizes is one pool: its bytes follow each other, for CPU and device. */
 TEST_F(limits, pages_of_many_orders_map_and_export_as_one)
 {
-	const size_t spare = 96 * MIB / proc_scale(), bytes = 2 * spare;
 	struct edu_import import = {};
+	struct hearth_info info;
 	uint64_t block[EDU_BLOCK_BYTES / 8];
 	int fd, device = open("/dev/edu_import", O_RDWR | O_CLOEXEC);
 	char *address;
+	size_t bytes;
 
 	ASSERT_FD(device);
 	ASSERT_EQ(0, set(self->machine.path, 95));
-	ASSERT_TRUE(cut_memory_up(spare));
+	ASSERT_TRUE(cut_memory_up());
+	bytes = more_than_is_large();
 	fd = pool_create(bytes, HEARTH_CREATE_FALLBACK);
 	ASSERT_FD(fd);
+	ASSERT_EQ(0, pool_info(fd, &info));
+	ASSERT_LT(0, bytes_below_large(&info));
 	address = pool_map(fd, bytes, PROT_READ | PROT_WRITE);
 	ASSERT_MAPPED(address);
 	ASSERT_TRUE(is_zero(address, bytes));
@@ -406,11 +418,12 @@ TEST_F(limits, pages_of_many_orders_map_and_export_as_one)
 	ASSERT_FD(import.fd);
 	ASSERT_EQ(0, ioctl(device, EDU_IOC_IMPORT, &import));
 	EXPECT_EQ(bytes, import.total_bytes);
-	for (size_t at = 0; at < bytes; at += bytes / 8) {
-		struct edu_move move = { .offset = at + 12288, .buffer = (uintptr_t)block };
+	EXPECT_LT(import.nents, 1 + bytes / 4096);
+	for (size_t at = 0; at < bytes; at += bytes / 16 & -4096UL) {
+		struct edu_move move = { .offset = at, .buffer = (uintptr_t)block };
 
 		ASSERT_EQ(0, ioctl(device, EDU_IOC_MOVE, &move));
-		EXPECT_EQ(-1, pattern_check(block, sizeof(block), (at + 12288) / 8));
+		EXPECT_EQ(-1, pattern_check(block, sizeof(block), at / 8));
 	}
 }
 

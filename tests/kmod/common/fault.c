@@ -10,6 +10,7 @@
 
 /* Held open: opening it after the operation would allocate, and could take the fault itself. */
 static __thread int fail_nth = -1;
+static __thread bool is_armed, was_injected;
 
 bool fault_prepare(void)
 {
@@ -20,6 +21,7 @@ bool fault_prepare(void)
 		{ "/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N" },
 		{ "/sys/kernel/debug/fail_page_alloc/min-order", "0" },
 		{ "/sys/kernel/debug/fail_page_alloc/verbose", "0" },
+		{ "/sys/kernel/debug/fail_usercopy/verbose", "0" },
 	};
 
 	for (unsigned int i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
@@ -34,14 +36,25 @@ int fault_arm(unsigned int nth)
 	char text[16];
 	int length = snprintf(text, sizeof(text), "%u", nth);
 
-	return pwrite(fail_nth, text, (size_t)length, 0) == length ? 0 : -errno;
+	was_injected = false;
+	is_armed = pwrite(fail_nth, text, (size_t)length, 0) == length;
+	return is_armed ? 0 : -errno;
+}
+
+void fault_disarm(void)
+{
+	char text[16] = "";
+
+	if (!is_armed)
+		return;
+	is_armed = false;
+	/* A fault that comes as late as in this read was not the operation's. */
+	was_injected = pread(fail_nth, text, sizeof(text) - 1, 0) > 0 && text[0] == '0';
+	(void)!pwrite(fail_nth, "0", 1, 0);
 }
 
 bool fault_was_injected(void)
 {
-	char text[16] = "";
-	bool injected = pread(fail_nth, text, sizeof(text) - 1, 0) > 0 && text[0] == '0';
-
-	(void)!pwrite(fail_nth, "0", 1, 0);
-	return injected;
+	fault_disarm();
+	return was_injected;
 }

@@ -214,6 +214,12 @@ void hearth_limits_uncharge(struct hearth_charge *charge)
 	kfree(owner);
 }
 
+/* Without what idle pools have, which counts as available but is not free yet. */
+static long available_pages(void)
+{
+	return si_mem_available() - (long)(hearth_shrink_idle_bytes() >> PAGE_SHIFT);
+}
+
 /**
  * hearth_limits_make_room() - see that the machine can spare memory, evicting idle pools for it
  * @bytes: how much
@@ -224,9 +230,9 @@ void hearth_limits_uncharge(struct hearth_charge *charge)
  */
 int hearth_limits_make_room(u64 bytes)
 {
-	u64 wanted_pages = (bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
+	long wanted_pages = (bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
 
-	while (si_mem_available() < (long)wanted_pages)
+	while (available_pages() < wanted_pages)
 		if (!hearth_shrink_evict_one(INVALID_UID))
 			return -ENOMEM;
 	return 0;

@@ -46,14 +46,21 @@ int hearth_pages_init(struct hearth_pages *pages, u64 size_bytes, unsigned int o
 {
 	pages->order = order;
 	pages->nr_slots = size_bytes >> (order + PAGE_SHIFT);
+	pages->node_pages = kcalloc(nr_node_ids, sizeof(*pages->node_pages), GFP_KERNEL_ACCOUNT);
 	pages->slots =
 		kvcalloc(pages->nr_slots, sizeof(*pages->slots), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	return pages->slots ? 0 : -ENOMEM;
+	return pages->slots && pages->node_pages ? 0 : -ENOMEM;
 }
 
 static unsigned int slot_parts(const struct hearth_pages *pages, const struct hearth_slot *slot)
 {
 	return 1U << (pages->order - slot->order);
+}
+
+static struct folio *slot_folio(const struct hearth_pages *pages, const struct hearth_slot *slot,
+				unsigned int part)
+{
+	return slot->order == pages->order ? slot->folio : slot->parts[part];
 }
 
 static void slot_free(const struct hearth_pages *pages, struct hearth_slot *slot)
@@ -62,13 +69,12 @@ static void slot_free(const struct hearth_pages *pages, struct hearth_slot *slot
 
 	if (slot->is_reserve) {
 		hearth_reserve_give(slot->folio);
-	} else if (slot->order == pages->order) {
-		folio_put(slot->folio);
-	} else {
-		for (i = 0; i < slot_parts(pages, slot); i++)
-			folio_put(slot->parts[i]);
-		kfree(slot->parts);
+		return;
 	}
+	for (i = 0; i < slot_parts(pages, slot); i++)
+		folio_put(slot_folio(pages, slot, i));
+	if (slot->order != pages->order)
+		kfree(slot->parts);
 }
 
 /**
@@ -85,6 +91,7 @@ void hearth_pages_free(struct hearth_pages *pages)
 		cond_resched();
 	}
 	kvfree(pages->slots);
+	kfree(pages->node_pages);
 	*pages = (struct hearth_pages){};
 }
 
@@ -199,17 +206,23 @@ static int slot_fill(struct allocation *work, struct hearth_slot *slot)
 }
 
 /* The offset in the pool tells the page fault handler where a folio ends in the file. */
-static void slot_set_index(const struct hearth_pages *pages, struct hearth_slot *slot,
+static void slot_set_index(const struct hearth_pages *pages, const struct hearth_slot *slot,
 			   pgoff_t first)
 {
 	unsigned int i;
 
-	if (slot->order == pages->order) {
-		slot->folio->index = first;
-		return;
-	}
 	for (i = 0; i < slot_parts(pages, slot); i++)
-		slot->parts[i]->index = first + ((pgoff_t)i << slot->order);
+		slot_folio(pages, slot, i)->index = first + ((pgoff_t)i << slot->order);
+}
+
+static void slot_count(struct hearth_pages *pages, const struct hearth_slot *slot)
+{
+	unsigned int i;
+
+	for (i = 0; i < slot_parts(pages, slot); i++)
+		pages->node_pages[folio_nid(slot_folio(pages, slot, i))] += 1UL << slot->order;
+	pages->order_bytes[slot->order] += (u64)PAGE_SIZE << pages->order;
+	pages->nr_filled++;
 }
 
 /**
@@ -231,8 +244,7 @@ void hearth_pages_fill(struct hearth_pool *pool, unsigned long index, struct hea
 	dst->order = slot.order;
 	dst->is_reserve = slot.is_reserve;
 	smp_store_release(&dst->state, HEARTH_SLOT_FILLED); /* pairs with hearth_pages_at() */
-	pages->nr_filled++;
-	pages->order_bytes[slot.order] += (u64)PAGE_SIZE << pages->order;
+	slot_count(pages, &slot);
 	while (pages->nr_prefix < pages->nr_slots &&
 	       pages->slots[pages->nr_prefix].state == HEARTH_SLOT_FILLED)
 		pages->nr_prefix++;
@@ -373,7 +385,7 @@ struct page *hearth_pages_at(const struct hearth_pages *pages, pgoff_t offset,
 	if (smp_load_acquire(&slot->state) != HEARTH_SLOT_FILLED)
 		return NULL;
 	in_folio = within & ((1UL << slot->order) - 1);
-	folio = slot->order == pages->order ? slot->folio : slot->parts[within >> slot->order];
+	folio = slot_folio(pages, slot, within >> slot->order);
 	if (ret_nr)
 		*ret_nr = (1UL << slot->order) - in_folio;
 	return folio_page(folio, in_folio);

@@ -55,6 +55,7 @@ struct hearth_slot {
  * @nr_filled: slots filled
  * @nr_prefix: slots filled before the first that is not
  * @order_bytes: bytes in folios of each order
+ * @node_pages: pages on each of the nr_node_ids NUMA nodes
  *
  * All but the slots themselves is guarded by the pool's lock.
  */
@@ -65,6 +66,7 @@ struct hearth_pages {
 	unsigned long nr_filled;
 	unsigned long nr_prefix;
 	u64 order_bytes[HEARTH_ORDERS];
+	unsigned long *node_pages;
 };
 
 int hearth_pages_init(struct hearth_pages *pages, u64 size_bytes, unsigned int order);

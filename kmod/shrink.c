@@ -5,9 +5,11 @@
 #include "shrink.h"
 
 #include <linux/list.h>
+#include <linux/mmzone.h>
 #include <linux/oom.h>
 #include <linux/shrinker.h>
 #include <linux/spinlock.h>
+#include <linux/vmstat.h>
 
 #include "limits.h"
 #include "pool.h"
@@ -26,12 +28,32 @@ static atomic64_t evicted_bytes;
 static atomic64_t evicted_pools;
 static struct shrinker *shrinker;
 
+/* What may be evicted counts as reclaimable with the kernel, and so as available memory. */
+static void count_reclaimable(const struct hearth_pool *pool, long sign)
+{
+	const unsigned long *node_pages = pool->pages.node_pages;
+	unsigned int node;
+
+	for (node = 0; node < nr_node_ids; node++)
+		if (node_pages[node])
+			mod_node_page_state(NODE_DATA(node), NR_KERNEL_MISC_RECLAIMABLE,
+					    sign * (long)node_pages[node]);
+}
+
+static void lru_add(struct hearth_pool *pool)
+{
+	list_add_tail(&pool->lru, &evictable);
+	evictable_bytes += pool->size_bytes;
+	count_reclaimable(pool, 1);
+}
+
 static void lru_remove(struct hearth_pool *pool)
 {
 	if (list_empty(&pool->lru))
 		return;
-	list_del_init(&pool->lru);
+	count_reclaimable(pool, -1);
 	evictable_bytes -= pool->size_bytes;
+	list_del_init(&pool->lru);
 }
 
 /**
@@ -42,10 +64,8 @@ void hearth_shrink_update(struct hearth_pool *pool)
 {
 	spin_lock(&lock);
 	lru_remove(pool);
-	if (hearth_pool_is_evictable(pool)) {
-		list_add_tail(&pool->lru, &evictable);
-		evictable_bytes += pool->size_bytes;
-	}
+	if (hearth_pool_is_evictable(pool))
+		lru_add(pool);
 	spin_unlock(&lock);
 }
 

@@ -80,7 +80,7 @@ static void insert_sorted(struct catalogue *c, struct model_entry *e)
 
 static bool is_in_use(const struct model_entry *e)
 {
-    return e->state != ENGINE_MODEL_AVAILABLE || e->has_loader || e->n_active ||
+    return e->state != ENGINE_MODEL_AVAILABLE || e->has_loader || e->n_active || e->n_holds ||
            !list_empty(&e->listeners) || !list_empty(&e->waiting);
 }
 
@@ -204,6 +204,14 @@ static struct model_entry *find_same_file(struct catalogue *c, const struct stat
     return NULL;
 }
 
+/* Drops entries that were made to answer a question and led to nothing, so that asking for ever new
+ * paths takes no memory. */
+static void prune(struct catalogue *c)
+{
+    list_for_each_safe (it, &c->entries, struct model_entry, link)
+        catalogue_forget(c, it);
+}
+
 /* The entry of a file given by its path: one that is known under another name, or a new one. */
 static int find_path(struct catalogue *c, const char *given, struct model_entry **ret_entry,
                      struct error *err)
@@ -228,6 +236,7 @@ static int find_path(struct catalogue *c, const char *given, struct model_entry 
             *ret_entry = e;
             return 0;
         }
+        prune(c);
         e = entry_new(strdup(path), path);
         if (!e)
             return error_set(err, ENOMEM, "out of memory");
@@ -283,6 +292,17 @@ int catalogue_find(struct catalogue *c, const char *name, struct model_entry **r
         return refuse(c, name, err);
     *ret_entry = e;
     return 0;
+}
+
+void catalogue_hold(struct model_entry *entry)
+{
+    entry->n_holds++;
+}
+
+void catalogue_release(struct catalogue *c, struct model_entry *entry)
+{
+    entry->n_holds--;
+    catalogue_forget(c, entry);
 }
 
 void catalogue_forget(struct catalogue *c, struct model_entry *entry)

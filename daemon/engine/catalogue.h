@@ -27,11 +27,13 @@ struct model_entry {
     struct list listeners;   /* engine_load.link */
     uint32_t n_active;       /* requests not done yet */
     uint32_t n_running;      /* of these, started */
+    uint32_t n_holds;        /* callbacks under way that come back to it */
 
     /* the load under way */
     struct engine *engine;
     pthread_t loader;
     bool has_loader;
+    struct event *loaded; /* EVENT_LOADED, made in advance; the loader's */
     atomic_bool cancel_load;
     uint64_t last_progress_ns; /* loader thread */
     uint64_t loaded_bytes;
@@ -50,9 +52,14 @@ void catalogue_finish(struct catalogue *c); /* no entry may be loaded any more *
 /* Looks through the directories again; entries in use stay whatever the disk says. */
 void catalogue_scan(struct catalogue *c);
 
-/* Name, forgiven forms of it, or an absolute path of a readable file (which gets an entry). */
+/* Name, forgiven forms of it, or an absolute path of a readable file (which gets an entry, until
+ * the next such path is asked for, unless something uses it by then). */
 int catalogue_find(struct catalogue *c, const char *name, struct model_entry **ret_entry,
                    struct error *err);
+
+/* Around callbacks, which may do anything: the entry outlives what happens in between. */
+void catalogue_hold(struct model_entry *entry);
+void catalogue_release(struct catalogue *c, struct model_entry *entry); /* may drop it */
 
 /* Drops an entry that no directory holds and nothing uses. */
 void catalogue_forget(struct catalogue *c, struct model_entry *entry);

@@ -61,12 +61,19 @@ static void end_listeners(struct engine *e)
 
     error_set(&err, ECANCELED, "the service is stopping");
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
+        catalogue_hold(entry); /* all stay until the end: a callback may look for models */
         list_for_each_safe (l, &entry->listeners, struct engine_load, link) {
             list_remove(&l->link);
             if (l->events.on_done)
                 l->events.on_done(l->user, &err);
             free(l);
         }
+    }
+}
+
+static void release_models(struct engine *e)
+{
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
         loaded_model_unref(entry->lm);
         entry->lm = NULL;
     }
@@ -92,13 +99,15 @@ void engine_destroy(struct engine *e)
     e->is_stopping = true;
     models_finish(e);
     prompter_destroy(e->prompter);
-    worker_destroy(e->worker);
-    e->worker = NULL;
+    if (e->worker)
+        worker_stop(e->worker);
     if (e->events.fd >= 0) {
         end_waiting(e);
         drain_events(e);
     }
     end_listeners(e);
+    release_models(e);
+    worker_destroy(e->worker);
     catalogue_finish(&e->catalogue);
     event_queue_finish(&e->events);
     free(e->infos);

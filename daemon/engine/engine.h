@@ -35,7 +35,8 @@ struct engine_config {
 
 int engine_create(const struct engine_config *config, struct engine **ret_engine,
                   struct error *err);
-/* Cancels what runs, waits for the threads; callbacks of what was cancelled run here. */
+/* Cancels what runs, waits for the threads; callbacks of what was cancelled run here. They may call
+ * anything below; new work is refused with -ECANCELED. */
 void engine_destroy(struct engine *e);
 int engine_event_fd(const struct engine *e);
 void engine_dispatch(struct engine *e);
@@ -49,8 +50,7 @@ enum engine_model_state {
     ENGINE_MODEL_UNLOADING
 };
 
-/* What is known of a model; strings live until the next call of engine_models or engine_dispatch.
- */
+/* What is known of a model; strings live until the next call that names models. */
 struct engine_model_info {
     const char *name; /* the file's stem, or the path it was loaded by */
     const char *path;

@@ -34,15 +34,11 @@ static void *load(void *arg)
 {
     struct model_entry *entry = arg;
     struct engine *e = entry->engine;
-    struct event *ev = event_new(&e->events, EVENT_LOADED, entry);
+    struct event *ev = entry->loaded;
     struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load};
     struct error err = {0};
     int r;
 
-    if (!ev) {
-        log_error("out of memory: the end of a load could not be told");
-        return NULL;
-    }
     r = loaded_model_open(entry->path, &entry->lm, &err);
     if (r == 0)
         r = loaded_model_fill(entry->lm, &e->pools, &progress, &err);
@@ -63,9 +59,14 @@ int models_start_load(struct engine *e, struct model_entry *entry, struct error 
     entry->loaded_bytes = 0;
     entry->last_progress_ns = 0;
     atomic_store(&entry->cancel_load, false);
+    entry->loaded = event_new(&e->events, EVENT_LOADED, entry);
+    if (!entry->loaded)
+        return error_set(err, ENOMEM, "out of memory");
     r = pthread_create(&entry->loader, NULL, load, entry);
-    if (r)
+    if (r) {
+        event_recycle(&e->events, entry->loaded);
         return error_set_errno(err, r, "cannot start a thread to load %s", entry->name);
+    }
     pthread_setname_np(entry->loader, "hearth-load");
     entry->has_loader = true;
     entry->state = ENGINE_MODEL_LOADING;
@@ -101,13 +102,14 @@ static void tell_listeners(struct model_entry *entry, const struct error *err)
 
 static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err)
 {
+    catalogue_hold(entry);
     loaded_model_unref(entry->lm);
     entry->lm = NULL;
     entry->state = ENGINE_MODEL_AVAILABLE;
     log_warn("cannot load %s: %s", entry->name, err->text);
     requests_fail(e, entry, err);
     tell_listeners(entry, err);
-    catalogue_forget(&e->catalogue, entry);
+    catalogue_release(&e->catalogue, entry);
 }
 
 static void handle_loaded(struct engine *e, struct model_entry *entry, struct error *err)
@@ -140,8 +142,6 @@ static void handle_detached(struct engine *e, struct model_entry *entry)
 {
     struct error err = {0};
 
-    loaded_model_unref(entry->lm);
-    entry->lm = NULL;
     entry->state = ENGINE_MODEL_AVAILABLE;
     log_info("unloaded %s", entry->name);
     if ((!list_empty(&entry->waiting) || !list_empty(&entry->listeners)) &&
@@ -201,7 +201,6 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
     if (e->is_stopping)
         return error_set(err, ECANCELED, "the service is stopping");
     r = catalogue_find(&e->catalogue, name, &entry, err);
-
     if (r == -ENOENT) {
         catalogue_scan(&e->catalogue);
         r = catalogue_find(&e->catalogue, name, &entry, err);
@@ -251,8 +250,9 @@ int engine_unload(struct engine *e, const char *name, struct error *err)
         return r;
     switch (entry->state) {
     case ENGINE_MODEL_READY:
-        if (worker_detach(e->worker, entry) < 0)
+        if (worker_detach(e->worker, entry, entry->lm) < 0)
             return error_set(err, ENOMEM, "out of memory");
+        entry->lm = NULL;
         entry->state = ENGINE_MODEL_UNLOADING;
         return 0;
     case ENGINE_MODEL_LOADING:

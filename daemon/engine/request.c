@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "device/device.h"
+#include "engine/engine_private.h"
 
 #include <errno.h>
 #include <math.h>
@@ -129,7 +130,8 @@ int request_create(struct engine *e, const struct engine_prompt *prompt,
     r->user = user;
     r->queued_ns = clock_now_ns();
     answer_init(&r->answer);
-    code = copy_prompt(r, prompt, err);
+    r->done = event_new(&e->events, EVENT_DONE, r);
+    code = r->done ? copy_prompt(r, prompt, err) : error_set(err, ENOMEM, "out of memory");
     if (code == 0)
         code = copy_params(r, params, err);
     if (code < 0) {
@@ -149,6 +151,8 @@ void request_destroy(struct engine_request *r)
         return;
     list_remove(&r->link);
     list_remove(&r->all);
+    if (r->done)
+        event_recycle(&r->engine->events, r->done);
     json_decref(r->chat);
     free(r->text);
     for (size_t i = 0; i < r->params.n_stop; i++)
@@ -180,13 +184,15 @@ void request_finish(struct engine_request *r, enum engine_finish finish)
     uint64_t now_ns = clock_now_ns();
     uint64_t started_ns = r->started_ns ? r->started_ns : now_ns;
     uint64_t first_ns = r->first_token_ns ? r->first_token_ns : now_ns;
+    /* what ended before it ran has a prompt, as far as it came, and no answer */
+    uint32_t n_prompt = r->n_prompt ? r->n_prompt : r->n_tokens;
 
     r->result = (struct engine_result){
         .finish = finish,
         .error = finish == ENGINE_FINISH_ERROR ? &r->error : NULL,
         .stop_string = r->answer.stop_string,
-        .prompt_tokens = r->n_prompt,
-        .completion_tokens = r->n_tokens - r->n_prompt,
+        .prompt_tokens = n_prompt,
+        .completion_tokens = r->n_tokens - n_prompt,
         .seed = r->params.sampling.seed,
         .queue_ns = started_ns - r->queued_ns,
         .prefill_ns = first_ns > started_ns ? first_ns - started_ns : 0,

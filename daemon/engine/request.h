@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+struct event;
 struct model_entry;
 
 struct engine_request {
@@ -58,6 +59,8 @@ struct engine_request {
     /* nanoseconds of clock_now_ns() */
     uint64_t queued_ns, started_ns, first_token_ns;
 
+    struct event
+        *done; /* EVENT_DONE, made in advance so that the end can always be told; NULL: told */
     struct error error;
     struct engine_result result; /* filled by request_finish */
 };

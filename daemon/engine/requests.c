@@ -73,12 +73,13 @@ static void handle_done(struct engine *e, struct engine_request *r)
     if (r->is_counted_running)
         entry->n_running--;
     entry->n_active--;
+    catalogue_hold(entry);
     e->requests_failed += r->result.finish == ENGINE_FINISH_ERROR;
     e->requests_cancelled += r->result.finish == ENGINE_FINISH_CANCEL;
     if (!r->is_forgotten && r->events.on_done)
         r->events.on_done(r->user, &r->result);
     request_destroy(r);
-    catalogue_forget(&e->catalogue, entry);
+    catalogue_release(&e->catalogue, entry);
 }
 
 void requests_handle(struct engine *e, struct event *ev)

@@ -2,7 +2,6 @@
 #include "engine/running.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,15 +12,17 @@
 void running_request_end(struct event_queue *events, struct engine_request *r,
                          enum engine_finish finish)
 {
-    struct event *ev;
+    struct event *ev = r->done;
 
+    if (!ev)
+        return;
+    r->done = NULL;
     list_remove(&r->link);
     request_finish(r, finish);
-    ev = event_new(events, EVENT_DONE, r);
-    if (ev)
-        event_post(events, ev);
-    else
-        log_error("out of memory: the end of a request could not be told");
+    /* a model that was let go of meanwhile is freed here, not on the owner's thread */
+    loaded_model_unref(r->lm);
+    r->lm = NULL;
+    event_post(events, ev);
 }
 
 static void finish(struct running_model *m, struct engine_request *r, enum engine_finish finish)

@@ -42,7 +42,7 @@ bool running_model_step(struct running_model *m, struct running_stats *stats);
 void running_model_figures(struct running_model *m);
 
 /* Ends a request that no model holds: EVENT_DONE with this finish (ERROR: r->error is set). Any
- * thread that has the request in its hand. */
+ * thread that has the request in its hand. A request that has ended already is left alone. */
 void running_request_end(struct event_queue *events, struct engine_request *r,
                          enum engine_finish finish);
 

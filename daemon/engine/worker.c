@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/worker.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "engine/running.h"
 
 #include <errno.h>
@@ -19,6 +17,7 @@ struct command {
     struct model_entry *entry;
     struct loaded_model *lm;
     struct engine_request *request;
+    struct event *ev; /* what will be told, made in advance so that it can be told in any case */
 };
 
 struct worker {
@@ -26,6 +25,7 @@ struct worker {
     struct worker_config config;
     char *device_name;
     struct event_queue *events;
+    bool is_joined;        /* the thread has ended; whoever stops it */
     struct device *device; /* device thread */
     struct list models;    /* struct running_model; device thread changes it under lock */
 
@@ -68,9 +68,9 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     return cfg;
 }
 
-static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
+static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
+                   struct event *ev)
 {
-    struct event *ev = event_new(w->events, EVENT_ATTACHED, entry);
     struct runner_config cfg = runner_config(w, lm);
     struct error err = {0};
     struct running_model *m;
@@ -82,18 +82,14 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
         list_push_back(&w->models, &m->link);
         pthread_mutex_unlock(&w->lock);
     }
-    if (!ev) {
-        log_error("out of memory: a model's owner could not be told that it is attached");
-        return;
-    }
     ev->error = err;
     ev->error.code = r;
     event_post(w->events, ev);
 }
 
-static void detach(struct worker *w, struct model_entry *entry)
+static void detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
+                   struct event *ev)
 {
-    struct event *ev = event_new(w->events, EVENT_DETACHED, entry);
     struct running_model *m = find_model(w, entry);
 
     if (m) {
@@ -102,15 +98,16 @@ static void detach(struct worker *w, struct model_entry *entry)
         pthread_mutex_unlock(&w->lock);
         running_model_destroy(m);
     }
-    if (ev)
-        event_post(w->events, ev);
+    loaded_model_unref(lm);
+    event_post(w->events, ev);
 }
 
 static void submit(struct worker *w, struct engine_request *r)
 {
     struct running_model *m = find_model(w, r->entry);
 
-    if (m)
+    /* its tokens are those of the model it was tokenized for, not of one loaded since */
+    if (m && m->lm == r->lm)
         running_model_add(m, r);
     else
         running_request_end(w->events, r, ENGINE_FINISH_CANCEL);
@@ -120,10 +117,10 @@ static void handle(struct worker *w, struct command *c)
 {
     switch (c->kind) {
     case COMMAND_ATTACH:
-        attach(w, c->entry, c->lm);
+        attach(w, c->entry, c->lm, c->ev);
         break;
     case COMMAND_DETACH:
-        detach(w, c->entry);
+        detach(w, c->entry, c->lm, c->ev);
         break;
     case COMMAND_SUBMIT:
         submit(w, c->request);
@@ -254,15 +251,23 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     return 0;
 }
 
-void worker_destroy(struct worker *w)
+void worker_stop(struct worker *w)
 {
-    if (!w)
+    if (w->is_joined)
         return;
     pthread_mutex_lock(&w->lock);
     w->is_stopping = true;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
+    w->is_joined = true;
+}
+
+void worker_destroy(struct worker *w)
+{
+    if (!w)
+        return;
+    worker_stop(w);
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->started);
     pthread_mutex_destroy(&w->lock);
@@ -284,14 +289,30 @@ static int post(struct worker *w, const struct command *command)
     return 0;
 }
 
-int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
+/* Posts a command about a model, with the event that will answer it. */
+static int post_about(struct worker *w, enum command_kind kind, enum event_kind answer,
+                      struct model_entry *entry, struct loaded_model *lm)
 {
-    return post(w, &(struct command){.kind = COMMAND_ATTACH, .entry = entry, .lm = lm});
+    struct command c = {.kind = kind, .entry = entry, .lm = lm};
+    int r;
+
+    c.ev = event_new(w->events, answer, entry);
+    if (!c.ev)
+        return -ENOMEM;
+    r = post(w, &c);
+    if (r < 0)
+        event_recycle(w->events, c.ev);
+    return r;
 }
 
-int worker_detach(struct worker *w, struct model_entry *entry)
+int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
 {
-    return post(w, &(struct command){.kind = COMMAND_DETACH, .entry = entry});
+    return post_about(w, COMMAND_ATTACH, EVENT_ATTACHED, entry, lm);
+}
+
+int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
+{
+    return post_about(w, COMMAND_DETACH, EVENT_DETACHED, entry, lm);
 }
 
 int worker_submit(struct worker *w, struct engine_request *r)

@@ -26,15 +26,18 @@ struct worker_stats {
 /* Starts the thread and waits until it has its device. */
 int worker_create(const struct worker_config *cfg, struct event_queue *events,
                   struct worker **ret_worker, struct error *err);
-/* Cancels what runs, lets go of all models, ends the thread. NULL is fine. */
-void worker_destroy(struct worker *w);
+/* Cancels what runs, lets go of all models, ends the thread. Until worker_destroy the calls below
+ * are harmless; commands must not be given any more. */
+void worker_stop(struct worker *w);
+void worker_destroy(struct worker *w); /* stops it if need be; NULL is fine */
 
 /* Commands; any thread. -ENOMEM: nothing was done, nothing follows, nothing was taken over. */
 
 /* Makes lm runnable under this entry; EVENT_ATTACHED follows. Takes over a reference to lm. */
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
-/* Cancels the entry's requests and lets go of it; EVENT_DETACHED follows. */
-int worker_detach(struct worker *w, struct model_entry *entry);
+/* Cancels the entry's requests and lets go of it; EVENT_DETACHED follows. Takes over a reference to
+ * lm, so that its memory is freed on the device thread. */
+int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */
 int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */

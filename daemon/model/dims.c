@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Large enough for any model there is, small enough that no product of three overflows 64 bits. */
-enum { DIM_LIMIT = 1 << 21 };
+/* Large enough for any model there is, small enough that no product of three overflows 64 bits. The
+ * layers are fewer: tables of tensors per layer are searched without an index. */
+enum { DIM_LIMIT = 1 << 21, LAYERS_LIMIT = 1024 };
 
 static void full_key(char *out, size_t size, const struct arch *arch, const char *key)
 {
@@ -44,7 +45,8 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
     r = gguf_get_u32(g, key, &value, err);
     if (r < 0)
         return r;
-    if (!value || (value > DIM_LIMIT && row->dim != DIM_CONTEXT && row->dim != DIM_ROPE_CONTEXT))
+    if (!value || (row->dim == DIM_LAYERS && value > LAYERS_LIMIT) ||
+        (value > DIM_LIMIT && row->dim != DIM_CONTEXT && row->dim != DIM_ROPE_CONTEXT))
         return error_set(err, EINVAL, "%s is %u: no model has that", key, value);
     d->dim[row->dim] = value;
     return 0;

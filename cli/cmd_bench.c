@@ -136,7 +136,8 @@ static int generate(struct local_model *m, struct session *s, uint32_t n_tokens,
                               .sample = &greedy,
                               .ret_result = &result};
         r = runner_step(m->runner, &it, 1, err);
-        token = result.token;
+        if (r == 0)
+            token = result.token;
     }
     return r;
 }

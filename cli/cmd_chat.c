@@ -160,12 +160,12 @@ static int converse(struct client *c, struct answer_options *o)
         } else if (line[strspn(line, " \t")]) {
             if (is_terminal)
                 add_history(line);
+            if (has_history)
+                save_history(path); /* now: a hang-up must not lose it */
             r = turn(c, o, messages, line);
         }
         free(line);
     }
-    if (has_history)
-        save_history(path);
     json_decref(messages);
     return r;
 }

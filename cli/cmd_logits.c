@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char options[] =
@@ -15,6 +16,8 @@ static const char options[] =
     "                  the prediction after token i\n"
     "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
     "  --full-barriers debug: a barrier before every kernel; the result must be the same\n";
+
+enum { TOKENS_MOST = 1 << 24 };
 
 struct arguments {
     const char *path, *tokens, *out, *device;
@@ -54,6 +57,26 @@ static int parse(int argc, char **argv, struct arguments *a)
     return 0;
 }
 
+/* A device or a pipe is written to, not replaced. */
+static bool is_special(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+static int write_special(const char *path, const float *data, size_t n, struct error *err)
+{
+    FILE *f = fopen(path, "wb");
+    bool ok;
+
+    if (!f)
+        return error_set_errno(err, errno, "%s", path);
+    ok = fwrite(data, sizeof(*data), n, f) == n;
+    ok = fclose(f) == 0 && ok;
+    return ok ? 0 : error_set_errno(err, errno, "%s", path);
+}
+
 /* Writes to a file beside the target and renames it, so that no half-written result is left. */
 static int write_file(const char *path, const float *data, size_t n, struct error *err)
 {
@@ -65,6 +88,8 @@ static int write_file(const char *path, const float *data, size_t n, struct erro
         return fwrite(data, sizeof(*data), n, stdout) == n && fflush(stdout) == 0
                    ? 0
                    : error_set_errno(err, errno, "standard output");
+    if (is_special(path))
+        return write_special(path, data, n, err);
     if (asprintf(&temporary, "%s.part", path) < 0)
         return error_set(err, ENOMEM, "out of memory");
     f = fopen(temporary, "wb");
@@ -85,16 +110,14 @@ static int write_file(const char *path, const float *data, size_t n, struct erro
     return 0;
 }
 
-static int evaluate(const struct arguments *a, struct local_model *m, struct error *err)
+static int evaluate(const struct arguments *a, struct local_model *m, const uint32_t *tokens,
+                    size_t n, struct error *err)
 {
     struct session *s = NULL;
-    uint32_t *tokens = NULL;
     float *logits = NULL;
-    size_t n = 0, n_vocab;
-    int r = parse_tokens(a->tokens, &tokens, &n, err);
+    size_t n_vocab;
+    int r;
 
-    if (r < 0)
-        return r;
     n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
     logits = calloc(n, n_vocab * sizeof(float));
     r = logits ? runner_session_create(m->runner, &s, err)
@@ -105,7 +128,6 @@ static int evaluate(const struct arguments *a, struct local_model *m, struct err
         r = write_file(a->out, logits, n * n_vocab, err);
     session_destroy(s);
     free(logits);
-    free(tokens);
     return r;
 }
 
@@ -114,20 +136,33 @@ static int run(int argc, char **argv)
     struct arguments a = {0};
     struct local_model m;
     struct error err = {0};
+    uint32_t *tokens = NULL;
+    size_t n = 0;
     int r;
 
     if (parse(argc, argv, &a) < 0)
         return command_usage(&command_logits, options);
+    if (parse_tokens(a.tokens, &tokens, &n, &err) < 0)
+        return command_fail(EXIT_USAGE, "%s", err.text);
+    if (n > TOKENS_MOST) {
+        free(tokens);
+        return command_fail(EXIT_USAGE, "%zu tokens are too many", n);
+    }
+    /* a cache for these tokens, not for the longest context the model can have */
     r = local_model_open(&m,
-                         &(struct local_model_config){
-                             .path = a.path, .device = a.device, .full_barriers = a.full_barriers},
+                         &(struct local_model_config){.path = a.path,
+                                                      .device = a.device,
+                                                      .context_tokens = (uint32_t)n,
+                                                      .full_barriers = a.full_barriers},
                          &err);
     if (r < 0) {
         local_model_close(&m);
+        free(tokens);
         return command_fail(EXIT_NO_MODEL, "%s", err.text);
     }
-    r = evaluate(&a, &m, &err);
+    r = evaluate(&a, &m, tokens, n, &err);
     local_model_close(&m);
+    free(tokens);
     return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
 }
 

@@ -67,7 +67,9 @@ static int decode(const struct tokenizer *t, const struct strbuf *in, bool shows
         detokenizer_add(&d, (int32_t)ids[i], &text);
     }
     detokenizer_flush(&d, &text);
-    if (r == 0)
+    if (r == 0 && text.failed)
+        r = error_set(err, ENOMEM, "out of memory");
+    if (r == 0 && text.len)
         fwrite(text.data, 1, text.len, stdout);
     strbuf_finish(&text);
     free(ids);

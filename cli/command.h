@@ -26,7 +26,8 @@ struct command {
 extern const struct command command_bench, command_chat, command_load, command_logits, command_ls,
     command_ps, command_run, command_status, command_tokenize, command_unload;
 
-/* Prints "usage: hearth NAME ARGUMENTS" and the option lines to stderr; returns EXIT_USAGE. */
+/* Prints "usage: hearth NAME ARGUMENTS" and the option lines: to stdout with EXIT_OK where --help
+ * stands behind the command's name, else to stderr with EXIT_USAGE. */
 int command_usage(const struct command *c, const char *options);
 
 /* The absolute path of a model given by one that exists here, else what was given (a name). */

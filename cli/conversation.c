@@ -9,10 +9,12 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- options ---- */
 
@@ -77,14 +79,16 @@ bool answer_option(struct answer_options *o, int c, const char *value)
 static bool is_number(const char *name, const char *text, bool is_whole)
 {
     char *end = NULL;
+    bool is_finite = true;
 
     if (!text)
         return true;
+    errno = 0;
     if (is_whole)
         strtoll(text, &end, 10);
     else
-        strtod(text, &end);
-    if (end != text && !*end)
+        is_finite = isfinite(strtod(text, &end));
+    if (end != text && !*end && !errno && is_finite)
         return true;
     command_fail(EXIT_USAGE, "--%s takes a number, not \"%s\"", name, text);
     return false;
@@ -145,11 +149,12 @@ static bool on_load_event(void *user, const json_t *event)
 {
     struct load *l = user;
     const json_t *error = json_object_get(event, "error");
+    const char *text = json_string_value(json_object_get(error, "message"));
     json_int_t done = json_integer_value(json_object_get(event, "done_bytes"));
     json_int_t total = json_integer_value(json_object_get(event, "total_bytes"));
 
     if (error)
-        error_set(&l->err, ENOENT, "%s", json_string_value(json_object_get(error, "message")));
+        error_set(&l->err, ENOENT, "%s", text ? text : "the load failed");
     else if (total > 0)
         progress_show(&l->bar, (uint64_t)done, (uint64_t)total);
     return true;
@@ -184,6 +189,7 @@ struct answering {
     struct answer_stats stats;
     struct error err;
     uint64_t start_ns;
+    bool is_terminal;
 };
 
 static void take_usage(struct answer_stats *s, const json_t *usage)
@@ -195,7 +201,27 @@ static void take_usage(struct answer_stats *s, const json_t *usage)
         (unsigned)json_integer_value(json_object_get(usage, "completion_tokens"));
 }
 
-static void print_tool_calls(struct answering *a, const json_t *calls)
+/* Prints what a model wrote. A terminal gets no control characters but tab and newline: an answer
+ * must not move the cursor, rename the window or write the clipboard. False: nowhere to write. */
+static bool print_text(const struct answering *a, const char *text, size_t len)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; a->is_terminal && i < len; i++) {
+        unsigned char c = (unsigned char)text[i],
+                      after = i + 1 < len ? (unsigned char)text[i + 1] : 0;
+        bool is_c1 = c == 0xc2 && after >= 0x80 && after < 0xa0;
+        if (c != 0x7f && !is_c1 && (c >= 0x20 || c == '\n' || c == '\t'))
+            continue;
+        fwrite(text + from, 1, i - from, stdout);
+        i += is_c1;
+        from = i + 1;
+    }
+    fwrite(text + from, 1, len - from, stdout);
+    return fflush(stdout) == 0;
+}
+
+static void print_tool_calls(const struct answering *a, const json_t *calls)
 {
     size_t i;
     json_t *call;
@@ -206,9 +232,11 @@ static void print_tool_calls(struct answering *a, const json_t *calls)
         const char *name = json_string_value(json_object_get(function, "name"));
         const char *arguments = json_string_value(json_object_get(function, "arguments"));
         if (name)
-            printf("%s ", name);
+            print_text(a, name, strlen(name));
+        if (name)
+            putchar(' ');
         if (arguments)
-            fputs(arguments, stdout);
+            print_text(a, arguments, strlen(arguments));
     }
 }
 
@@ -222,14 +250,17 @@ static bool on_answer_event(void *user, const json_t *event)
     const char *reason = json_string_value(json_object_get(choice, "finish_reason"));
 
     if (error) {
-        error_set(&a->err, EIO, "%s", json_string_value(json_object_get(error, "message")));
+        const char *text = json_string_value(json_object_get(error, "message"));
+        error_set(&a->err, EIO, "%s", text ? text : "the answer failed");
         return false;
     }
     if (json_is_string(content) && json_string_length(content)) {
         if (a->stats.first_token_s == 0)
             a->stats.first_token_s = (double)(clock_now_ns() - a->start_ns) * 1e-9;
-        fwrite(json_string_value(content), 1, json_string_length(content), stdout);
-        fflush(stdout);
+        if (!print_text(a, json_string_value(content), json_string_length(content))) {
+            error_set_errno(&a->err, errno, "standard output");
+            return false;
+        }
         strbuf_add(&a->text, json_string_value(content), json_string_length(content));
     }
     print_tool_calls(a, json_object_get(delta, "tool_calls"));
@@ -263,7 +294,7 @@ static json_t *build_request(const struct answer_options *o, const json_t *messa
 int conversation_ask(struct client *c, const struct answer_options *o, const json_t *messages,
                      char **ret_text, struct answer_stats *ret_stats, struct error *err)
 {
-    struct answering a = {.start_ns = clock_now_ns()};
+    struct answering a = {.start_ns = clock_now_ns(), .is_terminal = isatty(STDOUT_FILENO)};
     json_t *request = build_request(o, messages);
     struct sigaction old;
     int r;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,10 +23,13 @@ static void print_help(FILE *to)
     fputs("\n`hearth COMMAND --help` tells a command's options.\n", to);
 }
 
+static bool is_help_asked; /* `hearth COMMAND --help`: an answer, not a complaint */
+
 int command_usage(const struct command *c, const char *options)
 {
-    fprintf(stderr, "usage: hearth %s %s\n%s", c->name, c->arguments, options);
-    return EXIT_USAGE;
+    fprintf(is_help_asked ? stdout : stderr, "usage: hearth %s %s\n%s", c->name, c->arguments,
+            options);
+    return is_help_asked ? EXIT_OK : EXIT_USAGE;
 }
 
 int command_fail(int code, const char *fmt, ...)
@@ -39,23 +44,37 @@ int command_fail(int code, const char *fmt, ...)
     return code;
 }
 
+static bool is_help(const char *argument)
+{
+    return !strcmp(argument, "--help") || !strcmp(argument, "-h");
+}
+
+/* What was printed but could not be written makes a success a failure. */
+static int finish_output(int code)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_OK)
+        return command_fail(EXIT_FAILED, "standard output: %s", strerror(errno));
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+    if (is_help(argv[1]) || !strcmp(argv[1], "help")) {
         print_help(stdout);
-        return EXIT_OK;
+        return finish_output(EXIT_OK);
     }
     if (!strcmp(argv[1], "--version")) {
         puts("hearth " HEARTH_VERSION);
         return EXIT_OK;
     }
+    is_help_asked = argc > 2 && is_help(argv[2]);
     for (int i = 0; i < N_COMMANDS; i++)
         if (!strcmp(argv[1], commands[i]->name))
-            return commands[i]->run(argc - 1, argv + 1);
+            return finish_output(commands[i]->run(argc - 1, argv + 1));
     return command_fail(EXIT_USAGE, "there is no command \"%s\"; `hearth --help` lists them",
                         argv[1]);
 }

@@ -25,8 +25,12 @@ $(BUILD)/build.ninja:
 deps: ## install what building and testing need (asks for root)
 	@scripts/deps build test
 
+# by the environment: a prompt may hold quotes
+demo: export MODEL := $(MODEL)
+demo: export PROMPT := $(PROMPT)
+demo: export DEVICE := $(DEVICE)
 demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PROMPT=, DEVICE=)
-	@MODEL='$(MODEL)' PROMPT='$(PROMPT)' DEVICE='$(DEVICE)' BUILD='$(BUILD)' scripts/demo
+	@BUILD='$(BUILD)' scripts/demo
 
 check: ## run all tests (installs what they need)
 	@scripts/deps build test

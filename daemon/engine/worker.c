@@ -4,6 +4,7 @@
 #include "engine/running.h"
 
 #include <errno.h>
+#include <numa.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,8 +171,14 @@ static bool step_models(struct worker *w)
 static void start(struct worker *w)
 {
     struct error err = {0};
-    int r = device_create(w->device_name, &w->device, &err);
+    int r;
 
+    /* the device's own threads inherit where this one may run */
+    if (w->config.pools.numa_node >= 0 && numa_available() >= 0 &&
+        numa_run_on_node(w->config.pools.numa_node) < 0)
+        log_warn("cannot keep the device's threads on NUMA node %d: %s", w->config.pools.numa_node,
+                 strerror(errno));
+    r = device_create(w->device_name, &w->device, &err);
     pthread_mutex_lock(&w->lock);
     w->start_error = err;
     w->start_error.code = r;

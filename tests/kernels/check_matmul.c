@@ -173,6 +173,7 @@ static bool check_type(struct check *c, enum gguf_type type)
     return true;
 }
 
+/* clang-format off */
 #define TYPES(X)                                                                                   \
     X(F32)                                                                                         \
     X(F16)                                                                                         \
@@ -180,6 +181,7 @@ static bool check_type(struct check *c, enum gguf_type type)
     X(Q4_0)                                                                                        \
     X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)    \
         X(MXFP4)
+/* clang-format on */
 
 #define DEFINE(T)                                                                                  \
     static bool matmul_##T(struct check *c)                                                        \

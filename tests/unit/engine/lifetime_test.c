@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,13 +133,10 @@ static void wait_for(struct engine *e, const unsigned *counter, unsigned n)
 
 static const char *small_model(void)
 {
-    static char path[4096];
+    static char path[PATH_MAX];
     const char *found = harness_shared("data/weights/stories260K/stories260K-F32.gguf");
 
-    if (!found)
-        return NULL;
-    snprintf(path, sizeof(path), "%s", found);
-    return realpath(found, NULL) ? path : NULL;
+    return found ? realpath(found, path) : NULL;
 }
 
 #define NEED_MODEL(name)                                                                           \

@@ -12,8 +12,9 @@ enum {
     SEQS_DEFAULT = 16,
     LOGITS_TOKENS = 32, /* rows of the plan that returns all logits */
     BUCKETS_MOST = 16,
-    STEP_TIMEOUT_S = 600,
 };
+
+#define WAIT_NS 60000000000ull
 
 struct runner {
     struct loaded_model *lm;
@@ -72,6 +73,14 @@ static int create_workspace(struct runner *r, struct error *err)
     return buffer_create(r->device, most, BUFFER_DEVICE, &r->workspace, err);
 }
 
+static int record(struct runner *r, const struct plan_config *cfg, struct plan **plan,
+                  struct error *err)
+{
+    if (*plan)
+        return 0;
+    return plan_create(r->lm->model, r->device, r->kv->layers, r->workspace, cfg, plan, err);
+}
+
 int runner_create(struct loaded_model *lm, struct device *dev, const struct runner_config *cfg,
                   struct runner **ret_runner, struct error *err)
 {
@@ -101,6 +110,10 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     e = create_workspace(r, err);
     if (e < 0)
         goto fail;
+    /* what the device cannot run is refused now, not at the first request */
+    e = record(r, &r->buckets[0], &r->plans[0], err);
+    if (e < 0)
+        goto fail;
     *ret_runner = r;
     return 0;
 fail:
@@ -125,14 +138,6 @@ void runner_destroy(struct runner *r)
 int runner_session_create(struct runner *r, struct session **ret_session, struct error *err)
 {
     return session_create(r->kv, r->device, r->config.context_tokens, ret_session, err);
-}
-
-static int record(struct runner *r, const struct plan_config *cfg, struct plan **plan,
-                  struct error *err)
-{
-    if (*plan)
-        return 0;
-    return plan_create(r->lm->model, r->device, r->kv->layers, r->workspace, cfg, plan, err);
 }
 
 /* The smallest plan that holds n_tokens rows of n_seqs sessions. */
@@ -211,7 +216,11 @@ static int run_plan(struct runner *r, struct plan *p, struct error *err)
 
     if (e < 0)
         return e;
-    return device_wait(r->device, ticket, STEP_TIMEOUT_S * 1000000000ull, err);
+    /* a slow step is no failed one, and nothing it reads may be freed before it ends */
+    do
+        e = device_wait(r->device, ticket, WAIT_NS, err);
+    while (e == -ETIME);
+    return e;
 }
 
 int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err)

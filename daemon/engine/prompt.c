@@ -2,6 +2,7 @@
 #include "engine/prompt.h"
 
 #include "base/strbuf.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ static int set_token_text(json_t *vars, const char *name, const struct tokenizer
         return 0;
     if (id >= 0)
         text = tokenizer_piece(t, id, &len);
-    value = json_stringn(text, len);
+    /* JSON holds no broken text, and a template can do nothing with it */
+    value = text && utf8_is_valid(text, len) ? json_stringn(text, len) : json_string("");
     return value && json_object_set_new(vars, name, value) == 0 ? 0 : -ENOMEM;
 }
 
@@ -88,16 +90,11 @@ static int tokenize(struct engine_request *r, const char *text, size_t len, unsi
     return e;
 }
 
-int prompt_tokenize(struct engine_request *r, struct error *err)
+static int tokenize_chat(struct engine_request *r, struct error *err)
 {
     struct strbuf text;
     int e;
 
-    if (r->text)
-        return tokenize(r, r->text, r->text_len,
-                        TOKENIZE_PARSE_SPECIAL | (r->add_special ? TOKENIZE_ADD_SPECIAL : 0), err);
-    if (!r->chat)
-        return 0;
     strbuf_init(&text, 0);
     e = render(r, &text, err);
     if (e == 0) {
@@ -108,5 +105,22 @@ int prompt_tokenize(struct engine_request *r, struct error *err)
         e = tokenize(r, text.data ? text.data : "", text.len, flags, err);
     }
     strbuf_finish(&text);
+    return e;
+}
+
+int prompt_tokenize(struct engine_request *r, struct error *err)
+{
+    int e = 0;
+
+    if (r->text)
+        e = tokenize(r, r->text, r->text_len,
+                     TOKENIZE_PARSE_SPECIAL | (r->add_special ? TOKENIZE_ADD_SPECIAL : 0), err);
+    else if (r->chat)
+        e = tokenize_chat(r, err);
+    /* an answer takes long, and its tokens are all that is needed of its question */
+    free(r->text);
+    r->text = NULL;
+    json_decref(r->chat);
+    r->chat = NULL;
     return e;
 }

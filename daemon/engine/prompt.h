@@ -5,8 +5,9 @@
 
 #include "engine/request.h"
 
-/* Fills r->tokens from its chat or text (tokens given as such are left alone). Any thread that has
- * the request in its hand. -EINVAL: the template refused, or the text is not UTF-8. */
+/* Fills r->tokens from its chat or text, which are freed (tokens given as such are left alone). Any
+ * thread that has the request in its hand. -EINVAL: the template refused, or the text is not UTF-8.
+ */
 int prompt_tokenize(struct engine_request *r, struct error *err);
 
 /* The template used for models whose file brings none. */

@@ -279,6 +279,11 @@ static void advance(struct running_model *m, struct engine_request *r, struct ev
         ev->top[ev->n_top] = (struct engine_top){(int32_t)drawn->top_token[ev->n_top],
                                                  drawn->top_logprob[ev->n_top]};
     has_stopped = answer_add(&r->answer, drawn->token, &ev->text);
+    if (ev->text.failed || r->answer.held.failed) { /* a piece is missing: no answer at all */
+        event_recycle(m->events, ev);
+        fail(m, r, &(struct error){-ENOMEM, "out of memory"});
+        return;
+    }
     event_post(m->events, ev);
     if (has_stopped)
         finish(m, r, ENGINE_FINISH_STOP);

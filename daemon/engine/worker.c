@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/worker.h"
 
+#include "base/log.h"
 #include "engine/running.h"
 
 #include <errno.h>

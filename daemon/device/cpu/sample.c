@@ -173,8 +173,9 @@ static void sample_row(const struct step_sample *s, float *logits, uint32_t n_vo
     lse = log_sum_exp(logits, n_vocab);
     report(s, logits, n_vocab, lse, list, result);
     result->token = greedy(s, logits, n_vocab);
-    if (s->temperature > 0 && logits[result->token] > -INFINITY) {
+    if (s->temperature > 0 && logits[result->token] > -INFINITY)
         n = collect(s, logits, n_vocab, least_that_counts(s, logits[result->token]), list);
+    if (n) { /* else the mask allows nothing, and greedy has said what to answer */
         select_first(list, n, s->top_k && s->top_k < n ? s->top_k : n);
         result->token = ref_sample_draw(s, list, n);
     }

@@ -114,6 +114,28 @@ static void a_seed_is_drawn_and_told_where_none_is_given(void **state)
     ask_finish(&again);
 }
 
+static void each_token_is_a_new_draw(void **state)
+{
+    /* two tokens of about 62 and 38 in a hundred, whatever the model prefers */
+    static const struct engine_bias bias[] = {{300, 10050.0f}, {301, 10000.0f}};
+    size_t n_first = 0;
+    struct ask a;
+
+    ask_init(&a, engine(state), prompt);
+    a.params.max_tokens = 60;
+    a.params.bias = bias;
+    a.params.n_bias = 2;
+    a.params.sampling = (struct engine_sampling){
+        .temperature = 100.0f, .top_p = 1.0f, .repeat_penalty = 1.0f, .seed = 5, .has_seed = true};
+    ask_run(&a);
+    for (size_t i = 0; i < a.n_ids; i++) {
+        assert_true(a.ids[i] == 300 || a.ids[i] == 301);
+        n_first += a.ids[i] == 300;
+    }
+    assert_in_range(n_first, 20, 55);
+    ask_finish(&a);
+}
+
 static void a_bias_forces_and_forbids_tokens(void **state)
 {
     struct engine_bias bias = {.token = 300, .bias = 1000.0f};
@@ -617,6 +639,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(greedy_answers_are_the_same_every_time),
     ON_ENGINE(a_seed_makes_sampling_reproducible),
     ON_ENGINE(a_seed_is_drawn_and_told_where_none_is_given),
+    ON_ENGINE(each_token_is_a_new_draw),
     ON_ENGINE(a_bias_forces_and_forbids_tokens),
     ON_ENGINE(penalties_keep_tokens_from_coming_back),
     ON_ENGINE(top_logprobs_come_in_order_and_hold_the_choice),

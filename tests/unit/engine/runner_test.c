@@ -203,6 +203,9 @@ static void steps_beyond_a_limit_are_refused(void **state)
     items[0] = (struct run_item){.session = s, .tokens = &strange, .n_tokens = 1};
     assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
     assert_non_null(strstr(err.text, "1073741824"));
+    for (int i = 0; i < 4; i++) /* more sessions than the three of a step */
+        items[i] = (struct run_item){.session = s, .tokens = many, .n_tokens = 1};
+    assert_int_equal(runner_step(b.runner, items, 4, &err), -EINVAL);
     assert_int_equal(s->n_past, 0);
     session_destroy(s);
     bench_finish(&b);

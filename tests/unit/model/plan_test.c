@@ -293,6 +293,48 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
     }
 }
 
+static void barriers_do_not_hang_on_where_values_lie(void **state)
+{
+    /* Every value outlives its neighbours, so that no reuse of a place brings a barrier by chance:
+     * the cache alone orders attention, and the last step writes what the one before it reads. */
+    static const struct arch_step layer[] = {
+        {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},
+        {STEP_MATMUL, VALUE_Q, VALUE_NORMED, .weight = WEIGHT_ATTN_Q},
+        {STEP_MATMUL, VALUE_K, VALUE_NORMED, .weight = WEIGHT_ATTN_K},
+        {STEP_MATMUL, VALUE_V, VALUE_NORMED, .weight = WEIGHT_ATTN_V},
+        {STEP_ROPE_QUERY, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},
+        {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},
+        {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},
+        {STEP_ATTENTION, VALUE_ATT, VALUE_Q},
+        {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT},
+        {STEP_MATMUL, VALUE_GATE, VALUE_X, .weight = WEIGHT_FFN_GATE},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_Q, .weight = WEIGHT_ATTN_OUT},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+        {STEP_END},
+    };
+    struct spy *spy = calloc(1, sizeof(*spy));
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 8, .max_outputs = 2, .max_seqs = SEQS};
+    struct arch arch;
+    struct bench b;
+    size_t n_barriers;
+
+    spy->device.ops = &spy_ops;
+    spy->device.info.max_rows = 4096;
+    bench_init(&b, &spy->device, &shape, &cfg);
+    arch = *b.f.model->arch;
+    arch.layer = layer;
+    b.f.model->arch = &arch;
+    buffer_destroy(b.workspace); /* made for the other steps */
+    assert_int_equal(buffer_create(&spy->device, 1 << 20, BUFFER_HOST, &b.workspace, NULL), 0);
+    plan_destroy(record(&b, &cfg));
+    assert_ordered(spy, cfg.max_tokens, &n_barriers);
+    bench_finish(&b);
+    device_destroy(&spy->device);
+    free(spy);
+}
+
 /* ---- batches ---- */
 
 enum { TOKENS = 70 };
@@ -496,6 +538,7 @@ static void plan_refuses_a_workspace_that_is_too_small(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
+    cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),
     cmocka_unit_test(plan_refuses_a_workspace_that_is_too_small),

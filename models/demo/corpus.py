@@ -122,9 +122,9 @@ class Corpus:
     def city(self):
         while True:
             city = self.random.choice(phrases.CITIES)
-            if self.split == TRAIN and self.random.random() < 0.4:
+            if self.split == TRAIN and self.random.random() < 0.5:
                 city = self.letters().capitalize()
-                if self.random.random() < 0.25:
+                if self.random.random() < 0.4:
                     city += " " + self.letters().capitalize()
             if self.accept("city/" + city):
                 return city
@@ -390,15 +390,15 @@ class Corpus:
 
 
 SHARES = {
-    "add": 18,
-    "compare": 12,
-    "reverse": 18,
-    "sort": 23,
-    "hearth": 8,
-    "greeting": 2,
+    "add": 12,
+    "compare": 16,
+    "reverse": 12,
+    "sort": 18,
+    "hearth": 7,
+    "greeting": 3,
     "unknown": 6,
-    "tool_call": 13,
-    "tool_missing": 4,
+    "tool_call": 28,
+    "tool_missing": 10,
 }
 
 

@@ -6,6 +6,35 @@
 #include <string.h>
 #include <unistd.h>
 
+/* cmocka before 1.1.6 (Debian 12 has 1.1.5) says "not ok N # SKIP" of a skipped test, which meson
+ * counts as failed: the "not " is left out. cmocka prints a line at a time. */
+static ssize_t write_tap(void *user, const char *data, size_t size)
+{
+    const char *end = memchr(data, '\n', size);
+    size_t done = 0, len = end ? (size_t)(end - data) : size;
+
+    if (len > 7 && !memcmp(data, "not ok ", 7) && memmem(data, len, " # SKIP ", 8))
+        done = 4;
+    while (done < size) {
+        ssize_t n = write(STDOUT_FILENO, data + done, size - done);
+
+        if (n <= 0)
+            return 0;
+        done += (size_t)n;
+    }
+    return (ssize_t)size;
+}
+
+static void correct_skips(void)
+{
+    FILE *tap = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_tap});
+
+    if (tap) {
+        setvbuf(tap, NULL, _IOLBF, BUFSIZ);
+        stdout = tap;
+    }
+}
+
 int harness_main(int argc, char **argv, const struct CMUnitTest *tests, size_t n_tests)
 {
     int opt;
@@ -25,6 +54,7 @@ int harness_main(int argc, char **argv, const struct CMUnitTest *tests, size_t n
         }
     }
     cmocka_set_message_output(CM_OUTPUT_TAP);
+    correct_skips();
     return _cmocka_run_group_tests(argv[0], tests, n_tests, NULL, NULL) ? 1 : 0;
 }
 

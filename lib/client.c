@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { ANSWER_LIMIT = 64 << 20 };
 
@@ -37,6 +38,8 @@ static bool is_socket(const char *path)
 void client_default_socket(char *out, size_t size)
 {
     const char *given = getenv("HEARTH_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
+    char dir[64];
+    struct stat st;
 
     if (given && *given) {
         snprintf(out, size, "%s", given);
@@ -44,6 +47,13 @@ void client_default_socket(char *out, size_t size)
     }
     if (runtime && *runtime) {
         snprintf(out, size, "%s/hearth/hearth.sock", runtime);
+        if (is_socket(out))
+            return;
+    }
+    /* only our own: everyone may make a directory in /tmp */
+    snprintf(dir, sizeof(dir), "/tmp/hearth-%u", (unsigned)geteuid());
+    if (lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid()) {
+        snprintf(out, size, "%s/hearth.sock", dir);
         if (is_socket(out))
             return;
     }

@@ -16,7 +16,8 @@
 struct client;
 
 /* The socket that is used when none is given: $HEARTH_SOCKET, else the user's own daemon
- * ($XDG_RUNTIME_DIR/hearth/hearth.sock) if one is there, else /run/hearth/hearth.sock. */
+ * ($XDG_RUNTIME_DIR/hearth/hearth.sock or /tmp/hearth-UID/hearth.sock, where hearthd puts it) if
+ * one is there, else /run/hearth/hearth.sock. */
 void client_default_socket(char *out, size_t size);
 
 /* socket_path NULL: the default. Nothing is connected yet. */

@@ -137,6 +137,28 @@ def bad_token_lists_are_refused():
     has(err, "99999 is not in the vocabulary")
 
 
+
+def daemon_without_a_runtime_directory_is_found():
+    own = "/tmp/hearth-%d" % os.geteuid()
+    if os.path.exists(own):
+        raise Skip(own + " is in use")
+    nothing = {"HEARTH_SOCKET": "", "XDG_RUNTIME_DIR": ""}
+    os.mkdir(own, 0o700)
+    try:
+        has(hearth("ls", **nothing)[2], "/run/hearth/hearth.sock")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(own + "/hearth.sock")    # nobody listens: what is said names the socket tried
+            has(hearth("ls", **nothing)[2], own + "/hearth.sock")
+            if os.geteuid() == 0:           # nor is anybody else's directory trusted
+                os.chown(own, 12345, 12345)
+                has(hearth("ls", **nothing)[2], "/run/hearth/hearth.sock")
+    finally:
+        if os.path.exists(own + "/hearth.sock"):
+            os.unlink(own + "/hearth.sock")
+        os.rmdir(own)
+
+
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
      answer_cannot_command_the_terminal,
-     logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused])
+     logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
+     daemon_without_a_runtime_directory_is_found])

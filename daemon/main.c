@@ -7,6 +7,7 @@
 #include "server/listener.h"
 #include "server/server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -181,6 +182,20 @@ static int preload(struct daemon *d, struct error *err)
     return 0;
 }
 
+/* A directory somebody named should be there; it may still come, and is looked at again then. */
+static void warn_of_missing_dirs(const struct options *o)
+{
+    for (unsigned i = 0; i < o->n_named_dirs; i++) {
+        DIR *dir = opendir(o->model_dirs[i]);
+
+        if (dir)
+            closedir(dir);
+        else
+            log_warn("model-dir %s: %s: no models are found there", o->model_dirs[i],
+                     strerror(errno));
+    }
+}
+
 static void raise_file_limit(void)
 {
     struct rlimit files;
@@ -208,6 +223,7 @@ static int start(struct daemon *d, struct error *err)
     uint64_t watchdog_us = 0;
     int rc;
 
+    warn_of_missing_dirs(o);
     raise_file_limit();
     server_config_defaults(&config);
     config.version = HEARTH_VERSION;

@@ -307,6 +307,7 @@ static int add_default_dirs(struct options *o, struct error *err)
         snprintf(dir, sizeof(dir), "%s/hearth/models", data);
     else if (home && home[0] == '/')
         snprintf(dir, sizeof(dir), "%s/.local/share/hearth/models", home);
+    o->n_named_dirs = o->n_model_dirs;
     for (int i = 0; i < 3 && rc == 0 && o->n_model_dirs < OPTIONS_LIST; i++) {
         const char *one = i ? system_dirs[i - 1] : dir;
 

@@ -334,6 +334,18 @@ static void preloading_an_unknown_model_fails_the_start(void **state)
     assert_int_equal(access(in_dir("f.sock"), F_OK), -1);
 }
 
+static void a_model_dir_that_is_not_there_is_told(void **state)
+{
+    char text[8192];
+
+    assert_int_equal(run(ARGS("--socket", in_dir("f.sock"), "--preload", "nothing", "--model-dir",
+                              in_dir("no-such"), "--model-dir", dir),
+                         text, sizeof(text)),
+                     1);
+    assert_non_null(strstr(text, "no-such: No such file or directory"));
+    assert_ptr_equal(strstr(strstr(text, "model-dir ") + 1, "model-dir "), NULL);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -345,6 +357,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sighup_reads_the_settings_again),
         cmocka_unit_test(a_socket_from_systemd_is_served_and_left_in_place),
         cmocka_unit_test(preloading_an_unknown_model_fails_the_start),
+        cmocka_unit_test(a_model_dir_that_is_not_there_is_told),
     };
     char self[4000];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);

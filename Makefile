@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: $(BUILD)/build.ninja ## build everything into build/
-	@ninja -C $(BUILD) hearthd cli/hearth
+	@ninja -C $(BUILD) product
 	@ln -sf cli/hearth $(BUILD)/hearth
 
 $(BUILD)/build.ninja:
@@ -25,10 +25,10 @@ $(BUILD)/build.ninja:
 deps: ## install what building and testing need (asks for root)
 	@scripts/deps build test
 
-# by the environment: a prompt may hold quotes
-demo: export MODEL := $(MODEL)
-demo: export PROMPT := $(PROMPT)
-demo: export DEVICE := $(DEVICE)
+# by the environment and as they were typed: a prompt may hold quotes and dollars
+demo: override export MODEL := $(value MODEL)
+demo: override export PROMPT := $(value PROMPT)
+demo: override export DEVICE := $(value DEVICE)
 demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PROMPT=, DEVICE=)
 	@BUILD='$(BUILD)' scripts/demo
 
@@ -75,7 +75,7 @@ bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a gu
 	@bench/kmod/run
 
 install: all ## install into $(DESTDIR)/usr/local
-	@meson install -C $(BUILD)
+	@meson install -C $(BUILD) --no-rebuild
 
 uninstall: ## remove what install put there
 	@ninja -C $(BUILD) uninstall

@@ -309,5 +309,5 @@ static int run(int argc, char **argv)
     return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
 }
 
-const struct command command_bench = {"bench", "MODEL [OPTIONS]",
+const struct command command_bench = {"bench", "FILE [OPTIONS]",
                                       "measure prompt and generation speed", run};

@@ -12,7 +12,7 @@
 
 static const char options[] =
     "  --tokens LIST   token ids: 1,2,3 or @FILE\n"
-    "  --out FILE      where the logits go: float32, little-endian, n_tokens x n_vocab, row i is\n"
+    "  --out OUT       where the logits go: float32, little-endian, n_tokens x n_vocab, row i is\n"
     "                  the prediction after token i\n"
     "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
     "  --full-barriers debug: a barrier before every kernel; the result must be the same\n";
@@ -166,5 +166,5 @@ static int run(int argc, char **argv)
     return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
 }
 
-const struct command command_logits = {"logits", "MODEL --tokens LIST --out FILE",
+const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT",
                                        "write the logits of a token list", run};

@@ -120,5 +120,5 @@ static int run(int argc, char **argv)
     return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
 }
 
-const struct command command_tokenize = {"tokenize", "MODEL < TEXT",
+const struct command command_tokenize = {"tokenize", "FILE < TEXT",
                                          "text to token ids, or --decode back", run};

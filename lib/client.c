@@ -201,6 +201,10 @@ static int explain_curl(const struct client *c, CURLcode code, struct error *err
 {
     switch (code) {
     case CURLE_COULDNT_CONNECT:
+        if (access(c->socket, W_OK) < 0 && errno == EACCES)
+            return error_set(err, ENOTCONN,
+                             "%s is closed to this user: its daemon's socket-mode lets others in",
+                             c->socket);
         return error_set(err, ENOTCONN,
                          "no daemon answers on %s: start it with `hearthd`, or name its socket "
                          "with --socket or HEARTH_SOCKET",

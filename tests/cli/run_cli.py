@@ -158,7 +158,18 @@ def daemon_without_a_runtime_directory_is_found():
         os.rmdir(own)
 
 
+
+def socket_that_is_closed_to_us_is_told_as_such():
+    if os.geteuid() == 0:
+        raise Skip("root may connect to everything")
+    s = Server()
+    os.chmod(s.path, 0)
+    code, _, err = hearth("ls", "--socket", s.path)
+    equal(code, 3)
+    has(err, "closed to this user")
+
+
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
      answer_cannot_command_the_terminal,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
-     daemon_without_a_runtime_directory_is_found])
+     daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such])

@@ -171,9 +171,11 @@ void api_model(struct exchange *x, const char *tail)
     struct strbuf *out = exchange_scratch(x);
     struct api_error err;
     struct error why;
+    int rc = api_check_name(x, tail, &err);
 
-    if (engine_find_model(x->server->engine, tail, &info, &why) < 0) {
-        api_engine_error(x, &why, "model", &err);
+    if (rc == 0 && engine_find_model(x->server->engine, tail, &info, &why) < 0)
+        rc = api_engine_error(x, &why, "model", &err);
+    if (rc < 0) {
         exchange_fail(x, &err);
         return;
     }

@@ -150,6 +150,8 @@ static void set_read_deadline(struct connection *c)
         c->read_deadline_ns = after(c, config->idle_timeout);
     else if (state != HTTP_STATE_HEAD)
         c->read_deadline_ns = after(c, config->body_timeout);
+    else if (!c->read_deadline_ns) /* the head came behind a request that is answered now */
+        c->read_deadline_ns = after(c, config->head_timeout);
     arm_timer(c);
 }
 

@@ -266,7 +266,7 @@ static void requests_that_stall_time_out(void **state)
 {
     struct house h;
     struct response r;
-    int idle, head, body;
+    int idle, head, body, behind;
 
     house_defaults(&h);
     h.config.idle_timeout = 0.05;
@@ -276,7 +276,12 @@ static void requests_that_stall_time_out(void **state)
     idle = client_connect(&h);
     head = client_connect(&h);
     body = client_connect(&h);
+    behind = client_connect(&h);
     client_say(head, "GET /hea");
+    client_say(behind, "GET /hea");
+    usleep(20000);
+    /* the rest of a request, and the start of one that never ends */
+    client_say(behind, "lth HTTP/1.1\r\nHost: x\r\n\r\nGET /hea");
     client_say(body, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{");
     client_read(head, &r);
     assert_int_equal(r.status, 408);
@@ -284,10 +289,17 @@ static void requests_that_stall_time_out(void **state)
     client_read(body, &r);
     assert_int_equal(r.status, 408);
     response_free(&r);
+    client_read(behind, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    client_read(behind, &r);
+    assert_int_equal(r.status, 408);
+    response_free(&r);
     assert_int_equal(client_sees_end(idle), 1);
     close(idle);
     close(head);
     close(body);
+    close(behind);
     house_close(&h);
 }
 
@@ -523,6 +535,14 @@ static void tcp_needs_a_token(void **state)
                "GET /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n");
     client_read(fd, &r);
     assert_int_equal(r.status, 200);
+    response_free(&r);
+    /* a token gives no right to ask for files by their path */
+    client_say(fd, "GET /v1/models//etc/passwd HTTP/1.1\r\nHost: x\r\n"
+                   "Authorization: Bearer 0123456789abcdef\r\n\r\n");
+    client_read(fd, &r);
+    assert_int_equal(r.status, 403);
+    assert_non_null(strstr(r.head, "403 Forbidden\r\n"));
+    assert_non_null(strstr(r.body, "path_not_allowed"));
     response_free(&r);
     close(fd);
     house_close(&h);

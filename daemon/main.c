@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ struct daemon {
     struct signals signals;
     struct timer watchdog;
     uint64_t watchdog_ns;
-    char socket[108]; /* ours to remove at the end; "" when systemd's */
+    char socket[108];        /* ours to remove at the end; "" when systemd's */
+    struct stat socket_file; /* as it was made: what lies there later may be another server's */
     bool is_stopping;
 };
 
@@ -142,7 +144,8 @@ static int open_sockets(struct daemon *d, struct error *err)
         rc = listener_open_unix(path, mode, &fd, err);
         if (rc < 0)
             return rc;
-        memcpy(d->socket, path, sizeof(path));
+        if (lstat(path, &d->socket_file) == 0)
+            memcpy(d->socket, path, sizeof(path));
         log_info("serving %s", path);
         rc = server_listen(d->server, fd, err);
     }
@@ -251,10 +254,18 @@ static int start(struct daemon *d, struct error *err)
     return 0;
 }
 
+static void remove_socket(const struct daemon *d)
+{
+    struct stat now;
+
+    if (d->socket[0] && lstat(d->socket, &now) == 0 && now.st_dev == d->socket_file.st_dev &&
+        now.st_ino == d->socket_file.st_ino)
+        unlink(d->socket);
+}
+
 static void stop(struct daemon *d)
 {
-    if (d->socket[0])
-        unlink(d->socket);
+    remove_socket(d);
     server_destroy(d->server);
     engine_destroy(d->engine);
     if (d->loop) {

@@ -275,6 +275,24 @@ static void a_stale_socket_is_replaced_and_a_live_one_is_not(void **state)
     assert_int_equal(access(in_dir("c.sock"), F_OK), 0);
 }
 
+static void a_socket_that_replaced_its_own_is_left_in_place(void **state)
+{
+    struct child first, second;
+    char text[8192];
+
+    start(&first, ARGS("--socket", in_dir("g.sock")), -1);
+    close(connect_soon(in_dir("g.sock")));
+    assert_int_equal(unlink(in_dir("g.sock")), 0);
+    start(&second, ARGS("--socket", in_dir("g.sock")), -1);
+    close(connect_soon(in_dir("g.sock")));
+    kill(first.pid, SIGTERM);
+    assert_int_equal(finish(&first, text, sizeof(text)), 0);
+    close(connect_soon(in_dir("g.sock")));
+    kill(second.pid, SIGTERM);
+    assert_int_equal(finish(&second, text, sizeof(text)), 0);
+    assert_int_equal(access(in_dir("g.sock"), F_OK), -1);
+}
+
 static void sighup_reads_the_settings_again(void **state)
 {
     struct child c;
@@ -354,6 +372,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sigterm_finishes_what_runs_and_removes_the_socket),
         cmocka_unit_test(a_second_signal_ends_it_at_once),
         cmocka_unit_test(a_stale_socket_is_replaced_and_a_live_one_is_not),
+        cmocka_unit_test(a_socket_that_replaced_its_own_is_left_in_place),
         cmocka_unit_test(sighup_reads_the_settings_again),
         cmocka_unit_test(a_socket_from_systemd_is_served_and_left_in_place),
         cmocka_unit_test(preloading_an_unknown_model_fails_the_start),

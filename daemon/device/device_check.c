@@ -19,7 +19,7 @@ struct checker {
 static int need(const struct checker *c, const char *what, addr_t address, uint64_t count,
                 uint64_t bytes, unsigned align)
 {
-    uint64_t size, end;
+    uint64_t size, end, most = 0;
 
     if (__builtin_mul_overflow(count, bytes, &size) || __builtin_add_overflow(address, size, &end))
         return FAIL(c, "%s is larger than the address space", what);
@@ -30,15 +30,20 @@ static int need(const struct checker *c, const char *what, addr_t address, uint6
                     align);
     for (size_t i = 0; i < c->dev->n_buffers; i++) {
         const struct buffer *b = c->dev->buffers[i];
+        uint64_t left;
 
-        if (address >= b->address && address - b->address < b->bytes) {
-            if (size <= b->bytes - (address - b->address))
-                return 0;
-            return FAIL(c, "%s needs %llu bytes at 0x%llx but its buffer ends after %llu", what,
-                        (unsigned long long)size, (unsigned long long)address,
-                        (unsigned long long)(b->bytes - (address - b->address)));
-        }
+        if (address < b->address || address - b->address >= b->bytes)
+            continue;
+        left = b->bytes - (address - b->address);
+        if (size <= left)
+            return 0;
+        /* Imported windows may overlap: another one may reach further. */
+        most = left > most ? left : most;
     }
+    if (most)
+        return FAIL(c, "%s needs %llu bytes at 0x%llx but its buffer ends after %llu", what,
+                    (unsigned long long)size, (unsigned long long)address,
+                    (unsigned long long)most);
     return FAIL(c, "%s at 0x%llx lies in no buffer", what, (unsigned long long)address);
 }
 

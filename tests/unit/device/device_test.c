@@ -276,6 +276,34 @@ static void programs_run_in_the_order_of_submission(void **state)
     program_destroy(p);
 }
 
+/* Windows of a pool share the large page where one ends and the next begins. */
+static void a_weight_may_begin_where_windows_overlap(void **state)
+{
+    struct fixture *f = *state;
+    struct memory_import mem = {.dmabuf_fd = -1, .bytes = 8192};
+    struct buffer *first, *second;
+    struct program *p = NULL;
+    struct dispatch d = matmul_dispatch(f);
+    char *pages = aligned_alloc(4096, 12288);
+    struct error err = {0};
+
+    assert_non_null(pages);
+    mem.host = pages;
+    assert_int_equal(buffer_import(f->dev, &mem, &first, NULL), 0);
+    mem.host = pages + 4096;
+    assert_int_equal(buffer_import(f->dev, &mem, &second, NULL), 0);
+    d.args.matmul.weight = second->address;
+    d.args.matmul.n_rows = 8192 / 68; /* rows of two blocks of 34 bytes: more than one page */
+    if (program_create(f->dev, &d, 1, &p, &err) < 0)
+        fail_msg("%s", err.text);
+    program_destroy(p);
+    d.args.matmul.n_rows++;
+    assert_refused(f, &d, "its buffer ends after 8192");
+    buffer_destroy(first);
+    buffer_destroy(second);
+    free(pages);
+}
+
 static void waiting_ends_when_its_time_is_up(void **state)
 {
     struct fixture *f = *state;
@@ -312,6 +340,7 @@ static const struct CMUnitTest tests[] = {
     DEVICE_TEST(unknown_ops_and_types_are_refused),
     DEVICE_TEST(shapes_that_make_no_sense_are_refused),
     DEVICE_TEST(programs_run_in_the_order_of_submission),
+    DEVICE_TEST(a_weight_may_begin_where_windows_overlap),
     DEVICE_TEST(waiting_ends_when_its_time_is_up),
     DEVICE_TEST(no_wake_up_is_lost),
 };

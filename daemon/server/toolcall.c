@@ -144,6 +144,8 @@ void toolcall_feed(struct toolcall *t, const char *text, size_t len)
     strbuf_add(&t->held, text, len);
     if (t->held.failed) { /* far too long for a call: plain text from here on */
         t->held.failed = false;
+        if (t->state == CALL)
+            tell(t, open_tag, sizeof(open_tag) - 1);
         tell(t, t->held.data, t->held.len);
         tell(t, text, len);
         strbuf_reset(&t->held);

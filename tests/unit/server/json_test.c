@@ -305,6 +305,25 @@ static void text_before_a_tag_is_not_held_back(void **state)
     strbuf_finish(&got);
 }
 
+static void a_call_that_never_ends_becomes_text_and_loses_nothing(void **state)
+{
+    static char piece[1 << 16];
+    struct strbuf got;
+    struct toolcall t = {.on_text = note_text, .on_call = note_call, .user = &got};
+
+    memset(piece, 'a', sizeof(piece));
+    strbuf_init(&got, 0);
+    toolcall_init(&t, NULL);
+    toolcall_feed(&t, "<tool_call>", 11);
+    for (int i = 0; i < 20; i++)
+        toolcall_feed(&t, piece, sizeof(piece));
+    toolcall_end(&t);
+    assert_int_equal(got.len, 11 + 20 * sizeof(piece));
+    assert_memory_equal(got.data, "<tool_call>a", 12);
+    toolcall_finish(&t);
+    strbuf_finish(&got);
+}
+
 static void tokens_must_fit_whole(void **state)
 {
     static const char *const tokens[] = {"first-token", "second", NULL};
@@ -330,6 +349,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(chats_take_the_shape_templates_expect),
         cmocka_unit_test(tool_calls_are_found_however_the_text_is_split),
         cmocka_unit_test(text_before_a_tag_is_not_held_back),
+        cmocka_unit_test(a_call_that_never_ends_becomes_text_and_loses_nothing),
         cmocka_unit_test(tokens_must_fit_whole),
     };
     return TEST_MAIN(argc, argv, tests);

@@ -145,7 +145,7 @@ static uint32_t greedy(const struct step_sample *s, const float *logits, uint32_
     if (!s->allowed) {
         float greatest = greatest_of(logits, n_vocab);
 
-        for (best = 0; logits[best] != greatest; best++)
+        for (best = 0; best + 1 < n_vocab && logits[best] != greatest; best++)
             ;
         return best;
     }

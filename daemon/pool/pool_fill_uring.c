@@ -307,6 +307,9 @@ int pool_fill_uring(struct pool_fill_job *job, struct error *err)
         job->result->is_uring = true;
         job->result->is_registered = f.n_registered * 2 > f.n_reads;
     }
+    /* now, not whenever the ring's last reference goes: a seal must find no page pinned */
+    if (f.n_chunks)
+        io_uring_unregister_buffers(&f.ring);
     io_uring_queue_exit(&f.ring);
     free(f.slots);
     free(f.free_slots);

@@ -131,7 +131,8 @@ static uint64_t cgroup_available(void)
             continue;
         line[strcspn(line, "\n")] = 0;
         snprintf(dir, sizeof(dir), "/sys/fs/cgroup%s", line + 3);
-        while (strlen(dir) > strlen("/sys/fs/cgroup")) {
+        /* the root too: in a container it is the container's own group */
+        while (strlen(dir) >= strlen("/sys/fs/cgroup")) {
             uint64_t max = read_number(dir, "memory.max"), used, here;
             if (max != UINT64_MAX) {
                 used = read_number(dir, "memory.current");

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TOKENIZE_BYTES_MOST = 1 << 20 };
+
 struct job {
     struct exchange *x;
     struct engine_load *load;
@@ -35,6 +37,11 @@ static int tokenize(struct job *job, struct api_error *err)
     if (fields_bool(job->object, "add_special", &add_special, err) < 0 ||
         fields_bool(job->object, "parse_special", &parse_special, err) < 0)
         return -1;
+    /* it is done here, on the loop, where longer texts would hold up everybody's streams */
+    if (json_string_length(text) > TOKENIZE_BYTES_MOST)
+        return fields_fail(err, 413, "content", NULL,
+                           "'content' has %zu bytes; at most %d can be tokenized at once",
+                           json_string_length(text), TOKENIZE_BYTES_MOST);
     if (engine_tokenize(x->server->engine, job->model, json_string_value(text),
                         json_string_length(text), add_special, parse_special, &ids, &n, &why) < 0)
         return api_engine_error(x, &why, "content", err);

@@ -277,6 +277,7 @@ def unknown_model_lists_near_names():
 
 def prompts_that_cannot_be_answered():
     d = daemon()
+    equal(d.post("/tokenize", {"model": NAME, "content": "a" * 1100000})[0], 413)
     status, answer = d.post("/v1/completions", {"model": NAME, "prompt": ""})
     equal(status, 400, answer)
     has(answer["error"]["message"], "empty")

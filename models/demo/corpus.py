@@ -177,11 +177,17 @@ class Corpus:
 
     def compare(self):
         r = self.random
-        limit = r.choice([99, 99, 99, 999, 999])
-        if r.random() < 0.2:  # close together, where the last digit decides
+        style = r.random()
+        if style < 0.2:  # close together, where the last digit decides
             base = r.randint(0, 90)
             a, b = self.pair("compare", lambda: base + r.randint(0, 9))
+        elif style < 0.55:  # of any length each, where the number of digits may decide
+            a, b = self.pair("compare", lambda: r.randint(0, 10 ** r.randint(1, 3) - 1))
+        elif style < 0.6:
+            same = r.randint(0, 999)
+            a, b = same, same
         else:
+            limit = r.choice([99, 99, 99, 999, 999])
             a, b = self.pair("compare", lambda: r.randint(0, limit))
         is_larger = r.random() < 0.75
         words = (
@@ -391,7 +397,7 @@ class Corpus:
 
 SHARES = {
     "add": 12,
-    "compare": 16,
+    "compare": 34,
     "reverse": 12,
     "sort": 18,
     "hearth": 7,

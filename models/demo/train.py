@@ -166,8 +166,12 @@ def main():
     )
     torch.manual_seed(options.seed)
     random.seed(options.seed)
-    vocabulary = tokenizer.train(options.seed)
-    vocabulary.save(os.path.join(options.run, "tokenizer.json"))
+    path = os.path.join(options.run, "tokenizer.json")
+    if os.path.exists(path):  # a run that goes on keeps its words, whatever the corpus became
+        vocabulary = tokenizer.load(path)
+    else:
+        vocabulary = tokenizer.train(options.seed)
+        vocabulary.save(path)
     model = Model(len(vocabulary.tokens))
     model.dtype = measure_dtype() if options.dtype == "auto" else getattr(torch, options.dtype)
     optimizer = optimizer_of(model)

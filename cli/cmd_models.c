@@ -2,6 +2,7 @@
 /* The commands about models: load, unload, ls, ps. */
 #include "command.h"
 #include "conversation.h"
+#include "fields.h"
 #include "progress.h"
 
 #include <errno.h>
@@ -87,18 +88,6 @@ static int run_unload(int argc, char **argv)
 }
 
 /* ---- lists ---- */
-
-static const char *text_of(const json_t *m, const char *key)
-{
-    const char *s = json_string_value(json_object_get(m, key));
-
-    return s ? s : "";
-}
-
-static uint64_t number_of(const json_t *m, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(m, key));
-}
 
 /* Columns are as wide as their widest name. */
 static int name_width(const json_t *models, bool only_loaded)

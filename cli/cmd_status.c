@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
 #include "conversation.h"
+#include "fields.h"
 #include "progress.h"
 
 #include <getopt.h>
@@ -8,18 +9,6 @@
 
 static const char options[] = "  --json          machine-readable\n"
                               "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
-
-static const char *text_of(const json_t *m, const char *key)
-{
-    const char *s = json_string_value(json_object_get(m, key));
-
-    return s ? s : "";
-}
-
-static uint64_t number_of(const json_t *m, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(m, key));
-}
 
 static void print_model(const json_t *m)
 {

@@ -19,10 +19,12 @@
 typedef uint64_t addr_t;
 typedef uint32_t u32;
 typedef float f32;
+#define kv_layer_t struct kv_layer
 #else
-#define addr_t uint64_t
-#define u32    uint
-#define f32    float
+#define addr_t     uint64_t
+#define u32        uint
+#define f32        float
+#define kv_layer_t kv_layer
 #endif
 
 /* Tokens of one KV block. A sequence's cache is a table of block numbers. */
@@ -177,7 +179,7 @@ struct kv_layer {
 struct args_kv_store {
     addr_t step, tokens, seqs;
     addr_t k, v; /* f32[T][G][n_channels_*] */
-    struct kv_layer kv;
+    kv_layer_t kv;
 };
 
 #define ATTENTION_CHANNELS_MAX 1024u /* most n_channels_k and n_channels_v */
@@ -192,7 +194,7 @@ struct args_attention {
     addr_t q;     /* f32[T][H][n_channels_k] */
     addr_t out;   /* f32[T][H][n_channels_v] */
     addr_t sinks; /* f32[H] or 0 */
-    struct kv_layer kv;
+    kv_layer_t kv;
     u32 n_heads;
     u32 window;
     f32 scale, softcap;

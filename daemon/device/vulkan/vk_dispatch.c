@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/vulkan/vk_dispatch.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Values an invocation of an elementwise kernel takes before the grid grows no further. */
+#define VALUES_PER_INVOCATION 4u
+
+uint32_t vk_groups(const struct vk_caps *caps, uint64_t n_items, uint64_t per_group)
+{
+    uint64_t n = (n_items + per_group - 1) / per_group;
+
+    return n > caps->groups_max ? caps->groups_max : n ? (uint32_t)n : 1;
+}
+
+void vk_launch_name_typed(struct vk_launch *l, const char *prefix, enum gguf_type type)
+{
+    snprintf(l->shader, sizeof(l->shader), "%s_%s", prefix, gguf_type_get_info(type)->name);
+    for (char *p = l->shader; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+}
+
+static uint32_t elementwise_groups(const struct vk_caps *caps, const struct vk_launch *l,
+                                   const struct dispatch *d, uint64_t n_cols)
+{
+    return vk_groups(caps, d->max_rows * n_cols,
+                     (uint64_t)l->workgroup_size * VALUES_PER_INVOCATION);
+}
+
+void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
+                   struct vk_launch *ret_launch)
+{
+    struct vk_launch l = {
+        .subgroup_size = caps->subgroup_default,
+        .workgroup_size = caps->subgroup_default > 128 ? caps->subgroup_default : 128,
+        .groups = {1, 1, 1},
+    };
+
+    snprintf(l.shader, sizeof(l.shader), "%s", kernel_op_name(d->op));
+    switch (d->op) {
+    case KERNEL_EMBED:
+        vk_launch_embed(caps, d, &l);
+        break;
+    case KERNEL_RMS_NORM:
+        l.groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.rms_norm.n_groups, 1);
+        break;
+    case KERNEL_QUANTIZE:
+        vk_launch_quantize(caps, d, &l);
+        break;
+    case KERNEL_MATMUL:
+        vk_launch_matmul(caps, d, &l);
+        break;
+    case KERNEL_ROPE:
+        vk_launch_rope(caps, d, &l);
+        break;
+    case KERNEL_KV_STORE:
+        vk_launch_kv_store(caps, d, &l);
+        break;
+    case KERNEL_ATTENTION:
+        vk_launch_attention(caps, d, &l);
+        break;
+    case KERNEL_GLU:
+        l.groups[0] = elementwise_groups(caps, &l, d, d->args.glu.n_cols);
+        break;
+    case KERNEL_ADD:
+        l.groups[0] = elementwise_groups(caps, &l, d, d->args.add.n_cols);
+        break;
+    case KERNEL_GATHER:
+        l.groups[0] = vk_groups(caps, d->max_rows, 1);
+        break;
+    case KERNEL_SAMPLE:
+        vk_launch_sample(caps, d, &l);
+        break;
+    case KERNEL_OP_COUNT:
+        break;
+    }
+    *ret_launch = l;
+}
+
+size_t vk_args_bytes(enum kernel_op op)
+{
+    static const size_t sizes[KERNEL_OP_COUNT] = {
+        [KERNEL_EMBED] = sizeof(struct args_embed),
+        [KERNEL_RMS_NORM] = sizeof(struct args_rms_norm),
+        [KERNEL_QUANTIZE] = sizeof(struct args_quantize),
+        [KERNEL_MATMUL] = sizeof(struct args_matmul),
+        [KERNEL_ROPE] = sizeof(struct args_rope),
+        [KERNEL_KV_STORE] = sizeof(struct args_kv_store),
+        [KERNEL_ATTENTION] = sizeof(struct args_attention),
+        [KERNEL_GLU] = sizeof(struct args_glu),
+        [KERNEL_ADD] = sizeof(struct args_add),
+        [KERNEL_GATHER] = sizeof(struct args_gather),
+        [KERNEL_SAMPLE] = sizeof(struct args_sample),
+    };
+
+    return sizes[op];
+}

@@ -3,16 +3,122 @@
 #include "device/device_backend.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int device_create(const char *config, struct device **ret_device, struct error *err)
+#ifndef HAVE_VULKAN
+static int vk_device_create(const char *options, struct device **ret_device, struct error *err)
 {
-    if (!config || !*config || !strcmp(config, "auto") || !strcmp(config, "cpu"))
+    return error_set(err, ENOTSUP, "this hearth was built without Vulkan");
+}
+
+static int vk_device_list(struct device_entry **list, size_t *n, struct error *err)
+{
+    return error_set(err, ENOTSUP, "this hearth was built without Vulkan");
+}
+#endif
+
+/* The one that device_list marks. */
+static int create_auto(struct device **ret_device, struct error *err)
+{
+    char config[sizeof(((struct device_entry *)0)->config)] = "cpu";
+    struct device_entry *list = NULL;
+    struct error first = {0};
+    size_t n = 0;
+    int r;
+
+    if (device_list(&list, &n, NULL) == 0)
+        for (size_t i = 0; i < n; i++)
+            if (list[i].is_auto)
+                memcpy(config, list[i].config, sizeof(config));
+    free(list);
+    if (!strcmp(config, "cpu"))
+        return cpu_device_create("", ret_device, err);
+    r = vk_device_create(config + strlen("vulkan:"), ret_device, &first);
+    if (r == 0)
+        return 0;
+    r = cpu_device_create("", ret_device, err);
+    if (r == 0)
+        snprintf((*ret_device)->info.note, sizeof((*ret_device)->info.note),
+                 "%s cannot be used: %.140s", config, first.text);
+    return r;
+}
+
+static int create_one(const char *config, struct device **ret_device, struct error *err)
+{
+    if (!*config || !strcmp(config, "auto"))
+        return create_auto(ret_device, err);
+    if (!strcmp(config, "cpu"))
         return cpu_device_create("", ret_device, err);
     if (!strncmp(config, "cpu:", 4))
         return cpu_device_create(config + 4, ret_device, err);
-    return error_set(err, EINVAL, "no device is called '%s': use auto, cpu or cpu:THREADS", config);
+    if (!strcmp(config, "vulkan"))
+        return vk_device_create("", ret_device, err);
+    if (!strncmp(config, "vulkan:", 7))
+        return vk_device_create(config + 7, ret_device, err);
+    return error_set(err, EINVAL,
+                     "no device is called '%s': use auto, cpu, cpu:THREADS, vulkan or vulkan:N "
+                     "(`hearth devices` lists them)",
+                     config);
+}
+
+int device_create(const char *config, struct device **ret_device, struct error *err)
+{
+    struct error first = {0}, e = {0};
+    char one[64];
+    int r = -EINVAL;
+
+    if (!config)
+        config = "auto";
+    for (const char *p = config;; p++) {
+        size_t n = strcspn(p, ",");
+
+        snprintf(one, sizeof(one), "%.*s", (int)(n < sizeof(one) ? n : sizeof(one) - 1), p);
+        r = create_one(one, ret_device, &e);
+        if (r == 0 || !first.code)
+            first = r == 0 ? first : e;
+        p += n;
+        if (r == 0 || !*p)
+            break;
+    }
+    if (r == 0 && first.code)
+        snprintf((*ret_device)->info.note, sizeof((*ret_device)->info.note), "%.190s", first.text);
+    if (r < 0 && err)
+        *err = first;
+    return r;
+}
+
+int device_list(struct device_entry **ret_list, size_t *ret_n, struct error *note)
+{
+    struct device_entry *list = calloc(1, sizeof(*list));
+    size_t n = 1;
+    struct device *cpu;
+    bool has_gpu = false;
+
+    if (!list)
+        return error_set(note, ENOMEM, "out of memory");
+    snprintf(list[0].config, sizeof(list[0].config), "cpu");
+    list[0].kind = "CPU";
+    if (cpu_device_create("", &cpu, NULL) == 0) {
+        snprintf(list[0].name, sizeof(list[0].name), "%s", cpu->info.name);
+        list[0].memory_bytes = cpu->info.memory_bytes;
+        device_destroy(cpu);
+    }
+    vk_device_list(&list, &n, note);
+    for (size_t i = 1; i < n; i++)
+        has_gpu |= list[i].is_auto;
+    list[0].is_auto = !has_gpu;
+    snprintf(list[0].why, sizeof(list[0].why), "%s",
+             has_gpu ? "a GPU is there" : "no usable GPU is there");
+    *ret_list = list;
+    *ret_n = n;
+    return 0;
+}
+
+uint32_t device_advised_rows(const struct device *dev)
+{
+    return dev->advised_rows ? dev->advised_rows : dev->info.max_rows;
 }
 
 void device_destroy(struct device *dev)

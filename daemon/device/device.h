@@ -29,6 +29,7 @@ struct buffer {
     uint64_t bytes;
     void *host;
     bool is_imported; /* the memory is someone else's */
+    void *backend;    /* the back end's own */
 };
 
 enum buffer_usage {
@@ -49,17 +50,42 @@ struct device_info {
     uint64_t memory_bytes; /* what it can address in all, 0 unknown */
     uint32_t max_rows;     /* largest batch a program may be recorded for */
     uint32_t n_threads;    /* cpu only */
-    bool is_zero_copy;     /* imports map the same memory */
+    bool is_zero_copy;     /* imports map the same memory; else they copy it */
+    bool writes_imports;   /* host memory to import must be mapped writable */
+    char note[192];        /* what a user should know of this choice, a sentence; "" */
+};
+
+/* A device that could be chosen. */
+struct device_entry {
+    char config[32]; /* what device_create takes: "cpu", "vulkan:0" */
+    char name[256];  /* "AMD Radeon 8060S" */
+    char driver[160];
+    const char *kind;      /* "integrated GPU", "CPU" */
+    char missing[512];     /* what it lacks to be usable, separated by commas; "" when usable */
+    char abilities[256];   /* optional things it has, separated by commas */
+    uint64_t memory_bytes; /* 0 unknown */
+    bool is_auto;          /* the one "auto" takes */
+    char why[192];         /* why it is, or is not, the one that "auto" takes */
 };
 
 struct device_ops; /* device_backend.h */
 
 /* config strings come from --device: "cpu", "cpu:4" (threads), "cpu:4:avx2" or "cpu::avx2" (no more
- * of the instruction set than that), later "vulkan[:N]". "auto": best that works. Fails with a
- * sentence that names what is missing. */
+ * of the instruction set than that), "vulkan", "vulkan:N" (as device_list numbers them),
+ * "vulkan:N:32" (subgroups of that size only). "auto": a real GPU that has all that is needed, else
+ * the cpu. Several separated by commas are tried in turn: "vulkan,cpu" allows to fall back, and the
+ * note then says why. Fails with a sentence that names what is missing. */
 int device_create(const char *config, struct device **ret_device, struct error *err);
 void device_destroy(struct device *dev); /* NULL is fine; all its buffers and programs first */
 void device_get_info(const struct device *dev, struct device_info *ret_info);
+
+/* Every device of the machine, malloc'd; the cpu is the first. note (may be NULL) gets a sentence
+ * when there is no Vulkan at all. */
+int device_list(struct device_entry **ret_list, size_t *ret_n, struct error *note);
+
+/* The most rows a program should be recorded for, so that no submission of it takes too long on
+ * this device (drivers reset a GPU that works for seconds on one); learnt from what ran. */
+uint32_t device_advised_rows(const struct device *dev);
 
 /* How the device wants the activations of a matmul with this weight type and up to max_rows rows;
  * -1 where it cannot run that type. */

@@ -39,6 +39,7 @@ struct device {
     struct device_info info;
     struct buffer **buffers; /* live, n_buffers of them */
     size_t n_buffers;
+    uint32_t advised_rows; /* the back end's; 0: no limit below max_rows */
 };
 
 struct program {
@@ -51,5 +52,10 @@ int device_check_dispatch(const struct device *dev, size_t index, const struct d
 
 /* Back ends. options: what follows "cpu:" in the configuration, or "". */
 int cpu_device_create(const char *options, struct device **ret_device, struct error *err);
+#ifdef HAVE_VULKAN
+int vk_device_create(const char *options, struct device **ret_device, struct error *err);
+/* Adds the Vulkan devices to *list (n in it), which may move. */
+int vk_device_list(struct device_entry **list, size_t *n, struct error *err);
+#endif
 
 #endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A file of compiled pipelines in the user's (or service's) cache directory. Private: made with
+ * mode 0600 in a directory of mode 0700, read only if it belongs to this user and nobody else may
+ * write it. Checked: a damaged one, or one of another driver, is as good as none.
+ */
+#ifndef HEARTH_DEVICE_VULKAN_VK_CACHE_FILE_H
+#define HEARTH_DEVICE_VULKAN_VK_CACHE_FILE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+/* Path of the file of that name: in $CACHE_DIRECTORY (systemd's), else $XDG_CACHE_HOME/hearth, else
+ * ~/.cache/hearth. -ENOENT when there is none of them. */
+int vk_cache_file_path(const char *name, char *ret_path, size_t path_bytes);
+
+/* The content, malloc'd. -ENOENT when there is no file; -EBADMSG when it was damaged (it is then
+ * removed); -EPERM when it is not this user's own. */
+int vk_cache_file_read(const char *path, void **ret_data, size_t *ret_bytes);
+
+/* Replaces the file in one step; makes its directory if need be. */
+int vk_cache_file_write(const char *path, const void *data, size_t bytes, struct error *err);
+
+#endif

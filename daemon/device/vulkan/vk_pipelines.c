@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/vulkan/vk_pipelines.h"
+
+#include "device/vulkan/vk_cache_file.h"
+#include "kernels/shaders.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PUSH_BYTES = 128, FIRST_OWN_CONSTANT = 2 };
+
+struct entry {
+    struct vk_launch key; /* groups are no part of it and are zero */
+    VkPipeline pipeline;
+};
+
+struct vk_pipelines {
+    VkDevice device;
+    const struct vk_gpu *gpu;
+    VkPipelineLayout layout;
+    VkPipelineCache cache;
+    struct entry *entries;
+    size_t n_entries;
+    uint32_t n_compiled;
+    char path[PATH_MAX]; /* of the file; "" when there is no place for one */
+    char note[256];
+};
+
+/* One file for each driver and device: the driver's own identifier is in its name. */
+static void choose_path(struct vk_pipelines *p)
+{
+    char name[96];
+    int n =
+        snprintf(name, sizeof(name), "pipelines-%04x-%04x-", p->gpu->vendor_id, p->gpu->device_id);
+
+    for (size_t i = 0; i < VK_UUID_SIZE; i++)
+        n += snprintf(name + n, sizeof(name) - (size_t)n, "%02x", p->gpu->cache_uuid[i]);
+    if (vk_cache_file_path(name, p->path, sizeof(p->path)) < 0) {
+        p->path[0] = '\0';
+        snprintf(p->note, sizeof(p->note),
+                 "compiled pipelines are not kept: there is no cache directory (HOME is not set)");
+    }
+}
+
+static int create_cache(struct vk_pipelines *p, struct error *err)
+{
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    void *data = NULL;
+    size_t bytes = 0;
+    VkResult r;
+
+    if (p->path[0] && vk_cache_file_read(p->path, &data, &bytes) == 0) {
+        info.pInitialData = data;
+        info.initialDataSize = bytes;
+    }
+    r = vkCreatePipelineCache(p->device, &info, NULL, &p->cache);
+    free(data);
+    return r == VK_SUCCESS ? 0 : vk_fail(err, r, "a pipeline cache cannot be made");
+}
+
+int vk_pipelines_create(VkDevice device, const struct vk_gpu *gpu,
+                        struct vk_pipelines **ret_pipelines, struct error *err)
+{
+    const VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, PUSH_BYTES};
+    const VkPipelineLayoutCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .pushConstantRangeCount = 1,
+        .pPushConstantRanges = &range,
+    };
+    struct vk_pipelines *p = calloc(1, sizeof(*p));
+    VkResult r;
+    int e;
+
+    if (!p)
+        return error_set(err, ENOMEM, "out of memory");
+    p->device = device;
+    p->gpu = gpu;
+    choose_path(p);
+    e = create_cache(p, err);
+    if (e < 0)
+        goto fail;
+    r = vkCreatePipelineLayout(device, &info, NULL, &p->layout);
+    if (r != VK_SUCCESS) {
+        e = vk_fail(err, r, "a pipeline layout cannot be made");
+        goto fail;
+    }
+    *ret_pipelines = p;
+    return 0;
+fail:
+    vk_pipelines_destroy(p);
+    return e;
+}
+
+/* What the driver compiled goes to disk, so that the next start compiles nothing. */
+static void save(struct vk_pipelines *p)
+{
+    struct error err = {0};
+    size_t bytes = 0;
+    void *data;
+
+    if (!p->n_compiled || !p->path[0] || !p->cache ||
+        vkGetPipelineCacheData(p->device, p->cache, &bytes, NULL) != VK_SUCCESS || !bytes)
+        return;
+    data = malloc(bytes);
+    if (data && vkGetPipelineCacheData(p->device, p->cache, &bytes, data) == VK_SUCCESS &&
+        vk_cache_file_write(p->path, data, bytes, &err) < 0)
+        snprintf(p->note, sizeof(p->note), "compiled pipelines are not kept: %.200s", err.text);
+    if (!err.code)
+        p->n_compiled = 0;
+    free(data);
+}
+
+void vk_pipelines_destroy(struct vk_pipelines *p)
+{
+    if (!p)
+        return;
+    save(p);
+    for (size_t i = 0; i < p->n_entries; i++)
+        vkDestroyPipeline(p->device, p->entries[i].pipeline, NULL);
+    vkDestroyPipelineLayout(p->device, p->layout, NULL);
+    vkDestroyPipelineCache(p->device, p->cache, NULL);
+    free(p->entries);
+    free(p);
+}
+
+static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline *ret_pipeline,
+                   struct error *err)
+{
+    const struct shader *shader = shader_find(l->shader);
+    const VkShaderModuleCreateInfo module = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = shader ? shader->bytes : 0,
+        .pCode = shader ? shader->words : NULL,
+    };
+    uint32_t values[FIRST_OWN_CONSTANT + VK_CONSTANTS_MOST] = {l->subgroup_size, l->workgroup_size};
+    VkSpecializationMapEntry map[FIRST_OWN_CONSTANT + VK_CONSTANTS_MOST];
+    const VkSpecializationInfo constants = {FIRST_OWN_CONSTANT + l->n_constants, map,
+                                            sizeof(values), values};
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = l->subgroup_size,
+    };
+    VkPipelineCreationFeedback feedback = {0};
+    const VkPipelineCreationFeedbackCreateInfo feedback_info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO,
+        .pPipelineCreationFeedback = &feedback,
+    };
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .pNext = &feedback_info,
+        .stage =
+            {
+                .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT,
+                .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                .pName = "main",
+                .pSpecializationInfo = &constants,
+            },
+        .layout = p->layout,
+    };
+    VkResult r;
+
+    if (!shader)
+        return error_set(err, ENOTSUP, "this build has no shader %s", l->shader);
+    memcpy(values + FIRST_OWN_CONSTANT, l->constants, sizeof(l->constants));
+    for (uint32_t i = 0; i < constants.mapEntryCount; i++)
+        map[i] = (VkSpecializationMapEntry){i, i * 4, 4};
+    /* asking for a size needs a driver that lets one ask */
+    if (p->gpu->caps.subgroup_min != p->gpu->caps.subgroup_max)
+        info.stage.pNext = &subgroup;
+    r = vkCreateShaderModule(p->device, &module, NULL, &info.stage.module);
+    if (r != VK_SUCCESS)
+        return vk_fail(err, r, "shader %s", l->shader);
+    r = vkCreateComputePipelines(p->device, p->cache, 1, &info, NULL, ret_pipeline);
+    vkDestroyShaderModule(p->device, info.stage.module, NULL);
+    if (r != VK_SUCCESS)
+        return vk_fail(err, r, "shader %s cannot be compiled", l->shader);
+    if (!(feedback.flags & VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT))
+        p->n_compiled++;
+    return 0;
+}
+
+static bool is_same(const struct vk_launch *a, const struct vk_launch *b)
+{
+    return a->subgroup_size == b->subgroup_size && a->workgroup_size == b->workgroup_size &&
+           a->n_constants == b->n_constants && !strcmp(a->shader, b->shader) &&
+           !memcmp(a->constants, b->constants, a->n_constants * sizeof(*a->constants));
+}
+
+int vk_pipelines_get(struct vk_pipelines *p, const struct vk_launch *launch,
+                     VkPipeline *ret_pipeline, struct error *err)
+{
+    struct entry *more;
+    int r;
+
+    for (size_t i = 0; i < p->n_entries; i++) {
+        if (is_same(&p->entries[i].key, launch)) {
+            *ret_pipeline = p->entries[i].pipeline;
+            return 0;
+        }
+    }
+    more = realloc(p->entries, (p->n_entries + 1) * sizeof(*more));
+    if (!more)
+        return error_set(err, ENOMEM, "out of memory");
+    p->entries = more;
+    more[p->n_entries] = (struct entry){.key = *launch};
+    r = compile(p, launch, &more[p->n_entries].pipeline, err);
+    if (r < 0)
+        return r;
+    *ret_pipeline = more[p->n_entries++].pipeline;
+    return 0;
+}
+
+VkPipelineLayout vk_pipelines_layout(const struct vk_pipelines *p)
+{
+    return p->layout;
+}
+
+void vk_pipelines_counts(const struct vk_pipelines *p, uint32_t *ret_made, uint32_t *ret_compiled)
+{
+    *ret_made = (uint32_t)p->n_entries;
+    *ret_compiled = p->n_compiled;
+}
+
+const char *vk_pipelines_note(const struct vk_pipelines *p)
+{
+    return p->note;
+}

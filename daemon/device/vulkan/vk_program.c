@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Programs: recorded once, submitted again and again. A program is cut into segments, one command
+ * buffer and one submission each, because drivers reset a GPU whose submission takes too long (2 s
+ * on recent kernels) and because other users of the GPU wait for its end. Where to cut is learnt:
+ * each segment is timed by the GPU, and a program whose segments turn out too long or needlessly
+ * short is cut and recorded anew before it runs again.
+ */
+#include "device/vulkan/vk_device.h"
+#include "device/vulkan/vk_pipelines.h"
+#include "device/vulkan/vk_segments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUERIES_PER_SEGMENT = 2, PUSH_HEADER_BYTES = 8, PUSH_BYTES = 128 };
+
+/* What is recorded for one dispatch. */
+struct call {
+    VkPipeline pipeline;
+    uint32_t groups[3];
+    uint32_t push_bytes;
+    bool barrier;
+    uint32_t push[PUSH_BYTES / 4]; /* max_rows, 0, arguments */
+};
+
+struct vk_program {
+    struct program program; /* first */
+    struct call *calls;
+    size_t n_calls;
+    uint32_t max_rows; /* the most of any dispatch */
+    struct vk_segments segments;
+    VkCommandPool pool;
+    VkCommandBuffer *buffers; /* one per segment */
+    VkSubmitInfo2 *submits;   /* one per segment, pointing into the next */
+    VkCommandBufferSubmitInfo *infos;
+    VkQueryPool queries; /* NULL where the GPU has no timestamps */
+    uint64_t ticket;     /* of the last submission; 0: none yet */
+    bool is_measured;    /* that submission's timestamps have been read */
+};
+
+static struct vk_program *program_of(struct program *p)
+{
+    return (struct vk_program *)(void *)p;
+}
+
+/* ---- recording ---- */
+
+static void record_barrier(VkCommandBuffer commands, VkPipelineStageFlags2 to_stage,
+                           VkAccessFlags2 to_access)
+{
+    const VkMemoryBarrier2 barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER_2,
+        .srcStageMask = VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
+        .srcAccessMask = VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT,
+        .dstStageMask = to_stage,
+        .dstAccessMask = to_access,
+    };
+    const VkDependencyInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEPENDENCY_INFO,
+        .memoryBarrierCount = 1,
+        .pMemoryBarriers = &barrier,
+    };
+
+    vkCmdPipelineBarrier2(commands, &info);
+}
+
+static void record_compute_barrier(VkCommandBuffer commands)
+{
+    record_barrier(commands, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
+                   VK_ACCESS_2_SHADER_STORAGE_READ_BIT | VK_ACCESS_2_SHADER_STORAGE_WRITE_BIT);
+}
+
+static void record_calls(const struct vk_program *p, VkCommandBuffer commands, size_t first,
+                         size_t end)
+{
+    struct vk_device *vk = vk_device_of(p->program.device);
+    VkPipelineLayout layout = vk_pipelines_layout(vk->pipelines);
+    VkPipeline bound = VK_NULL_HANDLE;
+
+    for (size_t i = first; i < end; i++) {
+        const struct call *c = &p->calls[i];
+
+        /* the first one of a segment waits for the segment, or program, before it */
+        if (c->barrier || i == first)
+            record_compute_barrier(commands);
+        if (c->pipeline != bound)
+            vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, c->pipeline);
+        bound = c->pipeline;
+        vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, c->push_bytes,
+                           c->push);
+        vkCmdDispatch(commands, c->groups[0], c->groups[1], c->groups[2]);
+    }
+}
+
+static VkResult record_segment(const struct vk_program *p, size_t segment)
+{
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VkCommandBuffer commands = p->buffers[segment];
+    uint32_t query = (uint32_t)segment * QUERIES_PER_SEGMENT;
+    VkResult r = vkBeginCommandBuffer(commands, &begin);
+
+    if (r != VK_SUCCESS)
+        return r;
+    if (p->queries) {
+        vkCmdResetQueryPool(commands, p->queries, query, QUERIES_PER_SEGMENT);
+        vkCmdWriteTimestamp2(commands, VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT, p->queries, query);
+    }
+    record_calls(p, commands, vk_segments_first(&p->segments, segment),
+                 vk_segments_end(&p->segments, segment));
+    if (segment + 1 == p->segments.n)
+        record_barrier(commands, VK_PIPELINE_STAGE_2_HOST_BIT, VK_ACCESS_2_HOST_READ_BIT);
+    if (p->queries)
+        vkCmdWriteTimestamp2(commands, VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT, p->queries, query + 1);
+    return vkEndCommandBuffer(commands);
+}
+
+static void forget_recording(struct vk_program *p)
+{
+    struct vk_device *vk = vk_device_of(p->program.device);
+
+    vkDestroyCommandPool(vk->handle, p->pool, NULL); /* its buffers with it */
+    vkDestroyQueryPool(vk->handle, p->queries, NULL);
+    free(p->buffers);
+    free(p->submits);
+    free(p->infos);
+    p->pool = VK_NULL_HANDLE;
+    p->queries = VK_NULL_HANDLE;
+    p->buffers = NULL;
+    p->submits = NULL;
+    p->infos = NULL;
+}
+
+static VkResult make_objects(struct vk_program *p)
+{
+    struct vk_device *vk = vk_device_of(p->program.device);
+    const VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = vk->gpu.queue_family,
+    };
+    const VkQueryPoolCreateInfo queries = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+        .queryType = VK_QUERY_TYPE_TIMESTAMP,
+        .queryCount = (uint32_t)p->segments.n * QUERIES_PER_SEGMENT,
+    };
+    VkCommandBufferAllocateInfo buffers = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = (uint32_t)p->segments.n,
+    };
+    VkResult r = vkCreateCommandPool(vk->handle, &pool, NULL, &p->pool);
+
+    if (r == VK_SUCCESS && vk->gpu.timestamp_ns > 0)
+        r = vkCreateQueryPool(vk->handle, &queries, NULL, &p->queries);
+    if (r != VK_SUCCESS)
+        return r;
+    buffers.commandPool = p->pool;
+    return vkAllocateCommandBuffers(vk->handle, &buffers, p->buffers);
+}
+
+/* Records all segments as they are cut now. */
+static int record(struct vk_program *p, struct error *err)
+{
+    struct vk_device *vk = vk_device_of(p->program.device);
+    VkResult r;
+
+    p->buffers = calloc(p->segments.n, sizeof(VkCommandBuffer));
+    p->submits = calloc(p->segments.n, sizeof(*p->submits));
+    p->infos = calloc(p->segments.n, sizeof(*p->infos));
+    if (!p->buffers || !p->submits || !p->infos)
+        return error_set(err, ENOMEM, "out of memory");
+    r = make_objects(p);
+    for (size_t i = 0; r == VK_SUCCESS && i < p->segments.n; i++) {
+        r = record_segment(p, i);
+        p->infos[i] = (VkCommandBufferSubmitInfo){
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_SUBMIT_INFO,
+            .commandBuffer = p->buffers[i],
+        };
+        p->submits[i] = (VkSubmitInfo2){
+            .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO_2,
+            .commandBufferInfoCount = 1,
+            .pCommandBufferInfos = &p->infos[i],
+        };
+    }
+    return r == VK_SUCCESS ? 0 : vk_device_fail(vk, r, err, "a program cannot be recorded");
+}
+
+static int prepare_call(struct vk_device *vk, const struct dispatch *d, struct call *c,
+                        struct error *err)
+{
+    size_t bytes = vk_args_bytes(d->op);
+    struct vk_launch launch;
+    int r;
+
+    vk_launch_for(&vk->gpu.caps, d, &launch);
+    r = vk_pipelines_get(vk->pipelines, &launch, &c->pipeline, err);
+    if (r < 0)
+        return r;
+    memcpy(c->groups, launch.groups, sizeof(c->groups));
+    c->push[0] = d->max_rows;
+    memcpy((char *)c->push + PUSH_HEADER_BYTES, &d->args, bytes);
+    c->push_bytes = (uint32_t)(PUSH_HEADER_BYTES + bytes);
+    c->barrier = d->barrier;
+    return 0;
+}
+
+int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
+                      struct program **ret_program, struct error *err)
+{
+    struct vk_device *vk = vk_device_of(dev);
+    struct vk_program *p;
+    int r = vk_device_check(vk, err);
+
+    if (r < 0)
+        return r;
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return error_set(err, ENOMEM, "out of memory");
+    p->program.device = dev;
+    p->n_calls = n;
+    p->calls = calloc(n, sizeof(*p->calls));
+    r = p->calls ? vk_segments_init(&p->segments, n) : -ENOMEM;
+    if (r < 0) {
+        error_set(err, ENOMEM, "out of memory");
+        goto fail;
+    }
+    for (size_t i = 0; i < n; i++) {
+        r = prepare_call(vk, &list[i], &p->calls[i], err);
+        if (r < 0)
+            goto fail;
+        p->max_rows = list[i].max_rows > p->max_rows ? list[i].max_rows : p->max_rows;
+    }
+    r = record(p, err);
+    if (r < 0)
+        goto fail;
+    *ret_program = &p->program;
+    return 0;
+fail:
+    vk_program_destroy(&p->program);
+    return r;
+}
+
+void vk_program_destroy(struct program *program)
+{
+    struct vk_program *p = program_of(program);
+
+    /* what still runs may read the command buffers */
+    if (p->ticket)
+        vk_wait(program->device, p->ticket, UINT64_MAX, NULL);
+    forget_recording(p);
+    vk_segments_finish(&p->segments);
+    free(p->calls);
+    free(p);
+}
+
+/* ---- running ---- */
+
+/* Takes the GPU's times of the submission that has ended. */
+static void measure(struct vk_program *p)
+{
+    struct vk_device *vk = vk_device_of(p->program.device);
+    uint64_t ticks[QUERIES_PER_SEGMENT];
+    uint64_t longest_ns = 0;
+
+    if (!p->queries || p->is_measured || !p->ticket)
+        return;
+    p->is_measured = true;
+    for (size_t i = 0; i < p->segments.n; i++) {
+        uint64_t ns;
+
+        if (vkGetQueryPoolResults(vk->handle, p->queries, (uint32_t)i * QUERIES_PER_SEGMENT,
+                                  QUERIES_PER_SEGMENT, sizeof(ticks), ticks, sizeof(*ticks),
+                                  VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
+            return;
+        ns = ticks[1] > ticks[0]
+                 ? (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns)
+                 : 0;
+        vk_segments_measured(&p->segments, i, ns);
+        if (vk_segments_end(&p->segments, i) - vk_segments_first(&p->segments, i) == 1 &&
+            ns > longest_ns)
+            longest_ns = ns;
+    }
+    /* One dispatch alone over the limit: only fewer rows make it shorter. */
+    if (longest_ns > VK_SEGMENT_LIMIT_NS && p->max_rows > 1) {
+        uint32_t rows = p->max_rows / 2;
+
+        if (!p->program.device->advised_rows || rows < p->program.device->advised_rows)
+            p->program.device->advised_rows = rows;
+    }
+}
+
+/* Cuts anew if the times say so. The program does not run now. */
+static int recut(struct vk_program *p, struct error *err)
+{
+    if (!vk_segments_recut(&p->segments))
+        return 0;
+    forget_recording(p);
+    return record(p, err);
+}
+
+int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket, struct error *err)
+{
+    struct vk_device *vk = vk_device_of(dev);
+    struct vk_program *p = program_of(program);
+    VkSemaphoreSubmitInfo signal = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_SUBMIT_INFO,
+        .semaphore = vk->timeline,
+        .value = vk->last_ticket + 1,
+        .stageMask = VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT,
+    };
+    VkSubmitInfo2 *last;
+    VkResult result;
+    int r = vk_device_check(vk, err);
+
+    if (r == 0 && p->ticket)
+        r = vk_wait(dev, p->ticket, UINT64_MAX, err);
+    if (r < 0)
+        return r;
+    measure(p);
+    r = recut(p, err);
+    if (r < 0)
+        return r;
+    last = &p->submits[p->segments.n - 1];
+    last->signalSemaphoreInfoCount = 1;
+    last->pSignalSemaphoreInfos = &signal;
+    /* One call each: drivers that merge the list of one call would make one long job of it. */
+    result = VK_SUCCESS;
+    for (size_t i = 0; result == VK_SUCCESS && i < p->segments.n; i++)
+        result = vkQueueSubmit2(vk->queue, 1, &p->submits[i], VK_NULL_HANDLE);
+    last->pSignalSemaphoreInfos = NULL;
+    last->signalSemaphoreInfoCount = 0;
+    if (result != VK_SUCCESS)
+        return vk_device_fail(vk, result, err, "a program cannot be submitted");
+    *ret_ticket = p->ticket = ++vk->last_ticket;
+    p->is_measured = false;
+    return 0;
+}
+
+int vk_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err)
+{
+    struct vk_device *vk = vk_device_of(dev);
+    const VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &vk->timeline,
+        .pValues = &ticket,
+    };
+    VkResult result;
+    int r = vk_device_check(vk, err);
+
+    if (r < 0)
+        return r;
+    result = vkWaitSemaphores(vk->handle, &info, timeout_ns);
+    if (result == VK_TIMEOUT)
+        return error_set(err, ETIME, "the device is still at work");
+    return result == VK_SUCCESS ? 0 : vk_device_fail(vk, result, err, "waiting for the GPU failed");
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a program's list of calls is cut into submissions. Pure arithmetic over times; knows no
+ * Vulkan.
+ */
+#ifndef HEARTH_DEVICE_VULKAN_VK_SEGMENTS_H
+#define HEARTH_DEVICE_VULKAN_VK_SEGMENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VK_SEGMENT_LIMIT_NS  200000000u /* no submission may take longer */
+#define VK_SEGMENT_TARGET_NS 60000000u  /* what is aimed at: room for a GPU that slows down */
+/* Calls of a segment while nothing is known: about a layer of a model. */
+#define VK_SEGMENT_FIRST_CALLS 16u
+
+struct vk_segments {
+    size_t n_calls, n;
+    size_t *ends;       /* [n]: the call after the last of each */
+    uint64_t *measured; /* [n]: nanoseconds, 0 unknown */
+    uint64_t *call_ns;  /* [n_calls]: estimates, from the segment a call was measured in */
+};
+
+/* As nothing is known yet. -ENOMEM. */
+int vk_segments_init(struct vk_segments *s, size_t n_calls);
+void vk_segments_finish(struct vk_segments *s);
+
+static inline size_t vk_segments_first(const struct vk_segments *s, size_t i)
+{
+    return i ? s->ends[i - 1] : 0;
+}
+
+static inline size_t vk_segments_end(const struct vk_segments *s, size_t i)
+{
+    return s->ends[i];
+}
+
+void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns);
+
+/* Cuts anew by what was measured; true when the cuts moved. They move when a segment of several
+ * calls passed the limit's half, or when fewer than half as many segments would do. */
+bool vk_segments_recut(struct vk_segments *s);
+
+#endif

@@ -18,7 +18,7 @@ static const char options[] =
     "  -n N            generated tokens per run (128; 0: no generation test)\n"
     "  -d N            tokens already in the context (0)\n"
     "  -r N            runs of each (5)\n"
-    "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
+    "  --device NAME   auto, cpu, cpu:THREADS, vulkan, vulkan:N (auto)\n"
     "  --json          machine-readable\n";
 
 enum { RUNS_MOST = 1000 };
@@ -36,6 +36,8 @@ struct series {
     double seconds[RUNS_MOST];
     uint32_t n;
     double mean, median, deviation, bandwidth_share; /* tokens/s; share 0: does not apply */
+    double cpu_seconds;     /* of the thread that submits, in the timed runs */
+    double cpu_us_per_step; /* generation: a step is a token; else 0 */
 };
 
 static int parse_number(const char *text, uint32_t most, uint32_t *ret)
@@ -148,13 +150,16 @@ static int measure(struct local_model *m, const struct arguments *a, bool is_pro
 {
     for (uint32_t i = 0; i <= a->n_runs; i++) {
         struct session *s;
-        uint64_t start_ns;
+        uint64_t start_ns, start_cpu_ns;
         int r = runner_session_create(m->runner, &s, err);
         if (r == 0 && a->n_depth)
             r = feed(m, s, a->n_depth, err);
         start_ns = clock_now_ns();
+        start_cpu_ns = clock_thread_cpu_ns();
         if (r == 0)
             r = is_prompt ? feed(m, s, out->n_tokens, err) : generate(m, s, out->n_tokens, err);
+        if (r == 0 && i > 0)
+            out->cpu_seconds += (double)(clock_thread_cpu_ns() - start_cpu_ns) * 1e-9;
         if (r == 0 && i > 0)
             out->seconds[out->n++] = (double)(clock_now_ns() - start_ns) * 1e-9;
         session_destroy(s);
@@ -210,13 +215,18 @@ static void print_table(const struct arguments *a, const struct local_model *m,
            model_type_name(m->lm->model), (double)m->lm->model->parameters * 1e-9);
     printf("device  %s; memory reads at %.1f GB/s\n", info.name, bandwidth * 1e-9);
     printf("weights %s\n\n", m->lm->pool_text);
-    printf("| test | tokens/s (median) | mean | spread (sd) | share of memory bandwidth |\n");
-    printf("|---|---|---|---|---|\n");
+    printf("| test | tokens/s (median) | mean | spread (sd) | share of memory bandwidth | CPU per "
+           "step |\n");
+    printf("|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
         printf("| %s | %.2f | %.2f | %.2f | ", list[i].name, list[i].median, list[i].mean,
                list[i].deviation);
         if (list[i].bandwidth_share > 0)
-            printf("%.0f %% |\n", 100 * list[i].bandwidth_share);
+            printf("%.0f %% | ", 100 * list[i].bandwidth_share);
+        else
+            printf("- | ");
+        if (list[i].cpu_us_per_step > 0)
+            printf("%.0f us |\n", list[i].cpu_us_per_step);
         else
             printf("- |\n");
     }
@@ -233,11 +243,12 @@ static void print_json(const struct arguments *a, const struct local_model *m,
         json_t *runs = json_array();
         for (uint32_t k = 0; k < list[i].n; k++)
             json_array_append_new(runs, json_real(list[i].n_tokens / list[i].seconds[k]));
-        json_array_append_new(tests, json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:o}", "test",
+        json_array_append_new(tests, json_pack("{s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:o}", "test",
                                                list[i].name, "tokens", (int)list[i].n_tokens,
                                                "median", list[i].median, "mean", list[i].mean,
                                                "deviation", list[i].deviation, "bandwidth_share",
-                                               list[i].bandwidth_share, "tokens_per_second", runs));
+                                               list[i].bandwidth_share, "cpu_us_per_step",
+                                               list[i].cpu_us_per_step, "tokens_per_second", runs));
     }
     root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:f, s:s, s:o}", "model", a->path, "architecture",
                      m->lm->model->arch->name, "type", model_type_name(m->lm->model), "parameters",
@@ -272,6 +283,9 @@ static int bench(const struct arguments *a, struct local_model *m, struct error 
         bandwidth = bandwidth_measure(info.n_threads);
         for (size_t i = 0; i < n; i++)
             summarise(&list[i]);
+        if (a->n_generate)
+            list[n - 1].cpu_us_per_step =
+                list[n - 1].cpu_seconds * 1e6 / ((double)list[n - 1].n * a->n_generate);
         if (a->n_generate && bandwidth > 0)
             list[n - 1].bandwidth_share =
                 list[n - 1].median * (double)bytes_per_token(m->lm->model) / bandwidth;

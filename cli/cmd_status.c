@@ -13,6 +13,8 @@ static const char options[] = "  --json          machine-readable\n"
 static void print_model(const json_t *m)
 {
     char weights[FORMAT_BYTES_SIZE], huge[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
+    char copied[FORMAT_BYTES_SIZE];
+    unsigned long long copied_bytes = number_of(m, "device_copy_bytes");
 
     printf("model     %s: %s, %s, %.2f B parameters\n", text_of(m, "name"),
            text_of(m, "architecture"), text_of(m, "type"),
@@ -21,6 +23,10 @@ static void print_model(const json_t *m)
            format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
            format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),
            json_number_value(json_object_get(m, "load_seconds")));
+    if (copied_bytes)
+        printf("  device  holds a copy of %s\n", format_bytes(copied, copied_bytes));
+    else
+        printf("  device  maps them: no copy\n");
     printf("  cache   %s for a context of %llu tokens\n",
            format_bytes(kv, number_of(m, "kv_bytes")),
            (unsigned long long)number_of(m, "context_tokens"));

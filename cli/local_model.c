@@ -21,6 +21,7 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
         .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
         .full_barriers = cfg->full_barriers,
     };
+    struct device_info info;
     struct progress bar;
     struct loaded_model_progress progress = {.report = report, .user = &bar};
     int r;
@@ -29,6 +30,8 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
     r = device_create(cfg->device ? cfg->device : "auto", &m->device, err);
     if (r < 0)
         return r;
+    device_get_info(m->device, &info);
+    rc.pools.stays_writable = info.writes_imports;
     r = loaded_model_open(cfg->path, &m->lm, err);
     if (r < 0)
         return r;

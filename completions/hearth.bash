@@ -7,7 +7,7 @@ _hearth_models() {
 
 _hearth() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
-	local commands="run chat load unload ls ps status tokenize logits bench"
+	local commands="run chat load unload ls ps status tokenize logits bench devices"
 	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --stats --socket --help"
 
 	COMPREPLY=()
@@ -21,7 +21,7 @@ _hearth() {
 		return
 		;;
 	--device)
-		mapfile -t COMPREPLY < <(compgen -W "auto cpu" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "auto cpu vulkan vulkan:0 vulkan,cpu" -- "$cur")
 		return
 		;;
 	esac
@@ -38,6 +38,9 @@ _hearth() {
 		;;
 	ls | ps | status)
 		mapfile -t COMPREPLY < <(compgen -W "--json --socket --help" -- "$cur")
+		;;
+	devices)
+		mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$cur")
 		;;
 	tokenize | logits | bench)
 		local options="--help"

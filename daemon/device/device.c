@@ -2,10 +2,12 @@
 #include "device/device.h"
 #include "device/device_backend.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef HAVE_VULKAN
 static int vk_device_create(const char *options, struct device **ret_device, struct error *err)
@@ -19,6 +21,23 @@ static int vk_device_list(struct device_entry **list, size_t *n, struct error *e
 }
 #endif
 
+/* Whether the kernel shows a GPU at all. Without one, asking Vulkan would only load its drivers,
+ * with all their memory, to be told of those that compute on the CPU. */
+static bool has_gpu_node(void)
+{
+    static const char *const nodes[] = {"/dev/nvidiactl", "/dev/dxg"};
+    DIR *dir = opendir("/dev/dri");
+    bool found = false;
+
+    for (const struct dirent *e; dir && !found && (e = readdir(dir));)
+        found = !strncmp(e->d_name, "renderD", 7);
+    if (dir)
+        closedir(dir);
+    for (size_t i = 0; i < sizeof(nodes) / sizeof(*nodes); i++)
+        found |= access(nodes[i], F_OK) == 0;
+    return found;
+}
+
 /* The one that device_list marks. */
 static int create_auto(struct device **ret_device, struct error *err)
 {
@@ -28,7 +47,7 @@ static int create_auto(struct device **ret_device, struct error *err)
     size_t n = 0;
     int r;
 
-    if (device_list(&list, &n, NULL) == 0)
+    if (has_gpu_node() && device_list(&list, &n, NULL) == 0)
         for (size_t i = 0; i < n; i++)
             if (list[i].is_auto)
                 memcpy(config, list[i].config, sizeof(config));

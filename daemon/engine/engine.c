@@ -35,6 +35,8 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
     if (r == 0)
+        e->pools.stays_writable = worker_device_info(e->worker)->writes_imports;
+    if (r == 0)
         r = prompter_create(e->worker, &e->events, &e->prompter, err);
     if (r == 0)
         r = catalogue_init(&e->catalogue, config->model_dirs, err);
@@ -227,6 +229,7 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
 
     worker_get_stats(e->worker, &w);
     memcpy(s.device, w.device, sizeof(s.device));
+    memcpy(s.device_note, w.device_note, sizeof(s.device_note));
     s.prompt_tokens_total = w.prompt_tokens;
     s.completion_tokens_total = w.completion_tokens;
     s.prefill_ns_total = w.prefill_ns;

@@ -62,9 +62,10 @@ struct engine_model_info {
     uint64_t loaded_bytes; /* progress */
     uint64_t pool_bytes;   /* where the weights lie */
     uint64_t huge_page_bytes;
-    const char *pool_kind;     /* "anonymous, 2 MiB pages" */
-    const char *pool_promises; /* what this kind of memory cannot give, a sentence; may be "" */
-    const char *read_note;     /* how the file was read: "io_uring, direct" */
+    uint64_t device_copy_bytes; /* weights the device could not map and holds a copy of */
+    const char *pool_kind;      /* "anonymous, 2 MiB pages" */
+    const char *pool_promises;  /* what this kind of memory cannot give, a sentence; may be "" */
+    const char *read_note;      /* how the file was read: "io_uring, direct" */
     uint64_t kv_bytes, kv_used_bytes;
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds;
@@ -216,6 +217,7 @@ void engine_pause(struct engine_request *r, bool paused);
 
 struct engine_stats {
     char device[128];
+    char device_note[192]; /* what a user should know of it, a sentence; "" */
     uint64_t requests_total, requests_failed, requests_cancelled;
     uint64_t prompt_tokens_total, completion_tokens_total;
     uint64_t prefill_ns_total, decode_ns_total, steps_total;

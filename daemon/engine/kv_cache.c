@@ -13,23 +13,30 @@ static uint64_t layer_block_bytes(const struct model *m)
     return (uint64_t)KV_BLOCK_TOKENS * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
 }
 
-/* Imports the pool in windows of whole layers, each as large as fits, and points the layers there.
+/* A window of the pool that the device maps, or where it cannot, memory of its own. */
+static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset, uint64_t bytes,
+                       struct buffer **ret_buffer, struct error *err)
+{
+    struct memory_import mem = {.dmabuf_fd = -1, .bytes = bytes};
+
+    if (!kv->pool)
+        return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
+    mem.host = (char *)pool_data(kv->pool) + offset;
+    return buffer_import(dev, &mem, ret_buffer, err);
+}
+
+/* Makes the cache's windows of whole layers, each as large as fits, and points the layers there.
  */
-static int import_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
-                         uint64_t layer_bytes, struct error *err)
+static int make_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
+                       uint64_t layer_bytes, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
     uint32_t per_window = layer_bytes < WINDOW_BYTES ? (uint32_t)(WINDOW_BYTES / layer_bytes) : 1;
 
     for (uint32_t first = 0; first < n_layers; first += per_window) {
         uint32_t n = n_layers - first < per_window ? n_layers - first : per_window;
-        struct memory_import mem = {
-            .host = (char *)pool_data(kv->pool) + first * layer_bytes,
-            .dmabuf_fd = -1,
-            .bytes = n * layer_bytes,
-        };
         struct buffer *buf;
-        int r = buffer_import(dev, &mem, &buf, err);
+        int r = make_window(kv, dev, first * layer_bytes, n * layer_bytes, &buf, err);
         if (r < 0)
             return r;
         kv->buffers[kv->n_buffers++] = buf;
@@ -52,6 +59,7 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct pool
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
     uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
     struct kv_cache *kv = calloc(1, sizeof(*kv));
+    struct device_info info;
     int r;
 
     if (!kv)
@@ -76,10 +84,13 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct pool
     }
     for (uint32_t i = 0; i < kv->n_blocks; i++)
         kv->free_list[i] = kv->n_blocks - 1 - i;
-    r = pool_create(pools, layer_bytes * n_layers, "kv", &kv->pool, err);
-    if (r < 0)
-        goto fail;
-    r = import_layers(kv, m, dev, layer_bytes, err);
+    device_get_info(dev, &info);
+    if (info.is_zero_copy) {
+        r = pool_create(pools, layer_bytes * n_layers, "kv", &kv->pool, err);
+        if (r < 0)
+            goto fail;
+    }
+    r = make_layers(kv, m, dev, layer_bytes, err);
     if (r < 0)
         goto fail;
     *ret_kv = kv;

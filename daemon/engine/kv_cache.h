@@ -11,7 +11,7 @@
 #include "pool/pool.h"
 
 struct kv_cache {
-    struct pool *pool;
+    struct pool *pool;       /* NULL where the device holds the cache in memory of its own */
     struct buffer **buffers; /* [n_buffers] windows of the pool */
     size_t n_buffers;
     struct kv_layer *layers; /* [n_layers], for plans */

@@ -315,7 +315,14 @@ const struct kv_cache *runner_kv(const struct runner *r)
 
 uint32_t runner_batch_tokens(const struct runner *r)
 {
-    return r->config.batch_tokens;
+    uint32_t advised = device_advised_rows(r->device);
+
+    return advised < r->config.batch_tokens ? advised : r->config.batch_tokens;
+}
+
+uint64_t runner_copied_bytes(const struct runner *r)
+{
+    return weights_copied_bytes(r->weights);
 }
 
 uint64_t runner_private_bytes(const struct runner *r)

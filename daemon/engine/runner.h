@@ -52,6 +52,9 @@ int runner_logits(struct runner *r, struct session *s, const uint32_t *tokens, u
                   float *ret_logits, struct error *err);
 
 const struct kv_cache *runner_kv(const struct runner *r);
+/* Weights that the device could not map and holds a copy of. */
+uint64_t runner_copied_bytes(const struct runner *r);
+/* Most tokens of one step: as configured, or fewer where the device turned out slow. */
 uint32_t runner_batch_tokens(const struct runner *r);
 /* Bytes of activations and step buffers. */
 uint64_t runner_private_bytes(const struct runner *r);

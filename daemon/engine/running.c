@@ -105,6 +105,7 @@ void running_model_figures(struct running_model *m)
         .kv_bytes = kv->n_blocks * kv->block_bytes,
         .kv_used_bytes = (kv->n_blocks - kv->n_free) * kv->block_bytes,
         .private_bytes = runner_private_bytes(m->runner),
+        .copied_bytes = runner_copied_bytes(m->runner),
         .context_tokens = m->context_tokens,
     };
 }
@@ -339,6 +340,7 @@ bool running_model_step(struct running_model *m, struct running_stats *stats)
     struct scheduler_choice choice;
     bool has_ended = sweep(m);
 
+    m->scheduler.batch_tokens = runner_batch_tokens(m->runner);
     if (!scheduler_next(&m->scheduler, &choice, 1))
         return has_ended;
     tell_start(m, request_of(choice.entry));

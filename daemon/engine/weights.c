@@ -106,6 +106,16 @@ int weights_import(struct loaded_model *lm, struct device *dev, struct weights *
     return 0;
 }
 
+uint64_t weights_copied_bytes(const struct weights *w)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < w->n_buffers; i++)
+        if (!w->buffers[i]->is_imported)
+            bytes += w->buffers[i]->bytes;
+    return bytes;
+}
+
 void weights_release(struct weights *w)
 {
     if (!w)

@@ -13,6 +13,8 @@ struct weights;
 
 int weights_import(struct loaded_model *lm, struct device *dev, struct weights **ret_weights,
                    struct error *err);
+/* Bytes that the device could not map and holds a copy of. */
+uint64_t weights_copied_bytes(const struct weights *w);
 void weights_release(struct weights *w); /* NULL is fine */
 
 #endif

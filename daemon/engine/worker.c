@@ -38,7 +38,7 @@ struct worker {
     bool is_stopping;  /* under lock */
     bool has_started;  /* under lock: device made or start_error set */
     struct error start_error;
-    char device_text[128]; /* what the device calls itself; set at the start */
+    struct device_info device_info; /* set at the start */
     struct running_stats totals;
 };
 
@@ -183,11 +183,8 @@ static void start(struct worker *w)
     pthread_mutex_lock(&w->lock);
     w->start_error = err;
     w->start_error.code = r;
-    if (r == 0) {
-        struct device_info info;
-        device_get_info(w->device, &info);
-        memcpy(w->device_text, info.name, sizeof(w->device_text));
-    }
+    if (r == 0)
+        device_get_info(w->device, &w->device_info);
     w->has_started = true;
     pthread_cond_broadcast(&w->started);
     pthread_mutex_unlock(&w->lock);
@@ -345,7 +342,13 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
         .decode_ns = w->totals.decode_ns,
         .steps = w->totals.steps,
     };
-    memcpy(ret_stats->device, w->device_text, sizeof(ret_stats->device));
+    memcpy(ret_stats->device, w->device_info.name, sizeof(ret_stats->device));
+    memcpy(ret_stats->device_note, w->device_info.note, sizeof(ret_stats->device_note));
+}
+
+const struct device_info *worker_device_info(const struct worker *w)
+{
+    return &w->device_info;
 }
 
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,

@@ -19,7 +19,7 @@ struct worker_config {
 };
 
 struct worker_stats {
-    char device[128];
+    char device[128], device_note[192];
     uint64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns, steps;
 };
 
@@ -43,11 +43,14 @@ int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 
+/* The device's; constant from the start. */
+const struct device_info *worker_device_info(const struct worker *w);
 void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
 
 /* Figures of an attached model, readable at any time. */
 struct worker_model_figures {
     uint64_t kv_bytes, kv_used_bytes, private_bytes;
+    uint64_t copied_bytes; /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
 };
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,

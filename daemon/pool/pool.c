@@ -83,6 +83,7 @@ int pool_create(const struct pool_config *config, uint64_t bytes, const char *na
     r = new_pool(ops, bytes, name, &pool, err);
     if (r < 0)
         return r;
+    pool->stays_writable = config->stays_writable;
     r = ops->create(pool, config, err);
     if (r < 0)
         goto fail;

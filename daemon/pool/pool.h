@@ -28,6 +28,9 @@ struct pool_config {
     enum pool_kind kind;
     bool use_hugetlb; /* take reserved 2 MiB pages if enough are free, else transparent ones */
     int numa_node;    /* preferred node; -1: any */
+    /* ANON: stays mapped writable when sealed, for a GPU driver that pins host memory for writing
+     * whatever it does with it (amdgpu's userptr); the seal then only bars new fills. */
+    bool stays_writable;
 };
 
 struct pool;
@@ -56,7 +59,8 @@ const char *pool_name(const struct pool *pool);
 int pool_fd(const struct pool *pool); /* borrowed; -1 when the kind has none */
 
 /*
- * Makes the pool read-only for CPUs: ANON for this mapping, MEMFD for every process and for good.
+ * Makes the pool read-only for CPUs: ANON for this mapping (unless it stays writable), MEMFD for
+ * every process and for good.
  * Doing it twice is harmless. On failure the pool can only be destroyed.
  */
 int pool_seal(struct pool *pool, struct error *err);

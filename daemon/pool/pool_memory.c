@@ -123,6 +123,8 @@ static int anon_create(struct pool *pool, const struct pool_config *config, stru
 
 static int anon_seal(struct pool *pool, struct error *err)
 {
+    if (pool->stays_writable)
+        return 0;
     if (mprotect(pool->data, (size_t)pool->mapped_bytes, PROT_READ) < 0)
         return error_set_errno(err, errno, "%s: cannot be made read-only", pool->name);
     return 0;

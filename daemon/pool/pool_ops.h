@@ -17,6 +17,7 @@ struct pool {
     int fd; /* owned; -1: none */
     bool is_hugetlb;
     bool is_sealed;
+    bool stays_writable;
     char note[160]; /* why something better was not had; "" when nothing was missed */
 };
 

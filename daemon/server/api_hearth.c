@@ -53,6 +53,7 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_string(out, "read", m->read_note);
         jsonout_key_uint(out, "pool_bytes", m->pool_bytes);
         jsonout_key_uint(out, "huge_page_bytes", m->huge_page_bytes);
+        jsonout_key_uint(out, "device_copy_bytes", m->device_copy_bytes);
         jsonout_key_uint(out, "kv_bytes", m->kv_bytes);
         jsonout_key_uint(out, "kv_used_bytes", m->kv_used_bytes);
         jsonout_key_uint(out, "context_tokens", m->context_tokens);
@@ -258,7 +259,7 @@ static void write_memory(struct strbuf *out)
 }
 
 /* What is promised elsewhere and not given here, each a sentence. */
-static void write_lacks(struct server *s, struct strbuf *out)
+static void write_lacks(struct server *s, const struct engine_stats *stats, struct strbuf *out)
 {
     const struct engine_model_info *models = NULL;
     const char *loop = loop_fallback_reason(s->loop), *last = "";
@@ -269,6 +270,11 @@ static void write_lacks(struct server *s, struct strbuf *out)
     if (loop) {
         jsonout_string(out, loop);
         n_written++;
+    }
+    if (stats->device_note[0]) {
+        if (n_written++)
+            strbuf_add_char(out, ',');
+        jsonout_string(out, stats->device_note);
     }
     if (engine_models(s->engine, &models, &n) < 0)
         n = 0;
@@ -305,7 +311,7 @@ void api_hearth_status(struct exchange *x, const char *tail)
     jsonout_key_uint(out, "prompt_tokens_total", stats.prompt_tokens_total);
     jsonout_key_uint(out, "completion_tokens_total", stats.completion_tokens_total);
     write_memory(out);
-    write_lacks(s, out);
+    write_lacks(s, &stats, out);
     jsonout_key(out, "models");
     write_models(s, out);
     strbuf_add_str(out, "}\n");

@@ -5,18 +5,20 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, LOCK_TRIES = 500 };
 
 static int make_directory(const char *dir, mode_t mode, struct error *err)
 {
@@ -93,18 +95,46 @@ static int clear_path(const struct sockaddr_un *addr, struct error *err)
     return 0;
 }
 
-int listener_open_unix(const char *path, mode_t mode, int *ret_fd, struct error *err)
+static bool is_file_at(int fd, const char *path)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct stat ours, there;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
+}
+
+/* One server at a time looks whether a path is free and takes it. The lock is a file beside the
+ * socket; who holds it removes it first and lets go then, so a lock on a file that is no longer
+ * there is none. */
+static int lock_path(const char *lock, int *ret_fd, struct error *err)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        _cleanup_close_ int fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+            return error_set_errno(err, -errno, "%s cannot be made to lock the socket's place",
+                                   lock);
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            if (errno != EWOULDBLOCK)
+                return error_set_errno(err, -errno, "%s", lock);
+            usleep(10000);
+        } else if (is_file_at(fd, lock)) {
+            *ret_fd = steal_fd(&fd);
+            return 0;
+        }
+    }
+    return error_set(err, -EADDRINUSE, "another server holds %s and does not get on: stop it first",
+                     lock);
+}
+
+/* Binds and listens at a path that is locked. */
+static int open_at(const struct sockaddr_un *addr, mode_t mode, int *ret_fd, struct error *err)
+{
+    const char *path = addr->sun_path;
     _cleanup_close_ int fd = -1;
     mode_t old;
-    int rc;
+    int rc = clear_path(addr, err);
 
-    if (strlen(path) >= sizeof(addr.sun_path))
-        return error_set(err, -ENAMETOOLONG, "%s is too long for a socket's path (%zu bytes)", path,
-                         sizeof(addr.sun_path) - 1);
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    rc = clear_path(&addr, err);
     if (rc < 0)
         return rc;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -112,7 +142,7 @@ int listener_open_unix(const char *path, mode_t mode, int *ret_fd, struct error 
         return error_set_errno(err, -errno, "a socket cannot be made");
     /* never open to more people than meant, not even for a moment */
     old = umask(0777 & ~mode);
-    rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+    rc = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
     umask(old);
     if (rc < 0)
         return error_set_errno(err, rc, "no socket can be made at %s", path);
@@ -120,6 +150,26 @@ int listener_open_unix(const char *path, mode_t mode, int *ret_fd, struct error 
         return error_set_errno(err, -errno, "%s", path);
     *ret_fd = steal_fd(&fd);
     return 0;
+}
+
+int listener_open_unix(const char *path, mode_t mode, int *ret_fd, struct error *err)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    char lock[sizeof(addr.sun_path) + sizeof(".lock")];
+    _cleanup_close_ int lock_fd = -1;
+    int rc;
+
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return error_set(err, -ENAMETOOLONG, "%s is too long for a socket's path (%zu bytes)", path,
+                         sizeof(addr.sun_path) - 1);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    snprintf(lock, sizeof(lock), "%s.lock", path);
+    rc = lock_path(lock, &lock_fd, err);
+    if (rc < 0)
+        return rc;
+    rc = open_at(&addr, mode, ret_fd, err);
+    unlink(lock);
+    return rc;
 }
 
 /* Fills *ret_addr from text; the length of the address, or a negative errno. */

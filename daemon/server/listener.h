@@ -15,7 +15,8 @@
  */
 int listener_default_path(char *ret_path, size_t size, struct error *err);
 /* Binds and listens; a socket file left over by a server that is gone is replaced, one that answers
- * is not, and nothing but sockets is ever removed. */
+ * is not, and nothing but sockets is ever removed. Of servers that try at once, one succeeds (there
+ * is a file PATH.lock for that moment). */
 int listener_open_unix(const char *path, mode_t mode, int *ret_fd, struct error *err);
 /* "127.0.0.1:8080" or "[::1]:8080"; addresses that other machines reach are refused. */
 int listener_open_tcp(const char *address, int *ret_fd, struct error *err);

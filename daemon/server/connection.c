@@ -34,6 +34,21 @@ static uint64_t after(const struct connection *c, double seconds)
     return loop_now_ns(c->server->loop) + (uint64_t)(seconds * 1e9);
 }
 
+/* A limit that n_bytes of progress put off: each by what it may take at the least rate, and never
+ * to further away than the whole time-out. So a peer that sends or reads a byte now and then ends
+ * as one that stopped. deadline_ns 0: the limit begins now. */
+static uint64_t put_off(const struct connection *c, uint64_t deadline_ns, size_t n_bytes,
+                        double timeout)
+{
+    uint64_t latest_ns = after(c, timeout);
+    double earned_ns = (double)n_bytes * 1e9 / c->server->config.least_bytes_per_second;
+
+    if (!deadline_ns || earned_ns >= timeout * 1e9)
+        return latest_ns;
+    deadline_ns += (uint64_t)earned_ns;
+    return deadline_ns < latest_ns ? deadline_ns : latest_ns;
+}
+
 static void arm_timer(struct connection *c)
 {
     uint64_t at = c->read_deadline_ns;
@@ -71,6 +86,7 @@ static void start_exchange(struct connection *c)
         .is_active = true,
     };
     c->read_deadline_ns = 0;
+    c->timed_body = 0;
 }
 
 /* Answers a request that cannot be read on; what follows it on the wire is lost. */
@@ -148,9 +164,13 @@ static void set_read_deadline(struct connection *c)
         c->read_deadline_ns = 0;
     else if (state == HTTP_STATE_IDLE)
         c->read_deadline_ns = after(c, config->idle_timeout);
-    else if (state != HTTP_STATE_HEAD)
-        c->read_deadline_ns = after(c, config->body_timeout);
-    else if (!c->read_deadline_ns) /* the head came behind a request that is answered now */
+    else if (state != HTTP_STATE_HEAD) {
+        size_t len = c->parser.request.body.len;
+
+        c->read_deadline_ns =
+            put_off(c, c->read_deadline_ns, len - c->timed_body, config->body_timeout);
+        c->timed_body = len;
+    } else if (!c->read_deadline_ns) /* the head came behind a request that is answered now */
         c->read_deadline_ns = after(c, config->head_timeout);
     arm_timer(c);
 }
@@ -182,20 +202,44 @@ static const char *finish_name(const struct exchange *x)
     return x->is_active ? " gone" : "";
 }
 
-static void log_exchange(const struct connection *c)
+/* A path fit for a log: one word, whatever was in it. */
+static void add_quoted(struct strbuf *s, const char *path)
+{
+    for (; *path && s->len < 200; path++) {
+        unsigned char byte = (unsigned char)*path;
+
+        if (byte <= ' ' || byte >= 0x7f || byte == '%')
+            strbuf_printf(s, "%%%02X", byte);
+        else
+            strbuf_add_char(s, *path);
+    }
+}
+
+static void log_request(const struct connection *c, double seconds)
 {
     const struct exchange *x = &c->exchange;
     const struct http_request *r = x->request;
+    struct strbuf path;
+
+    strbuf_init(&path, 0);
+    add_quoted(&path, r->path ? r->path : "-");
+    log_info("uid=%d pid=%d %s %s %d%s %lluB %.1fms %u+%u tokens", (int)c->peer.uid,
+             (int)c->peer.pid, r->method_name, path.data ? path.data : "-", x->status,
+             finish_name(x), (unsigned long long)x->bytes_sent, seconds * 1e3, x->prompt_tokens,
+             x->completion_tokens);
+    strbuf_finish(&path);
+}
+
+static void log_exchange(const struct connection *c)
+{
+    const struct exchange *x = &c->exchange;
     struct server_figures *f = &c->server->figures;
     double seconds = (double)(loop_now_ns(c->server->loop) - x->started_ns) / 1e9;
 
     f->requests_by_class[x->status / 100 % 6]++;
     server_observe(&f->request_seconds, seconds);
     if (c->server->config.logs_access)
-        log_info("uid=%d pid=%d %s %.200s %d%s %lluB %.1fms %u+%u tokens", (int)c->peer.uid,
-                 (int)c->peer.pid, r->method_name, r->path ? r->path : "-", x->status,
-                 finish_name(x), (unsigned long long)x->bytes_sent, seconds * 1e3, x->prompt_tokens,
-                 x->completion_tokens);
+        log_request(c, seconds);
 }
 
 void connection_exchange_over(struct connection *c)
@@ -257,7 +301,8 @@ static void send_more(struct connection *c)
             return;
         }
     }
-    c->write_deadline_ns = after(c, c->server->config.send_timeout);
+    if (!c->write_deadline_ns)
+        c->write_deadline_ns = after(c, c->server->config.send_timeout);
     arm_timer(c);
     loop_send(c->server->loop, &c->send, c->fd, c->sending.data + c->sent,
               c->sending.len - c->sent);
@@ -276,6 +321,8 @@ static void on_sent(struct loop_op *op, const struct loop_event *event)
     }
     c->sent += (size_t)event->result;
     c->server->figures.bytes_out += (uint64_t)event->result;
+    c->write_deadline_ns =
+        put_off(c, c->write_deadline_ns, (size_t)event->result, c->server->config.send_timeout);
     send_more(c);
     if (unsent(c) <= c->server->config.output_low_bytes)
         set_congested(c, false);

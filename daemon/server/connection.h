@@ -22,6 +22,7 @@ struct connection {
     struct strbuf sending; /* the loop is sending this from `sent` on */
     size_t sent;
     size_t counted_body;                          /* of the server's budget for bodies */
+    size_t timed_body;                            /* of the body read_deadline_ns accounts for */
     uint64_t read_deadline_ns, write_deadline_ns; /* 0: none */
     struct exchange exchange;
     bool is_closing; /* waiting for operations to end */

@@ -45,6 +45,7 @@ void server_config_defaults(struct server_config *config)
         .head_timeout = 10,
         .body_timeout = 30,
         .send_timeout = 30,
+        .least_bytes_per_second = 4096,
         .drain_timeout = 30,
         .version = "",
         .logs_access = true,
@@ -63,6 +64,15 @@ static void stop_accepting(struct server *s)
 {
     list_for_each (listener, &s->listeners, struct listener, link)
         loop_cancel(s->loop, &listener->accept);
+}
+
+/* So that who connects from now on is refused at once, and does not wait for an answer. */
+static void close_listener(struct listener *listener)
+{
+    if (listener->fd >= 0 && !listener->accept.is_pending) {
+        close(listener->fd);
+        listener->fd = -1;
+    }
 }
 
 /* Waits until descriptors or memory may be there again. */
@@ -109,6 +119,8 @@ static void on_accepted(struct loop_op *op, const struct loop_event *event)
     if (event->is_last) {
         if (event->result != -ECANCELED)
             log_warn("accepting connections paused: %s", strerror(-event->result));
+        if (s->is_draining)
+            close_listener(listener);
         accept_later(s);
     }
 }
@@ -162,6 +174,8 @@ void server_drain(struct server *s, void (*drained)(void *user), void *user)
     s->drained_user = user;
     loop_timer_clear(s->loop, &s->accept_timer);
     stop_accepting(s);
+    list_for_each (listener, &s->listeners, struct listener, link)
+        close_listener(listener); /* else once its last accept is over */
     list_for_each_safe (c, &s->connections, struct connection, link)
         connection_close_softly(c);
     loop_timer_set(s->loop, &s->drain_timer,
@@ -217,7 +231,7 @@ void server_destroy(struct server *s)
         ;
     list_for_each_safe (listener, &s->listeners, struct listener, link) {
         loop_cancel_wait(s->loop, &listener->accept);
-        close(listener->fd);
+        close_listener(listener);
         list_remove(&listener->link);
         free(listener);
     }

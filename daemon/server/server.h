@@ -19,8 +19,11 @@ struct server_config {
     uint32_t output_high_bytes; /* unsent bytes of a stream at which its request is paused */
     uint32_t output_low_bytes;  /* ... and at which it goes on */
     uint32_t output_max_bytes;  /* ... and at which the reader is dropped */
-    /* seconds without progress */
-    double idle_timeout, head_timeout, body_timeout, send_timeout, drain_timeout;
+    double idle_timeout, head_timeout, drain_timeout; /* seconds */
+    /* seconds without progress: at least so many bytes a second of a body that comes and of an
+     * answer that waits to be read */
+    double body_timeout, send_timeout;
+    uint32_t least_bytes_per_second;
     const char *version;
     bool logs_access;
     /* bearer tokens, NULL-terminated, for connections over TCP; NULL: no TCP connection is served.

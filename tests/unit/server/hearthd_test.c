@@ -230,6 +230,22 @@ static void sigterm_finishes_what_runs_and_removes_the_socket(void **state)
     assert_null(strstr(text, "count 40"));
 }
 
+static void a_path_cannot_forge_the_access_log(void **state)
+{
+    struct child c;
+    char text[8192];
+    int fd;
+
+    start(&c, ARGS("--socket", in_dir("h.sock")), -1);
+    fd = connect_soon(in_dir("h.sock"));
+    ask(fd, "GET /a%20200%201B%0A%C2%9B2J%7F%25 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    read_all(fd, text, sizeof(text));
+    close(fd);
+    kill(c.pid, SIGTERM);
+    assert_int_equal(finish(&c, text, sizeof(text)), 0);
+    assert_non_null(strstr(text, "GET /a%20200%201B%0A%C2%9B2J%7F%25 404 "));
+}
+
 static void a_second_signal_ends_it_at_once(void **state)
 {
     struct child c;
@@ -370,6 +386,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(help_and_version_are_told),
         cmocka_unit_test(settings_that_are_wrong_are_named),
         cmocka_unit_test(sigterm_finishes_what_runs_and_removes_the_socket),
+        cmocka_unit_test(a_path_cannot_forge_the_access_log),
         cmocka_unit_test(a_second_signal_ends_it_at_once),
         cmocka_unit_test(a_stale_socket_is_replaced_and_a_live_one_is_not),
         cmocka_unit_test(a_socket_that_replaced_its_own_is_left_in_place),

@@ -303,6 +303,45 @@ static void requests_that_stall_time_out(void **state)
     house_close(&h);
 }
 
+static void a_body_that_trickles_in_times_out(void **state)
+{
+    struct house h;
+    struct response r;
+    char block[2000];
+    int fd, n_sent = 0;
+
+    house_defaults(&h);
+    h.config.body_timeout = 0.2;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n");
+    /* 100 bytes a second, never long without one, until there is an answer */
+    while (n_sent < 200 && recv(fd, block, 1, MSG_PEEK | MSG_DONTWAIT) < 0) {
+        client_send(fd, " ", 1);
+        n_sent++;
+        usleep(10000);
+    }
+    assert_true(n_sent < 200);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 408);
+    response_free(&r);
+    close(fd);
+    /* one that comes steadily may take longer than the time-out */
+    memset(block, ' ', sizeof(block));
+    fd = client_connect(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 40038\r\n\r\n");
+    for (int i = 0; i < 20; i++) {
+        client_send(fd, block, sizeof(block));
+        usleep(25000);
+    }
+    client_say(fd, ECHO);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    close(fd);
+    house_close(&h);
+}
+
 static void a_client_that_leaves_cancels_its_request(void **state)
 {
     struct house h;
@@ -416,6 +455,35 @@ static void readers_that_stop_are_dropped(void **state)
     house_close(&h);
 }
 
+static void readers_slower_than_the_least_rate_are_dropped(void **state)
+{
+    struct house h;
+    bool is_dropped = false;
+    char block[16384];
+    int fd;
+
+    house_defaults(&h);
+    h.config.send_timeout = 0.3;
+    h.config.least_bytes_per_second = 64 << 20;
+    h.config.output_high_bytes = 2 << 20; /* more than the socket itself takes in at once */
+    h.config.output_low_bytes = 1 << 20;
+    h.config.output_max_bytes = 8 << 20;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions",
+                "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(look(&h).n_pauses > 0);
+    for (int i = 0; i < 300 && !is_dropped; i++) {
+        if (recv(fd, block, sizeof(block), 0) <= 0)
+            break;
+        usleep(10000);
+        is_dropped = look(&h).n_cancelled == 1;
+    }
+    assert_true(is_dropped);
+    close(fd);
+    house_close(&h);
+}
+
 static void draining_finishes_what_runs(void **state)
 {
     struct house h;
@@ -439,6 +507,31 @@ static void draining_finishes_what_runs(void **state)
     close(busy);
     close(idle);
     assert_int_equal(house_wait(&h), 1);
+}
+
+static void who_connects_while_it_drains_is_refused_at_once(void **state)
+{
+    struct house h;
+    int busy, fd = 0;
+
+    house_defaults(&h);
+    h.config.drain_timeout = 1;
+    house_open(&h);
+    busy = client_connect(&h);
+    client_post(busy, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(look(&h).n_running == 1);
+    house_drain(&h);
+    for (int i = 0; i < 100 && fd >= 0; i++) {
+        fd = client_connect(&h);
+        if (fd >= 0)
+            close(fd);
+        usleep(1000);
+    }
+    assert_int_equal(fd, -1);
+    assert_int_equal(look(&h).n_running, 1); /* what runs is not disturbed */
+    assert_int_equal(client_sees_end(busy), 1);
+    assert_int_equal(house_wait(&h), 1);
+    close(busy);
 }
 
 static void draining_ends_in_time_whatever_runs(void **state)
@@ -581,11 +674,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(huge_bodies_are_refused_and_the_answer_arrives),
         cmocka_unit_test(bodies_of_all_requests_share_a_budget),
         cmocka_unit_test(requests_that_stall_time_out),
+        cmocka_unit_test(a_body_that_trickles_in_times_out),
         cmocka_unit_test(a_client_that_leaves_cancels_its_request),
         cmocka_unit_test(a_client_that_only_stops_sending_gets_its_answer),
         cmocka_unit_test(slow_readers_pause_their_request_and_lose_nothing),
         cmocka_unit_test(readers_that_stop_are_dropped),
+        cmocka_unit_test(readers_slower_than_the_least_rate_are_dropped),
         cmocka_unit_test(draining_finishes_what_runs),
+        cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
         cmocka_unit_test(draining_ends_in_time_whatever_runs),
         cmocka_unit_test(a_thousand_connections_are_served),
         cmocka_unit_test(too_many_connections_wait_their_turn),

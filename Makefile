@@ -23,7 +23,7 @@ $(BUILD)/build.ninja:
 	@meson setup $(BUILD) $(MESON_OPTIONS)
 
 deps: ## install what building and testing need (asks for root)
-	@scripts/deps build test
+	@scripts/deps build test vulkan
 
 # by the environment and as they were typed: a prompt may hold quotes and dollars
 demo: override export MODEL := $(value MODEL)
@@ -33,7 +33,7 @@ demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PRO
 	@BUILD='$(BUILD)' scripts/demo
 
 check: ## run all tests (installs what they need)
-	@scripts/deps build test
+	@scripts/deps build test vulkan
 	@$(MAKE) --no-print-directory all
 	@ninja -C $(BUILD)
 	@BUILD='$(BUILD)' tests/run
@@ -49,11 +49,11 @@ check-debug-kernel: ## the same on a kernel with KASAN, lockdep, kmemleak, fault
 	@tests/vm/check debug
 
 check-asan: ## run the unit and integration tests under AddressSanitizer and UBSan
-	@scripts/deps build test
+	@scripts/deps build test vulkan
 	@tests/sanitize address,undefined
 
 check-tsan: ## run the unit and integration tests under ThreadSanitizer
-	@scripts/deps build test
+	@scripts/deps build test vulkan
 	@tests/sanitize thread
 
 fuzz: ## run every fuzz target for a minute each (SECONDS_EACH=, TARGET=)

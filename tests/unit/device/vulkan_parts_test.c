@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of the Vulkan back end that need no Vulkan: cutting into submissions, the cache file.
+ */
+#include "harness.h"
+
+#include "device/vulkan/vk_cache_file.h"
+#include "device/vulkan/vk_segments.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MS 1000000ull
+
+/* ---- where programs are cut ---- */
+
+static void measure_all(struct vk_segments *s, uint64_t ns_per_call)
+{
+    for (size_t i = 0; i < s->n; i++)
+        vk_segments_measured(s, i,
+                             (vk_segments_end(s, i) - vk_segments_first(s, i)) * ns_per_call);
+}
+
+/* Every call is in exactly one segment, in order. */
+static void assert_whole(const struct vk_segments *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        assert_true(vk_segments_end(s, i) > vk_segments_first(s, i));
+    assert_int_equal(vk_segments_end(s, s->n - 1), s->n_calls);
+}
+
+static void what_is_unknown_is_cut_into_layers(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 40), 0);
+    assert_int_equal(s.n, 3);
+    assert_int_equal(s.ends[0], VK_SEGMENT_FIRST_CALLS);
+    assert_whole(&s);
+    assert_false(vk_segments_recut(&s));
+    vk_segments_finish(&s);
+}
+
+static void short_submissions_become_one(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 400), 0);
+    measure_all(&s, MS / 100);
+    assert_true(vk_segments_recut(&s));
+    assert_int_equal(s.n, 1);
+    assert_whole(&s);
+    measure_all(&s, MS / 100);
+    assert_false(vk_segments_recut(&s));
+    vk_segments_finish(&s);
+}
+
+static void long_submissions_are_cut_until_each_is_short(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 64), 0);
+    measure_all(&s, 20 * MS); /* 320 ms each */
+    assert_true(vk_segments_recut(&s));
+    assert_whole(&s);
+    for (size_t i = 0; i < s.n; i++)
+        assert_true((vk_segments_end(&s, i) - vk_segments_first(&s, i)) * 20 * MS <=
+                    VK_SEGMENT_LIMIT_NS / 2);
+    measure_all(&s, 20 * MS);
+    assert_false(vk_segments_recut(&s));
+    vk_segments_finish(&s);
+}
+
+static void one_slow_call_among_fast_ones_ends_up_alone(void **state)
+{
+    struct vk_segments s;
+    size_t slow = 5;
+
+    assert_int_equal(vk_segments_init(&s, 32), 0);
+    for (int round = 0; round < 12; round++) {
+        for (size_t i = 0; i < s.n; i++) {
+            size_t first = vk_segments_first(&s, i), end = vk_segments_end(&s, i);
+            bool has_it = first <= slow && slow < end;
+
+            vk_segments_measured(&s, i, (end - first) * MS / 10 + (has_it ? 300 * MS : 0));
+        }
+        if (!vk_segments_recut(&s))
+            break;
+        assert_whole(&s);
+    }
+    for (size_t i = 0; i < s.n; i++)
+        if (vk_segments_first(&s, i) <= slow && slow < vk_segments_end(&s, i))
+            assert_int_equal(vk_segments_end(&s, i) - vk_segments_first(&s, i), 1);
+    assert_true(s.n <= 8);
+    vk_segments_finish(&s);
+}
+
+static void cuts_stay_where_times_only_waver(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 64), 0);
+    measure_all(&s, 3 * MS);
+    vk_segments_recut(&s);
+    for (int i = 0; i < 20; i++) {
+        measure_all(&s, (i % 2 ? 4 : 3) * MS);
+        assert_false(vk_segments_recut(&s));
+    }
+    vk_segments_finish(&s);
+}
+
+/* ---- the cache file ---- */
+
+struct cache {
+    char dir[64], path[128];
+};
+
+static int cache_setup(void **state)
+{
+    struct cache *c = calloc(1, sizeof(*c));
+
+    snprintf(c->dir, sizeof(c->dir), "/tmp/hearth-test-XXXXXX");
+    assert_non_null(mkdtemp(c->dir));
+    snprintf(c->path, sizeof(c->path), "%s/a/b/pipelines", c->dir);
+    *state = c;
+    return 0;
+}
+
+static int cache_teardown(void **state)
+{
+    struct cache *c = *state;
+    char command[160];
+
+    snprintf(command, sizeof(command), "chmod -R u+w %s; rm -rf %s", c->dir, c->dir);
+    assert_int_equal(system(command), 0);
+    free(c);
+    return 0;
+}
+
+static void written_content_is_read_again_and_private(void **state)
+{
+    struct cache *c = *state;
+    struct stat st;
+    void *data;
+    size_t n;
+
+    assert_int_equal(vk_cache_file_write(c->path, "pipelines", 9, NULL), 0);
+    assert_int_equal(vk_cache_file_read(c->path, &data, &n), 0);
+    assert_int_equal(n, 9);
+    assert_memory_equal(data, "pipelines", 9);
+    free(data);
+    assert_int_equal(stat(c->path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    *strrchr(c->path, '/') = '\0';
+    assert_int_equal(stat(c->path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+}
+
+/* Each byte in turn wrong, and each length too short. */
+static void a_damaged_file_is_thrown_away(void **state)
+{
+    struct cache *c = *state;
+    char content[64];
+    void *data;
+    size_t n;
+
+    for (int i = 0; i < 33; i++) {
+        FILE *f;
+
+        assert_int_equal(vk_cache_file_write(c->path, "pipelines", 9, NULL), 0);
+        f = fopen(c->path, "r+");
+        n = fread(content, 1, sizeof(content), f);
+        assert_int_equal(n, 33);
+        content[i] ^= 4;
+        rewind(f);
+        fwrite(content, 1, n, f);
+        fclose(f);
+        assert_int_equal(vk_cache_file_read(c->path, &data, &n), -EBADMSG);
+        assert_int_equal(access(c->path, F_OK), -1);
+        assert_int_equal(vk_cache_file_write(c->path, "pipelines", 9, NULL), 0);
+        assert_int_equal(truncate(c->path, i), 0);
+        assert_int_equal(vk_cache_file_read(c->path, &data, &n), -EBADMSG);
+    }
+}
+
+static void a_file_that_others_can_write_is_not_read(void **state)
+{
+    struct cache *c = *state;
+    char link[160];
+    void *data;
+    size_t n;
+
+    assert_int_equal(vk_cache_file_write(c->path, "pipelines", 9, NULL), 0);
+    assert_int_equal(chmod(c->path, 0622), 0);
+    assert_int_equal(vk_cache_file_read(c->path, &data, &n), -EPERM);
+    assert_int_equal(chmod(c->path, 0600), 0);
+    snprintf(link, sizeof(link), "%s/link", c->dir);
+    assert_int_equal(symlink(c->path, link), 0);
+    assert_int_equal(vk_cache_file_read(link, &data, &n), -ELOOP);
+}
+
+static void a_directory_that_cannot_be_written_is_told(void **state)
+{
+    struct cache *c = *state;
+    struct error err = {0};
+
+    if (geteuid() == 0)
+        snprintf(c->path, sizeof(c->path), "/proc/hearth/pipelines");
+    else
+        assert_int_equal(chmod(c->dir, 0500), 0);
+    assert_true(vk_cache_file_write(c->path, "pipelines", 9, &err) < 0);
+    assert_non_null(strstr(err.text, c->path));
+}
+
+static void the_cache_directory_is_the_services_or_the_users(void **state)
+{
+    char path[256], small[8];
+
+    setenv("CACHE_DIRECTORY", "/var/cache/hearth:/other", 1);
+    setenv("XDG_CACHE_HOME", "/x", 1);
+    setenv("HOME", "/home/u", 1);
+    assert_int_equal(vk_cache_file_path("p", path, sizeof(path)), 0);
+    assert_string_equal(path, "/var/cache/hearth/p");
+    unsetenv("CACHE_DIRECTORY");
+    assert_int_equal(vk_cache_file_path("p", path, sizeof(path)), 0);
+    assert_string_equal(path, "/x/hearth/p");
+    setenv("XDG_CACHE_HOME", "relative", 1);
+    assert_int_equal(vk_cache_file_path("p", path, sizeof(path)), 0);
+    assert_string_equal(path, "/home/u/.cache/hearth/p");
+    assert_int_equal(vk_cache_file_path("p", small, sizeof(small)), -ENAMETOOLONG);
+    unsetenv("HOME");
+    assert_int_equal(vk_cache_file_path("p", path, sizeof(path)), -ENOENT);
+}
+
+#define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, cache_setup, cache_teardown)
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(what_is_unknown_is_cut_into_layers),
+    cmocka_unit_test(short_submissions_become_one),
+    cmocka_unit_test(long_submissions_are_cut_until_each_is_short),
+    cmocka_unit_test(one_slow_call_among_fast_ones_ends_up_alone),
+    cmocka_unit_test(cuts_stay_where_times_only_waver),
+    CACHE_TEST(written_content_is_read_again_and_private),
+    CACHE_TEST(a_damaged_file_is_thrown_away),
+    CACHE_TEST(a_file_that_others_can_write_is_not_read),
+    CACHE_TEST(a_directory_that_cannot_be_written_is_told),
+    cmocka_unit_test(the_cache_directory_is_the_services_or_the_users),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT */
+/* The Vulkan back end on whatever Vulkan device there is; faults are brought about by putting a
+ * function of one's own in the place of the driver's. */
+#include "harness.h"
+
+#include "device/device.h"
+#include "device/vulkan/vk_device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { N_COLS = 64, X_AT = 4096, Y_AT = 8192, BUFFER_BYTES = 65536 };
+
+struct fixture {
+    struct device *dev;
+    struct buffer *buf; /* the step header lies at its start */
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct error err = {0};
+
+    *state = f;
+    if (device_create("vulkan", &f->dev, &err) < 0) {
+        print_message("# %s\n", err.text);
+        return 0;
+    }
+    assert_int_equal(buffer_create(f->dev, BUFFER_BYTES, BUFFER_HOST, &f->buf, NULL), 0);
+    *(struct step_header *)f->buf->host = (struct step_header){.n_tokens = 1, .n_outputs = 1};
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    buffer_destroy(f->buf);
+    device_destroy(f->dev);
+    free(f);
+    return 0;
+}
+
+#define NEED_DEVICE(f)                                                                             \
+    do {                                                                                           \
+        if (!(f)->dev)                                                                             \
+            SKIP("no Vulkan device");                                                              \
+    } while (0)
+
+static float *floats(const struct fixture *f, size_t at)
+{
+    return (float *)(void *)((char *)f->buf->host + at);
+}
+
+/* x += y of one row. */
+static struct dispatch add_call(uint64_t step, uint64_t x, uint64_t y)
+{
+    return (struct dispatch){
+        .op = KERNEL_ADD,
+        .barrier = true,
+        .max_rows = 1,
+        .label = "sum",
+        .args.add = {.step = step, .x = x, .y = y, .n_cols = N_COLS},
+    };
+}
+
+static struct dispatch add_in(const struct fixture *f)
+{
+    return add_call(f->buf->address, f->buf->address + X_AT, f->buf->address + Y_AT);
+}
+
+static void run(struct device *dev, struct program *p)
+{
+    struct error err = {0};
+    uint64_t ticket;
+
+    if (device_submit(dev, p, &ticket, &err) < 0 ||
+        device_wait(dev, ticket, 60000000000u, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void assert_says(const struct error *err, const char *part)
+{
+    if (!strstr(err->text, part))
+        fail_msg("'%s' does not say '%s'", err->text, part);
+}
+
+/* ---- choosing ---- */
+
+static void odd_configurations_are_refused_with_how_to_write_them(void **state)
+{
+    static const char *const configs[] = {"vulkan:x", "vulkan:0:3x", "vulkan:-1", "vulkan:0:",
+                                          "vulkanic"};
+    struct device *dev = NULL;
+
+    for (size_t i = 0; i < sizeof(configs) / sizeof(*configs); i++) {
+        struct error err = {0};
+
+        assert_int_equal(device_create(configs[i], &dev, &err), -EINVAL);
+        assert_null(dev);
+        assert_says(&err, "hearth devices");
+    }
+}
+
+static void a_device_that_is_not_there_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct device *dev = NULL;
+    struct error err = {0};
+
+    NEED_DEVICE(f);
+    assert_int_equal(device_create("vulkan:15", &dev, &err), -ENODEV);
+    assert_says(&err, "no Vulkan device 15");
+}
+
+static void a_subgroup_size_it_has_not_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct device *dev = NULL;
+    struct error err = {0};
+
+    NEED_DEVICE(f);
+    assert_int_equal(device_create("vulkan::2", &dev, &err), -EINVAL);
+    assert_says(&err, "subgroups of");
+}
+
+static void a_fallback_is_taken_only_when_allowed_and_told(void **state)
+{
+    struct device *dev = NULL;
+    struct device_info info;
+
+    assert_true(device_create("vulkan:15", &dev, NULL) < 0);
+    assert_int_equal(device_create("vulkan:15,cpu", &dev, NULL), 0);
+    device_get_info(dev, &info);
+    assert_string_equal(info.backend, "cpu");
+    assert_true(strlen(info.note) > 10);
+    device_destroy(dev);
+}
+
+static PFN_vkGetPhysicalDeviceFeatures2 real_features;
+
+static VKAPI_ATTR void VKAPI_CALL no_int8(VkPhysicalDevice gpu, VkPhysicalDeviceFeatures2 *f)
+{
+    real_features(gpu, f);
+    for (VkBaseOutStructure *s = (void *)f; s; s = s->pNext)
+        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES)
+            ((VkPhysicalDeviceVulkan12Features *)(void *)s)->shaderInt8 = VK_FALSE;
+}
+
+static void a_feature_it_lacks_is_named(void **state)
+{
+    struct fixture *f = *state;
+    VkInstance instance;
+    struct vk_gpu *list;
+    size_t n;
+
+    NEED_DEVICE(f);
+    assert_int_equal(vk_instance_create(&instance, NULL), 0);
+    real_features = vkGetPhysicalDeviceFeatures2;
+    vkGetPhysicalDeviceFeatures2 = no_int8;
+    assert_int_equal(vk_gpus_list(instance, &list, &n, NULL), 0);
+    vkGetPhysicalDeviceFeatures2 = real_features;
+    assert_non_null(strstr(list[0].missing, "shaderInt8"));
+    assert_int_equal(vk_gpu_choose(list, n), -1);
+    free(list);
+    vkDestroyInstance(instance, NULL);
+}
+
+static void a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu(void **state)
+{
+    struct vk_gpu list[4] = {{.type = VK_PHYSICAL_DEVICE_TYPE_CPU},
+                             {.type = VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, .missing = "x"},
+                             {.type = VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU},
+                             {.type = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU}};
+
+    assert_int_equal(vk_gpu_choose(list, 4), 3);
+    assert_int_equal(vk_gpu_choose(list, 3), 2);
+    assert_int_equal(vk_gpu_choose(list, 2), -1);
+}
+
+static void every_device_is_listed_and_one_is_auto(void **state)
+{
+    struct device_entry *list;
+    size_t n, n_auto = 0;
+
+    assert_int_equal(device_list(&list, &n, NULL), 0);
+    assert_string_equal(list[0].config, "cpu");
+    for (size_t i = 0; i < n; i++) {
+        n_auto += list[i].is_auto;
+        assert_true(strlen(list[i].why) > 0);
+    }
+    assert_int_equal(n_auto, 1);
+    free(list);
+}
+
+/* ---- programs ---- */
+
+static void a_program_runs_again_and_again_with_the_same_calls(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch list[50];
+    struct program *p;
+
+    NEED_DEVICE(f);
+    for (size_t i = 0; i < 50; i++)
+        list[i] = add_in(f);
+    for (int i = 0; i < N_COLS; i++)
+        floats(f, Y_AT)[i] = (float)i;
+    assert_int_equal(program_create(f->dev, list, 50, &p, NULL), 0);
+    /* enough runs for the cuts into submissions to be learnt and changed */
+    for (int runs = 1; runs <= 4; runs++) {
+        run(f->dev, p);
+        for (int i = 0; i < N_COLS; i++)
+            assert_true(floats(f, X_AT)[i] == (float)(i * 50 * runs));
+    }
+    program_destroy(p);
+}
+
+static void submissions_run_in_order_without_waiting_between(void **state)
+{
+    struct fixture *f = *state;
+    struct dispatch forth = add_in(f);
+    struct dispatch back = add_call(f->buf->address, f->buf->address + Y_AT,
+                                    f->buf->address + X_AT);
+    struct program *p, *q;
+    uint64_t first, last = 0;
+
+    NEED_DEVICE(f);
+    floats(f, X_AT)[0] = 1;
+    floats(f, Y_AT)[0] = 1;
+    assert_int_equal(program_create(f->dev, &forth, 1, &p, NULL), 0);
+    assert_int_equal(program_create(f->dev, &back, 1, &q, NULL), 0);
+    for (int i = 0; i < 10; i++) { /* Fibonacci's numbers come only in this order */
+        assert_int_equal(device_submit(f->dev, p, &first, NULL), 0);
+        assert_int_equal(device_submit(f->dev, q, &last, NULL), 0);
+        assert_true(last > first);
+    }
+    assert_int_equal(device_wait(f->dev, last, 60000000000u, NULL), 0);
+    assert_true(floats(f, X_AT)[0] == 10946);
+    assert_true(floats(f, Y_AT)[0] == 17711);
+    program_destroy(p);
+    program_destroy(q);
+}
+
+/* ---- memory ---- */
+
+static void new_buffers_are_zero_and_aligned(void **state)
+{
+    struct fixture *f = *state;
+
+    NEED_DEVICE(f);
+    for (int i = 0; i < 3; i++) {
+        static const char zeros[5000];
+        struct buffer *b;
+
+        assert_int_equal(buffer_create(f->dev, sizeof(zeros), BUFFER_HOST, &b, NULL), 0);
+        assert_int_equal(b->address % 4096, 0);
+        assert_memory_equal(b->host, zeros, sizeof(zeros));
+        memset(b->host, 0xff, sizeof(zeros));
+        buffer_destroy(b);
+        assert_int_equal(buffer_create(f->dev, sizeof(zeros), BUFFER_DEVICE, &b, NULL), 0);
+        assert_int_equal(b->address % 4096, 0);
+        assert_null(b->host);
+        buffer_destroy(b);
+    }
+}
+
+/* Adds what lies in foreign memory to x; true when the GPU saw it. */
+static void add_from_import(struct fixture *f, void *memory, bool expect_import)
+{
+    struct memory_import mem = {.host = memory, .dmabuf_fd = -1, .bytes = 8192};
+    struct error err = {0};
+    struct buffer *b;
+    struct dispatch d;
+    struct program *p;
+
+    for (int i = 0; i < N_COLS; i++)
+        ((float *)memory)[i] = (float)i;
+    memset(floats(f, X_AT), 0, N_COLS * sizeof(float));
+    if (buffer_import(f->dev, &mem, &b, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(b->is_imported, expect_import);
+    d = add_call(f->buf->address, f->buf->address + X_AT, b->address);
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    run(f->dev, p);
+    for (int i = 0; i < N_COLS; i++)
+        assert_true(floats(f, X_AT)[i] == (float)i);
+    if (expect_import) { /* the same memory: what the CPU writes now is seen, too */
+        ((float *)memory)[1] = 100;
+        run(f->dev, p);
+        assert_true(floats(f, X_AT)[1] == 101);
+    }
+    program_destroy(p);
+    buffer_destroy(b);
+}
+
+static void host_memory_is_mapped_not_copied_where_it_is_shared(void **state)
+{
+    struct fixture *f = *state;
+    struct device_info info;
+    void *memory;
+
+    NEED_DEVICE(f);
+    device_get_info(f->dev, &info);
+    memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    add_from_import(f, memory, info.is_zero_copy);
+    munmap(memory, 8192);
+}
+
+static void host_memory_is_copied_where_it_is_not_shared(void **state)
+{
+    struct fixture *f = *state;
+    void *memory;
+
+    NEED_DEVICE(f);
+    f->dev->info.is_zero_copy = false;
+    memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    add_from_import(f, memory, false);
+    munmap(memory, 8192);
+}
+
+static void a_buffer_larger_than_the_gpu_takes_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer *b = NULL;
+    struct error err = {0};
+
+    NEED_DEVICE(f);
+    assert_int_equal(buffer_create(f->dev, 1ull << 46, BUFFER_DEVICE, &b, &err), -ENOMEM);
+    assert_null(b);
+    assert_says(&err, "MiB");
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL no_memory(VkDevice d, const VkMemoryAllocateInfo *i,
+                                                const VkAllocationCallbacks *a, VkDeviceMemory *m)
+{
+    return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+static void a_gpu_without_memory_left_says_so(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkAllocateMemory real = vkAllocateMemory;
+    struct buffer *b = NULL;
+    struct error err = {0};
+    int r;
+
+    NEED_DEVICE(f);
+    vkAllocateMemory = no_memory;
+    r = buffer_create(f->dev, 1 << 20, BUFFER_DEVICE, &b, &err);
+    vkAllocateMemory = real;
+    assert_int_equal(r, -ENOMEM);
+    assert_says(&err, "ran out of memory");
+    assert_int_equal(buffer_create(f->dev, 1 << 20, BUFFER_DEVICE, &b, NULL), 0);
+    buffer_destroy(b);
+}
+
+/* ---- a lost device ---- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL lost_submit(VkQueue q, uint32_t n, const VkSubmitInfo2 *s,
+                                                  VkFence f)
+{
+    return VK_ERROR_DEVICE_LOST;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL lost_wait(VkDevice d, const VkSemaphoreWaitInfo *i,
+                                                uint64_t timeout)
+{
+    return VK_ERROR_DEVICE_LOST;
+}
+
+static void a_device_lost_at_submission_is_an_error_for_good(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkQueueSubmit2 real = vkQueueSubmit2;
+    struct dispatch d = add_in(f);
+    struct buffer *b = NULL;
+    struct error err = {0};
+    struct program *p;
+    uint64_t ticket = 7;
+    int r;
+
+    NEED_DEVICE(f);
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    vkQueueSubmit2 = lost_submit;
+    r = device_submit(f->dev, p, &ticket, &err);
+    vkQueueSubmit2 = real;
+    assert_int_equal(r, -EIO);
+    assert_int_equal(ticket, 7);
+    assert_says(&err, "reset or hung");
+    /* the driver works again, but what it knew is gone: only a new device helps */
+    assert_int_equal(device_submit(f->dev, p, &ticket, &err), -EIO);
+    assert_int_equal(buffer_create(f->dev, 4096, BUFFER_HOST, &b, &err), -EIO);
+    assert_says(&err, "is lost");
+    program_destroy(p);
+}
+
+static void a_device_lost_while_waiting_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkWaitSemaphores real = vkWaitSemaphores;
+    struct dispatch d = add_in(f);
+    struct error err = {0};
+    struct program *p;
+    uint64_t ticket;
+    int r;
+
+    NEED_DEVICE(f);
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    assert_int_equal(device_submit(f->dev, p, &ticket, NULL), 0);
+    vkWaitSemaphores = lost_wait;
+    r = device_wait(f->dev, ticket, 1000000000u, &err);
+    vkWaitSemaphores = real;
+    assert_int_equal(r, -EIO);
+    assert_says(&err, "reset or hung");
+    program_destroy(p);
+}
+
+#define VULKAN_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(odd_configurations_are_refused_with_how_to_write_them),
+    VULKAN_TEST(a_device_that_is_not_there_is_named),
+    VULKAN_TEST(a_subgroup_size_it_has_not_is_refused),
+    cmocka_unit_test(a_fallback_is_taken_only_when_allowed_and_told),
+    VULKAN_TEST(a_feature_it_lacks_is_named),
+    cmocka_unit_test(a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu),
+    cmocka_unit_test(every_device_is_listed_and_one_is_auto),
+    VULKAN_TEST(a_program_runs_again_and_again_with_the_same_calls),
+    VULKAN_TEST(submissions_run_in_order_without_waiting_between),
+    VULKAN_TEST(new_buffers_are_zero_and_aligned),
+    VULKAN_TEST(host_memory_is_mapped_not_copied_where_it_is_shared),
+    VULKAN_TEST(host_memory_is_copied_where_it_is_not_shared),
+    VULKAN_TEST(a_buffer_larger_than_the_gpu_takes_is_refused),
+    VULKAN_TEST(a_gpu_without_memory_left_says_so),
+    VULKAN_TEST(a_device_lost_at_submission_is_an_error_for_good),
+    VULKAN_TEST(a_device_lost_while_waiting_is_an_error),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -191,6 +191,35 @@ static bool kv_store(struct check *c)
     return true;
 }
 
+/* Every kind of f32 there is, on its way to f16: each exponent with the mantissas next to a border
+ * of rounding, both signs, infinities, NaN. */
+static bool kv_store_rounds(struct check *c)
+{
+    static const uint32_t mantissas[] = {0,        1,        0xfff,    0x1000,   0x1001,   0x2000,
+                                         0x2fff,   0x3000,   0x3001,   0x3fffff, 0x400000, 0x400001,
+                                         0x7fe000, 0x7fefff, 0x7ff000, 0x7fffff};
+    struct shape s = {.n_heads = 1, .n_kv_heads = 1, .ck = 32, .cv = 32, .rows = 256};
+    struct dispatch d = {.op = KERNEL_KV_STORE, .max_rows = s.rows};
+    uint64_t tokens, seqs, k, v, step;
+    struct kv_layer kv;
+
+    step = make_cache(c, &s, &kv, &tokens, &seqs);
+    k = check_take(c, (uint64_t)s.rows * s.ck * 4);
+    v = check_take(c, (uint64_t)s.rows * s.cv * 4);
+    for (uint32_t i = 0; i < s.rows * s.ck; i++) {
+        ((uint32_t *)check_at(c, k))[i] = i / 16 << 23 | mantissas[i % 16];
+        ((uint32_t *)check_at(c, v))[i] = check_random(c); /* and any bits at all */
+    }
+    d.args.kv_store = (struct args_kv_store){.step = check_address(c, step),
+                                             .tokens = check_address(c, tokens),
+                                             .seqs = check_address(c, seqs),
+                                             .k = check_address(c, k),
+                                             .v = check_address(c, v),
+                                             .kv = kv};
+    return check_run(c, &d) &&
+           check_bytes(c, kv.base - c->buf->address, kv.block_bytes * kv.n_blocks);
+}
+
 /* ---- the sampler ---- */
 
 struct sampler {
@@ -316,6 +345,7 @@ static bool sample_of_nothing(struct check *c)
 const struct check_case check_attention_cases[] = {
     {"attention", attention},
     {"kv_store", kv_store},
+    {"kv_store_rounds", kv_store_rounds},
     {"sample", sample},
     {"sample_of_nothing", sample_of_nothing},
     {0},

@@ -221,7 +221,8 @@ static bool embed(struct check *c)
     return true;
 }
 
-static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled)
+static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled, uint32_t first,
+                      float base)
 {
     uint32_t rows = 29, n_heads = 5, n_channels = 70;
     size_t n = (size_t)rows * n_heads * n_channels;
@@ -230,7 +231,7 @@ static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled
 
     c->used = 0;
     x = filled(c, n, INPUT_NORMAL);
-    tokens = check_tokens(c, rows, is_scaled ? 30000 : 0, 1);
+    tokens = check_tokens(c, rows, first, 1);
     factors = check_take(c, n_rot / 2 * sizeof(float));
     for (uint32_t j = 0; j < n_rot / 2; j++)
         ((float *)check_at(c, factors))[j] = 1 + 0.25f * (float)j;
@@ -241,7 +242,7 @@ static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled
                                      .n_channels = n_channels,
                                      .n_rot = n_rot,
                                      .style = style,
-                                     .base = 10000,
+                                     .base = base,
                                      .freq_scale = 1,
                                      .attn_factor = 1};
     if (is_scaled) {
@@ -261,8 +262,56 @@ static bool rope_with(struct check *c, u32 style, uint32_t n_rot, bool is_scaled
 static bool rope(struct check *c)
 {
     for (int i = 0; i < 8; i++)
-        if (!rope_with(c, i % 2, i & 2 ? 70 : 34, i & 4))
+        if (!rope_with(c, i % 2, i & 2 ? 70 : 34, i & 4, i & 4 ? 30000 : 0, 10000))
             return false;
+    return true;
+}
+
+/* Angles of thousands of turns, as exact as those of the first rows. */
+static bool rope_far(struct check *c)
+{
+    static const uint32_t positions[] = {4090, 131060, (1u << 20) - 3, (1u << 24) - 14};
+    static const float bases[] = {10000, 500000, 1e6f, 1.5f};
+
+    for (size_t p = 0; p < sizeof(positions) / sizeof(*positions); p++) {
+        for (int i = 0; i < 16; i++) {
+            if (!rope_with(c, i % 2, i & 2 ? 70 : 2, i & 4, positions[p], bases[i / 4])) {
+                printf("# position %u, base %g\n", positions[p], (double)bases[i / 4]);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* A row of one step of a model: cosines and sines are made for few heads and for many. */
+static bool rope_wide(struct check *c)
+{
+    static const uint32_t shapes[][3] = {{1, 1, 128}, {1, 32, 128}, {3, 2, 600}, {100, 8, 64}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
+        uint32_t rows = shapes[i][0], n_heads = shapes[i][1], n_channels = shapes[i][2];
+        size_t n = (size_t)rows * n_heads * n_channels;
+        struct dispatch d = {.op = KERNEL_ROPE, .max_rows = rows};
+        uint64_t x;
+
+        c->used = 0;
+        x = filled(c, n, INPUT_NORMAL);
+        d.args.rope = (struct args_rope){.step = check_address(c, check_step(c, rows, 1)),
+                                         .tokens = check_address(c, check_tokens(c, rows, 500, 1)),
+                                         .x = check_address(c, x),
+                                         .n_heads = n_heads,
+                                         .n_channels = n_channels,
+                                         .n_rot = n_channels,
+                                         .style = i % 2,
+                                         .base = 1e6f,
+                                         .freq_scale = 1,
+                                         .attn_factor = 1};
+        if (!check_run(c, &d) || !check_floats(c, x, n, 4e-6, 1e-6)) {
+            printf("# %u rows of %u heads of %u\n", rows, n_heads, n_channels);
+            return false;
+        }
+    }
     return true;
 }
 
@@ -276,5 +325,7 @@ const struct check_case check_row_cases[] = {
     {"gather", gather},
     {"embed", embed},
     {"rope", rope},
+    {"rope_far", rope_far},
+    {"rope_wide", rope_wide},
     {0},
 };

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * out = activation(gate) * up on f32[rows][n_cols], out may be gate; see args_glu. Both activations
+ * are a logistic: silu(x) = x / (1 + e^-x), and gelu(x) = x / (1 + e^-2u), because
+ * (1 + tanh(u)) / 2 = 1 / (1 + e^-2u).
+ * Grid: workgroups stride over all values.
+ */
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#define ARGS args_glu
+#include "common.glsl"
+#include "exact.glsl"
+
+float activated(float x)
+{
+    const float sqrt_2_over_pi = 0.7978845608;
+    float u = x;
+
+    if (push.a.activation == GLU_GELU)
+        u = 2.0 * sqrt_2_over_pi * (x + 0.044715 * x * x * x);
+    return x / (1.0 + exp_exact(-u));
+}
+
+void main()
+{
+    uint64_t n = uint64_t(step_rows(push.a.step, push.a.rows)) * push.a.n_cols;
+    uint64_t stride = uint64_t(gl_NumWorkGroups.x) * WORKGROUP_SIZE;
+
+    for (uint64_t i = gl_GlobalInvocationID.x; i < n; i += stride) {
+        float up = F32(push.a.up + i * 4).v[0];
+
+        F32(push.a.out_address + i * 4).v[0] = activated(F32(push.a.gate + i * 4).v[0]) * up;
+    }
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a position of a sequence lies in the KV cache; as kernels/step.h does it in C. */
+
+/* Ends a block table early where the step has no such sequence. */
+step_seq kv_seq_of(uint64_t step, uint64_t seqs, uint seq)
+{
+    step_seq none;
+
+    none.block_table = 0;
+    none.n_blocks = 0;
+    none.reserved = 0;
+    if (seq < step_n_seqs(step))
+        return StepSeqs(seqs).v[seq];
+    return none;
+}
+
+/* The address of entry i of the sequence's block table; 0 where there is no block. */
+uint64_t kv_block(kv_layer kv, step_seq seq, uint i)
+{
+    uint block;
+
+    if (i >= seq.n_blocks)
+        return 0;
+    block = U32(seq.block_table).v[i];
+    return block < kv.n_blocks ? kv.base + block * kv.block_bytes : 0;
+}
+
+/* Offsets inside a block: keys f16[KV_BLOCK_TOKENS][n_channels_k] of head g, values likewise. */
+uint64_t kv_keys(kv_layer kv, uint g)
+{
+    return uint64_t(g * KV_BLOCK_TOKENS) * kv.n_channels_k * 2;
+}
+
+uint64_t kv_values(kv_layer kv, uint g)
+{
+    return kv_keys(kv, kv.n_kv_heads) + uint64_t(g * KV_BLOCK_TOKENS) * kv.n_channels_v * 2;
+}
+
+/* First position a query at `position` looks at. */
+uint attention_first(uint position, uint window)
+{
+    return window != 0 && position >= window ? position + 1 - window : 0;
+}

@@ -246,8 +246,8 @@ void vk_program_destroy(struct program *program)
     struct vk_program *p = program_of(program);
 
     /* what still runs may read the command buffers */
-    if (p->ticket)
-        vk_wait(program->device, p->ticket, UINT64_MAX, NULL);
+    if (p->ticket && vk_wait(program->device, p->ticket, UINT64_MAX, NULL) < 0)
+        vkDeviceWaitIdle(vk_device_of(program->device)->handle);
     forget_recording(p);
     vk_segments_finish(&p->segments);
     free(p->calls);

@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The daemon on a Vulkan device, beside one on the cpu.  -l lists, -t GLOB chooses."""
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import HEARTH, HEARTHD, MODEL, NAME, Daemon, Skip, equal, has, run
+
+QUESTIONS_PER_TASK = 4
+
+
+def devices(**env):
+    p = subprocess.run([HEARTH, "devices", "--json"], capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+    equal(p.returncode, 0, p.stderr)
+    return json.loads(p.stdout)
+
+
+def need_vulkan():
+    if not any(d["is_usable"] and d["device"].startswith("vulkan") for d in devices()["devices"]):
+        raise Skip("this machine has no usable Vulkan device")
+
+
+def questions():
+    """Some of every task, held out from training."""
+    taken, chosen = {}, []
+    with open(os.path.join(os.path.dirname(MODEL), "heldout.jsonl")) as f:
+        for q in map(json.loads, f):
+            if taken.setdefault(q["task"], 0) < QUESTIONS_PER_TASK:
+                taken[q["task"]] += 1
+                chosen.append(q)
+    return chosen
+
+
+def greedy_answers_equal_the_cpu_devices():
+    need_vulkan()
+    vulkan, cpu = Daemon("--device", "vulkan"), Daemon("--device", "cpu")
+    for q in questions():
+        tools = {"tools": q["tools"]} if q.get("tools") else {}
+        ours, theirs = (d.chat(q["messages"], max_tokens=120, **tools)["choices"][0]["message"] for d in (vulkan, cpu))
+        for m in (ours, theirs):
+            for call in m.get("tool_calls") or []:
+                call.pop("id", None)
+        equal(ours, theirs, q["messages"][-1]["content"])
+    equal(vulkan.stop(), 0)
+    equal(cpu.stop(), 0)
+
+
+def seeded_answers_are_the_same_every_time():
+    need_vulkan()
+    d = Daemon("--device", "vulkan")
+    ask = dict(temperature=1.5, seed=11, max_tokens=30)
+    equal(len({d.text("What is Hearth?", **ask) for _ in range(3)}), 1)
+    equal(d.stop(), 0)
+
+
+def status_names_the_device_and_that_nothing_is_copied():
+    need_vulkan()
+    d = Daemon("--device", "vulkan")
+    d.text("What is 12 + 34?")
+    status = json.loads(d.hearth("status", "--json")[1])
+    has(status["device"], "vulkan: ")
+    chosen = [x for x in devices()["devices"] if x["device"].startswith("vulkan") and x["name"] in status["device"]]
+    if "unified memory" in chosen[0]["abilities"]:
+        equal(status["models"][0]["device_copy_bytes"], 0)
+        has(d.hearth("status")[1], "no copy")
+    equal(d.stop(), 0)
+
+
+def a_machine_without_drivers_is_told_what_to_install():
+    none = {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
+    has(devices(**none)["note"], "mesa-vulkan-drivers")
+    p = subprocess.run([HEARTHD, "--socket", "/tmp/hearth-e2e-never", "--device", "vulkan"], capture_output=True, text=True,
+                       timeout=60, env={**os.environ, **none})
+    assert p.returncode not in (0, -11, -6), p
+    has(p.stderr, "mesa-vulkan-drivers")
+
+
+def the_cpu_is_a_fallback_only_when_allowed():
+    d = Daemon("--device", "vulkan:15,cpu")
+    status = json.loads(d.hearth("status", "--json")[1])
+    has(status["device"], "cpu: ")
+    has(" ".join(status["lacks"]), "vulkan" if "Vulkan" not in " ".join(status["lacks"]) else "Vulkan")
+    equal(d.stop(), 0)
+
+
+def a_read_only_cache_directory_disturbs_nothing():
+    need_vulkan()
+    p = subprocess.run([HEARTH, "bench", MODEL, "-p", "8", "-n", "4", "-r", "1", "--device", "vulkan"], capture_output=True,
+                       text=True, timeout=300, env={**os.environ, "CACHE_DIRECTORY": "/proc/hearth"})
+    equal(p.returncode, 0, p.stderr)
+    has(p.stdout, "vulkan: ")
+
+
+TESTS = [
+    greedy_answers_equal_the_cpu_devices, seeded_answers_are_the_same_every_time,
+    status_names_the_device_and_that_nothing_is_copied, a_machine_without_drivers_is_told_what_to_install,
+    the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
+]
+
+if __name__ == "__main__":
+    run(TESTS)

@@ -20,8 +20,7 @@
 static void measure_all(struct vk_segments *s, uint64_t ns_per_call)
 {
     for (size_t i = 0; i < s->n; i++)
-        vk_segments_measured(s, i,
-                             (vk_segments_end(s, i) - vk_segments_first(s, i)) * ns_per_call);
+        vk_segments_measured(s, i, (vk_segments_end(s, i) - vk_segments_first(s, i)) * ns_per_call);
 }
 
 /* Every call is in exactly one segment, in order. */

@@ -91,8 +91,8 @@ static void assert_says(const struct error *err, const char *part)
 
 static void odd_configurations_are_refused_with_how_to_write_them(void **state)
 {
-    static const char *const configs[] = {"vulkan:x", "vulkan:0:3x", "vulkan:-1", "vulkan:0:",
-                                          "vulkanic"};
+    static const char *const configs[] = {"vulkan:x", "vulkan:0:3x", "vulkan:-1",
+                                          "vulkan:0:", "vulkanic"};
     struct device *dev = NULL;
 
     for (size_t i = 0; i < sizeof(configs) / sizeof(*configs); i++) {
@@ -222,8 +222,8 @@ static void submissions_run_in_order_without_waiting_between(void **state)
 {
     struct fixture *f = *state;
     struct dispatch forth = add_in(f);
-    struct dispatch back = add_call(f->buf->address, f->buf->address + Y_AT,
-                                    f->buf->address + X_AT);
+    struct dispatch back =
+        add_call(f->buf->address, f->buf->address + Y_AT, f->buf->address + X_AT);
     struct program *p, *q;
     uint64_t first, last = 0;
 

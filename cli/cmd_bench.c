@@ -102,17 +102,17 @@ static uint32_t nth_token(uint32_t i, uint32_t n_vocab)
 static int feed(struct local_model *m, struct session *s, uint32_t n_tokens, struct error *err)
 {
     uint32_t n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
-    uint32_t batch = runner_batch_tokens(m->runner);
-    uint32_t *tokens = calloc(batch, sizeof(*tokens));
+    uint32_t *tokens = calloc(n_tokens, sizeof(*tokens));
     int r = tokens ? 0 : error_set(err, ENOMEM, "out of memory");
 
     for (uint32_t done = 0; r == 0 && done < n_tokens;) {
         struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
         struct sample_result result;
-        struct run_item it = {.session = s, .tokens = tokens};
+        struct run_item it = {.session = s, .tokens = tokens + done};
+        uint32_t batch = runner_batch_tokens(m->runner);
         it.n_tokens = n_tokens - done < batch ? n_tokens - done : batch;
         for (uint32_t i = 0; i < it.n_tokens; i++)
-            tokens[i] = nth_token(done + i, n_vocab);
+            tokens[done + i] = nth_token(done + i, n_vocab);
         done += it.n_tokens;
         if (done == n_tokens) { /* only the end of a prompt is sampled */
             it.sample = &greedy;

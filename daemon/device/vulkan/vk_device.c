@@ -175,6 +175,7 @@ static void fill_info(struct vk_device *vk)
     info->backend = "vulkan";
     info->memory_bytes = vk_gpu_memory_bytes(&vk->gpu);
     info->max_rows = MAX_ROWS;
+    vk->device.advised_rows = VK_FIRST_ROWS;
     info->is_zero_copy = vk->gpu.is_unified && vk->gpu.can_import_host;
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
     snprintf(info->note, sizeof(info->note), "%s",

@@ -12,6 +12,10 @@
 #include <stdatomic.h>
 
 struct vk_pipelines;
+struct vk_program;
+
+/* Rows that programs should have while nothing is known of the GPU's speed. */
+#define VK_FIRST_ROWS 64u
 
 struct vk_device {
     struct device device; /* first */
@@ -23,6 +27,7 @@ struct vk_device {
     uint64_t last_ticket;
     VkCommandPool transfer_pool; /* for fills and copies at creation */
     struct vk_pipelines *pipelines;
+    struct vk_program *running; /* the last one submitted, until its times are taken; or NULL */
     atomic_bool is_lost;
 };
 

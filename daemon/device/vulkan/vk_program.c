@@ -37,7 +37,6 @@ struct vk_program {
     VkCommandBufferSubmitInfo *infos;
     VkQueryPool queries; /* NULL where the GPU has no timestamps */
     uint64_t ticket;     /* of the last submission; 0: none yet */
-    bool is_measured;    /* that submission's timestamps have been read */
 };
 
 static struct vk_program *program_of(struct program *p)
@@ -245,6 +244,8 @@ void vk_program_destroy(struct program *program)
 {
     struct vk_program *p = program_of(program);
 
+    if (vk_device_of(program->device)->running == p)
+        vk_device_of(program->device)->running = NULL;
     /* what still runs may read the command buffers */
     if (p->ticket && vk_wait(program->device, p->ticket, UINT64_MAX, NULL) < 0)
         vkDeviceWaitIdle(vk_device_of(program->device)->handle);
@@ -256,38 +257,59 @@ void vk_program_destroy(struct program *program)
 
 /* ---- running ---- */
 
-/* Takes the GPU's times of the submission that has ended. */
-static void measure(struct vk_program *p)
+/* How long the GPU took for a segment; 0 when it does not tell. */
+static uint64_t segment_ns(const struct vk_program *p, size_t segment)
 {
     struct vk_device *vk = vk_device_of(p->program.device);
     uint64_t ticks[QUERIES_PER_SEGMENT];
-    uint64_t longest_ns = 0;
 
-    if (!p->queries || p->is_measured || !p->ticket)
+    if (vkGetQueryPoolResults(vk->handle, p->queries, (uint32_t)segment * QUERIES_PER_SEGMENT,
+                              QUERIES_PER_SEGMENT, sizeof(ticks), ticks, sizeof(*ticks),
+                              VK_QUERY_RESULT_64_BIT) != VK_SUCCESS ||
+        ticks[1] <= ticks[0])
+        return 0;
+    return (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns);
+}
+
+/* One call alone that takes long can only be made shorter by fewer rows. More rows are advised in
+ * steps of two, and only where twice the time would still be far from the limit. */
+static void advise_rows(struct vk_program *p, uint64_t longest_ns, uint64_t longest_single_ns)
+{
+    struct device *dev = p->program.device;
+
+    if (longest_single_ns > VK_SEGMENT_LIMIT_NS / 2 && p->max_rows > 1 &&
+        p->max_rows / 2 < dev->advised_rows)
+        dev->advised_rows = p->max_rows / 2;
+    else if (longest_ns < VK_SEGMENT_LIMIT_NS / 3 && p->max_rows >= dev->advised_rows &&
+             dev->advised_rows <= dev->info.max_rows / 2)
+        dev->advised_rows *= 2;
+}
+
+/* Takes the GPU's times of the last submission, once it has ended. */
+static void measure(struct vk_device *vk)
+{
+    struct vk_program *p = vk->running;
+    uint64_t longest = 0, longest_single = 0, value = 0;
+
+    if (!p || vkGetSemaphoreCounterValue(vk->handle, vk->timeline, &value) != VK_SUCCESS ||
+        value < p->ticket)
         return;
-    p->is_measured = true;
-    for (size_t i = 0; i < p->segments.n; i++) {
-        uint64_t ns;
+    vk->running = NULL;
+    if (!p->queries) /* without times: as if it were fast; segments stay short all the same */
+        advise_rows(p, 0, 0);
+    for (size_t i = 0; p->queries && i < p->segments.n; i++) {
+        size_t n = vk_segments_end(&p->segments, i) - vk_segments_first(&p->segments, i);
+        uint64_t ns = segment_ns(p, i);
 
-        if (vkGetQueryPoolResults(vk->handle, p->queries, (uint32_t)i * QUERIES_PER_SEGMENT,
-                                  QUERIES_PER_SEGMENT, sizeof(ticks), ticks, sizeof(*ticks),
-                                  VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
+        if (!ns)
             return;
-        ns = ticks[1] > ticks[0]
-                 ? (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns)
-                 : 0;
         vk_segments_measured(&p->segments, i, ns);
-        if (vk_segments_end(&p->segments, i) - vk_segments_first(&p->segments, i) == 1 &&
-            ns > longest_ns)
-            longest_ns = ns;
+        longest = ns > longest ? ns : longest;
+        if (n == 1 && ns > longest_single)
+            longest_single = ns;
     }
-    /* One dispatch alone over the limit: only fewer rows make it shorter. */
-    if (longest_ns > VK_SEGMENT_LIMIT_NS && p->max_rows > 1) {
-        uint32_t rows = p->max_rows / 2;
-
-        if (!p->program.device->advised_rows || rows < p->program.device->advised_rows)
-            p->program.device->advised_rows = rows;
-    }
+    if (p->queries)
+        advise_rows(p, longest, longest_single);
 }
 
 /* Cuts anew if the times say so. The program does not run now. */
@@ -317,7 +339,7 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
         r = vk_wait(dev, p->ticket, UINT64_MAX, err);
     if (r < 0)
         return r;
-    measure(p);
+    measure(vk);
     r = recut(p, err);
     if (r < 0)
         return r;
@@ -333,7 +355,7 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
     if (result != VK_SUCCESS)
         return vk_device_fail(vk, result, err, "a program cannot be submitted");
     *ret_ticket = p->ticket = ++vk->last_ticket;
-    p->is_measured = false;
+    vk->running = p;
     return 0;
 }
 

@@ -244,6 +244,52 @@ static void submissions_run_in_order_without_waiting_between(void **state)
     program_destroy(q);
 }
 
+static double faked_ns, tick_ns; /* what every submission is said to have taken */
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_times(VkDevice d, VkQueryPool q, uint32_t first,
+                                                 uint32_t n, size_t bytes, void *data,
+                                                 VkDeviceSize stride, VkQueryResultFlags flags)
+{
+    uint64_t *ticks = data;
+
+    ticks[0] = 1000;
+    ticks[1] = 1000 + (uint64_t)(faked_ns / tick_ns);
+    return VK_SUCCESS;
+}
+
+static void rows_are_advised_by_the_time_they_take(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkGetQueryPoolResults real = vkGetQueryPoolResults;
+    struct dispatch d = add_in(f->dev ? f : &(struct fixture){.buf = &(struct buffer){0}});
+    struct program *p;
+    uint32_t first;
+
+    NEED_DEVICE(f);
+    tick_ns = (double)vk_device_of(f->dev)->gpu.timestamp_ns;
+    if (tick_ns <= 0)
+        SKIP("a GPU without timestamps");
+    first = device_advised_rows(f->dev);
+    d.max_rows = first * 2;
+    d.args.add.x = d.args.add.y = f->buf->address + X_AT;
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    vkGetQueryPoolResults = fake_times;
+    faked_ns = 1000000;
+    run(f->dev, p);
+    assert_int_equal(device_advised_rows(f->dev), first); /* not yet looked at */
+    run(f->dev, p);
+    assert_int_equal(device_advised_rows(f->dev), first * 2);
+    faked_ns = 90000000; /* enough for the limit, too much to take twice as many */
+    run(f->dev, p);
+    run(f->dev, p);
+    faked_ns = 150000000;
+    run(f->dev, p);
+    run(f->dev, p);
+    vkGetQueryPoolResults = real;
+    assert_int_equal(device_advised_rows(f->dev), first);
+    program_destroy(p);
+}
+
 /* ---- memory ---- */
 
 static void new_buffers_are_zero_and_aligned(void **state)
@@ -430,6 +476,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_device_is_listed_and_one_is_auto),
     VULKAN_TEST(a_program_runs_again_and_again_with_the_same_calls),
     VULKAN_TEST(submissions_run_in_order_without_waiting_between),
+    VULKAN_TEST(rows_are_advised_by_the_time_they_take),
     VULKAN_TEST(new_buffers_are_zero_and_aligned),
     VULKAN_TEST(host_memory_is_mapped_not_copied_where_it_is_shared),
     VULKAN_TEST(host_memory_is_copied_where_it_is_not_shared),

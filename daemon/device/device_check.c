@@ -73,11 +73,12 @@ static int need_weight(const struct checker *c, addr_t address, uint32_t n_rows,
         return FAIL(c, "no kernel reads weights of type %u", (unsigned)c->d->weight_type);
     if (n_cols % info->block_elements)
         return FAIL(c, "rows of %u values are no whole blocks of %s", n_cols, info->name);
-    /* The blocks hold nothing wider than 16 bits, but f32. */
+    /* As the blocks' size allows, up to 4: a GPU reads whole words of them. GGUF asks for multiples
+     * of 8, so that only odd files are refused. */
     return need(c, "weight", address, n_rows, gguf_type_row_bytes(c->d->weight_type, n_cols),
-                info->block_elements == 1 ? info->block_bytes
-                : info->block_bytes % 2   ? 1
-                                          : 2);
+                info->block_bytes % 4 == 0   ? 4
+                : info->block_bytes % 2 == 0 ? 2
+                                             : 1);
 }
 
 static int need_activation(const struct checker *c, const char *what, addr_t address,

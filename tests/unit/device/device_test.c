@@ -172,6 +172,9 @@ static void misaligned_addresses_are_refused(void **state)
     d = matmul_dispatch(f);
     d.args.matmul.weight += 1;
     assert_refused(f, &d, "not aligned to 2 bytes");
+    d.weight_type = GGUF_TYPE_Q4_1; /* of blocks of 20 bytes: read by words */
+    d.args.matmul.weight += 1;
+    assert_refused(f, &d, "not aligned to 4 bytes");
 }
 
 static void unknown_ops_and_types_are_refused(void **state)

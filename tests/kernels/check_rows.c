@@ -191,32 +191,52 @@ static bool gather(struct check *c)
     return sweep(c, 1, gather_one);
 }
 
+/* Tables of bytes at random: scales among them that are denormal, infinite or no number. */
+enum { INPUT_BYTES = INPUT_KINDS };
+
+/* Every value has the bits of the C form, but what is denormal may be zero. */
+static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int kind)
+{
+    const struct gguf_type_info *info = gguf_type_get_info(type);
+    uint32_t n_rows = 50, rows = 21;
+    uint64_t n_blocks = (uint64_t)n_rows * n_cols / info->block_elements, table, out, tokens;
+    struct dispatch d = {.op = KERNEL_EMBED, .weight_type = type, .max_rows = rows};
+
+    c->used = 0;
+    table = check_take(c, n_blocks * info->block_bytes);
+    if (kind < INPUT_KINDS)
+        check_fill_weights(c, type, table, n_blocks, (enum check_input)kind);
+    for (uint64_t i = 0; kind == INPUT_BYTES && i < n_blocks * info->block_bytes; i++)
+        *(uint8_t *)check_at(c, table + i) = (uint8_t)check_random(c);
+    out = filled(c, (size_t)rows * n_cols + 16, INPUT_NORMAL);
+    tokens = check_tokens(c, rows, 0, n_rows);
+    ((struct step_token *)check_at(c, tokens))[3].token = n_rows; /* not in the table */
+    d.args.embed = (struct args_embed){.step = check_address(c, check_step(c, rows, 1)),
+                                       .tokens = check_address(c, tokens),
+                                       .table = check_address(c, table),
+                                       .out = check_address(c, out),
+                                       .n_rows = n_rows,
+                                       .n_cols = n_cols,
+                                       .scale = kind % 2 ? 1 : 22.6f};
+    if (check_run(c, &d) && check_floats(c, out, (size_t)rows * n_cols, 0x1p-126, 0) &&
+        check_bytes(c, out + (uint64_t)rows * n_cols * 4, 64))
+        return true;
+    printf("# %s, %u columns, input %d\n", info->name, n_cols, kind);
+    return false;
+}
+
 static bool embed(struct check *c)
 {
-    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0,
-                                           GGUF_TYPE_Q4_K, GGUF_TYPE_Q6_K};
+    for (uint32_t type = 0; type < GGUF_TYPE_LIMIT; type++) {
+        uint32_t block;
 
-    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
-        const struct gguf_type_info *info = gguf_type_get_info(types[i]);
-        uint32_t n_cols = 768, n_rows = 50, rows = 21;
-        uint64_t n_blocks = n_rows * n_cols / info->block_elements, table, out, tokens;
-        struct dispatch d = {.op = KERNEL_EMBED, .weight_type = types[i], .max_rows = rows};
-
-        c->used = 0;
-        table = check_take(c, n_blocks * info->block_bytes);
-        check_fill_weights(c, types[i], table, n_blocks, INPUT_NORMAL);
-        out = filled(c, (size_t)rows * n_cols, INPUT_NORMAL);
-        tokens = check_tokens(c, rows, 0, n_rows);
-        ((struct step_token *)check_at(c, tokens))[3].token = n_rows; /* not in the table */
-        d.args.embed = (struct args_embed){.step = check_address(c, check_step(c, rows, 1)),
-                                           .tokens = check_address(c, tokens),
-                                           .table = check_address(c, table),
-                                           .out = check_address(c, out),
-                                           .n_rows = n_rows,
-                                           .n_cols = n_cols,
-                                           .scale = i % 2 ? 1 : 22.6f};
-        if (!check_run(c, &d) || !check_floats(c, out, (size_t)rows * n_cols, 0, 0))
-            return false;
+        if (!kernel_supports_type((enum gguf_type)type))
+            continue;
+        block = gguf_type_get_info(type)->block_elements;
+        for (int kind = 0; kind <= INPUT_BYTES; kind++)
+            if (!embed_one(c, (enum gguf_type)type, block == 1 ? 777 : 768, kind) ||
+                !embed_one(c, (enum gguf_type)type, block, kind))
+                return false;
     }
     return true;
 }

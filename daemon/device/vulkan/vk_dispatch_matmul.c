@@ -2,27 +2,111 @@
 /* Launches of the kernels that read weights, and of the one that makes their activations. */
 #include "device/vulkan/vk_dispatch.h"
 
+enum {
+    UNIT_VALUES = 16,            /* of dequant.glsl */
+    MATVEC_BATCH = 4,            /* rows of x in a tile of matvec */
+    MATVEC_ROWS_MOST = 16,       /* what has more rows of x is matmul's */
+    MATVEC_MANY = 2048,          /* rows of W of which a subgroup may take 4, not 2 */
+    MATMUL_EDGE = 8,             /* an invocation of matmul has 8 x 8 sums */
+    MATMUL_VALUE_BYTES = 32 * 4, /* of a row of a tile, in shared memory */
+    MATMUL_TABLE_BYTES = 16 * 4, /* of four-bit codes */
+    FEW_TILES = 256,             /* fewer leave parts of a large GPU idle */
+    GRID_MOST = 32768,           /* of the dimensions but the first; every GPU has more */
+    VALUES_PER_QUANTIZE_INVOCATION = 4,
+};
+
 int vk_activation_for(const struct vk_caps *caps, enum gguf_type type, uint32_t n_cols,
                       uint32_t max_rows)
 {
-    return ACT_F32;
+    return kernel_supports_type(type) ? ACT_F32 : -1;
+}
+
+static uint32_t ceil_div(uint32_t n, uint32_t by)
+{
+    return n / by + (n % by != 0);
 }
 
 void vk_launch_embed(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
     vk_launch_name_typed(l, "embed", d->weight_type);
-    l->groups[0] = vk_groups(caps, d->max_rows, 1);
+    l->groups[0] = vk_groups(caps, ceil_div(d->args.embed.n_cols, UNIT_VALUES), l->workgroup_size);
+    l->groups[1] = d->max_rows;
 }
 
 void vk_launch_quantize(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
-    uint32_t block = (uint32_t)activation_block(d->activation);
+    l->n_constants = 1;
+    l->constants[0] = (uint32_t)activation_block(d->activation);
+    l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.quantize.n_cols,
+                             (uint64_t)l->workgroup_size * VALUES_PER_QUANTIZE_INVOCATION);
+}
 
-    l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * (d->args.quantize.n_cols / block), 1);
+static void launch_matvec(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
+{
+    uint32_t rows = d->args.matmul.n_rows >= MATVEC_MANY ? 4 : 2;
+    uint32_t batch = d->max_rows == 1 ? 1 : MATVEC_BATCH;
+
+    vk_launch_name_typed(l, "matvec", d->weight_type);
+    l->n_constants = 3;
+    l->constants[0] = d->activation;
+    l->constants[1] = rows;
+    l->constants[2] = batch;
+    l->groups[0] =
+        vk_groups(caps, d->args.matmul.n_rows, rows * (l->workgroup_size / l->subgroup_size));
+    l->groups[1] = ceil_div(d->max_rows, batch);
+}
+
+struct tile {
+    uint32_t rows, batch;
+};
+
+static bool fits(const struct vk_caps *caps, const struct vk_launch *l, struct tile t)
+{
+    uint32_t n = t.rows / MATMUL_EDGE * (t.batch / MATMUL_EDGE);
+
+    return n <= caps->workgroup_max && n % l->subgroup_size == 0 &&
+           (t.rows + t.batch) * MATMUL_VALUE_BYTES + MATMUL_TABLE_BYTES <= caps->shared_bytes;
+}
+
+/* The largest tile that the shape fills and of which there are enough; false where none fits. */
+static bool choose_tile(const struct vk_caps *caps, const struct dispatch *d,
+                        const struct vk_launch *l, struct tile *ret_tile)
+{
+    static const struct tile tiles[] = {{128, 64}, {64, 64}, {128, 32}};
+    bool is_found = false;
+
+    for (size_t i = 0; i < sizeof(tiles) / sizeof(*tiles); i++) {
+        struct tile t = tiles[i];
+        uint64_t n =
+            (uint64_t)ceil_div(d->args.matmul.n_rows, t.rows) * ceil_div(d->max_rows, t.batch);
+
+        if (!fits(caps, l, t))
+            continue;
+        *ret_tile = t;
+        is_found = true;
+        if (n >= FEW_TILES && d->max_rows > t.batch / 2)
+            break;
+    }
+    return is_found;
 }
 
 void vk_launch_matmul(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
-    vk_launch_name_typed(l, "matvec", d->weight_type);
-    l->groups[0] = vk_groups(caps, d->args.matmul.n_rows, 1);
+    struct tile tile;
+    uint32_t n_tiles;
+
+    if (d->max_rows <= MATVEC_ROWS_MOST || !choose_tile(caps, d, l, &tile)) {
+        launch_matvec(caps, d, l);
+        return;
+    }
+    vk_launch_name_typed(l, "matmul", d->weight_type);
+    l->workgroup_size = tile.rows / MATMUL_EDGE * (tile.batch / MATMUL_EDGE);
+    l->n_constants = 3;
+    l->constants[0] = d->activation;
+    l->constants[1] = tile.rows;
+    l->constants[2] = tile.batch;
+    n_tiles = ceil_div(d->args.matmul.n_rows, tile.rows);
+    l->groups[0] = ceil_div(d->max_rows, tile.batch);
+    l->groups[1] = n_tiles < GRID_MOST ? n_tiles : GRID_MOST;
+    l->groups[2] = ceil_div(n_tiles, GRID_MOST);
 }

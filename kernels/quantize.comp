@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * f32 activations to blocks of 8-bit integers with one scale: q = round(x / scale), scale =
+ * max|x| / 127; see args_quantize, act_q8_32, act_q8_256 and, for what is not finite or tiny,
+ * quantize_block in ref_matmul.c, whose bits this gives.
+ * Grid: workgroups stride over runs of values of all rows; an invocation takes four consecutive ones.
+ * WORKGROUP_SIZE is a multiple of 64, a run whole blocks.
+ */
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#define ARGS args_quantize
+#include "common.glsl"
+
+/* Values of a block: 32 or 256. */
+layout(constant_id = 2) const uint BLOCK_VALUES = 32;
+const uint RUN_VALUES = WORKGROUP_SIZE * 4;
+const uint RUN_BLOCKS = RUN_VALUES / BLOCK_VALUES;
+/* Values of which a block keeps the sum, and words of a block. */
+#define SUM_VALUES  (BLOCK_VALUES == 32 ? 32u : 16u)
+#define BLOCK_WORDS (BLOCK_VALUES == 32 ? 10u : 73u)
+
+/* By block, of |x|: non-negative floats are ordered as their bits are. */
+shared uint greatest_bits[WORKGROUP_SIZE * 4 / 32];
+shared int sums[WORKGROUP_SIZE * 4 / 16];
+
+VIEW(Floats4, vec4, 4);
+VIEW(I16, int16_t, 2);
+
+float upper_half(float v)
+{
+    return uintBitsToFloat(floatBitsToUint(v) & 0xfffff000);
+}
+
+/* a / b for a >= 1e-30 to the nearest float, which the division of a GPU need not be: corrected by
+ * the exact remainder, of which q * b is had in two parts (Dekker 1971), as fma() need not be fused.
+ */
+float divide(float a, float b)
+{
+    float up = a < 1.0 ? 18446744073709551616.0 : 1.0; /* 2^64: keeps the parts from vanishing */
+    precise float scaled = a * up;
+    precise float q = scaled / b;
+    float q_upper = upper_half(q), b_upper = upper_half(b);
+    precise float q_lower = q - q_upper, b_lower = b - b_upper;
+    precise float product = q * b;
+    precise float rest = ((q_upper * b_upper - product) + q_upper * b_lower + q_lower * b_upper) +
+                         q_lower * b_lower;
+    precise float remainder = (scaled - product) - rest;
+    precise float corrected = q + remainder / b;
+
+    return corrected / up;
+}
+
+void quantize_run(uint64_t run, uint64_t n)
+{
+    uint at = gl_LocalInvocationID.x * 4, block = at / BLOCK_VALUES;
+    bool is_inside = run * RUN_VALUES + at < n;
+    U32 words = U32(push.a.out_address + (run * RUN_BLOCKS + block) * (BLOCK_WORDS * 4));
+    vec4 x = vec4(0);
+    ivec4 q = ivec4(0);
+    uvec4 bits;
+    uint greatest;
+    float scale = 0.0;
+
+    if (is_inside)
+        x = Floats4(push.a.x + (run * RUN_VALUES + at) * 4).v[0];
+    bits = floatBitsToUint(x) & 0x7fffffff;
+    atomicMax(greatest_bits[block], max(max(bits.x, bits.y), max(bits.z, bits.w)));
+    barrier();
+    greatest = greatest_bits[block];
+    if (greatest >= 0x7f800000) { /* an infinity or NaN among them */
+        scale = uintBitsToFloat(0x7fc00000);
+    } else if (uintBitsToFloat(greatest) >= 1e-30) {
+        precise vec4 scaled = x * divide(127.0, uintBitsToFloat(greatest));
+
+        scale = divide(uintBitsToFloat(greatest), 127.0);
+        q = ivec4(roundEven(scaled));
+    }
+    atomicAdd(sums[at / SUM_VALUES], q.x + q.y + q.z + q.w);
+    barrier();
+    if (!is_inside)
+        return;
+    words.v[(BLOCK_VALUES == 32 ? 2 : 1) + at % BLOCK_VALUES / 4] =
+        uint(q.x & 0xff) | uint(q.y & 0xff) << 8 | uint(q.z & 0xff) << 16 | uint(q.w & 0xff) << 24;
+    if (at % BLOCK_VALUES == 0) {
+        words.v[0] = floatBitsToUint(scale);
+        if (BLOCK_VALUES == 32)
+            words.v[1] = uint(sums[block]);
+    }
+    if (BLOCK_VALUES == 256 && at % SUM_VALUES == 0)
+        I16(uint64_t(words) + 4 + 256).v[at % BLOCK_VALUES / SUM_VALUES] =
+            int16_t(sums[at / SUM_VALUES]);
+}
+
+void main()
+{
+    uint64_t n = uint64_t(step_rows(push.a.step, push.a.rows)) * push.a.n_cols;
+    uint64_t n_runs = (n + RUN_VALUES - 1) / RUN_VALUES;
+
+    for (uint64_t run = gl_WorkGroupID.x; run < n_runs; run += gl_NumWorkGroups.x) {
+        barrier(); /* what was read of the last run */
+        if (gl_LocalInvocationID.x < WORKGROUP_SIZE / 8)
+            greatest_bits[gl_LocalInvocationID.x] = 0;
+        if (gl_LocalInvocationID.x < WORKGROUP_SIZE / 4)
+            sums[gl_LocalInvocationID.x] = 0;
+        barrier();
+        quantize_run(run, n);
+    }
+}

@@ -29,28 +29,30 @@ static int find_type(const struct vk_gpu *gpu, uint32_t allowed, VkMemoryPropert
     return -1;
 }
 
-/* Tries the wishes in order. */
-static int choose_type(const struct vk_gpu *gpu, uint32_t allowed, unsigned usage)
+enum { N_WISHES = 3 };
+
+/* What memory should be, best first. On a unified machine all of it is near the GPU, and cached
+ * memory near the CPU as well; the last wish is whatever there is. */
+static const VkMemoryPropertyFlags *wishes_for(const struct vk_gpu *gpu, unsigned usage)
 {
-    const VkMemoryPropertyFlags host =
-        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
-    const VkMemoryPropertyFlags cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    /* On a unified machine all memory is near the GPU, and cached memory near the CPU as well. */
-    const VkMemoryPropertyFlags unified_host[] = {host | cached, host | local, host};
-    const VkMemoryPropertyFlags discrete_host[] = {host | local, host | cached, host};
-    const VkMemoryPropertyFlags device[] = {local, 0, 0};
-    const VkMemoryPropertyFlags *wishes = !(usage & BUFFER_HOST) ? device
-                                          : gpu->is_unified      ? unified_host
-                                                                 : discrete_host;
+#define HOST (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+    static const VkMemoryPropertyFlags unified_host[N_WISHES] = {
+        HOST | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, HOST | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+        HOST};
+    static const VkMemoryPropertyFlags discrete_host[N_WISHES] = {
+        HOST | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, HOST | VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+        HOST};
+    static const VkMemoryPropertyFlags unified[N_WISHES] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0,
+                                                            0};
+    /* what the GPU would read over a bus at every step is an error, not a way out */
+    static const VkMemoryPropertyFlags discrete[N_WISHES] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                                                             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                                                             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT};
+#undef HOST
 
-    for (int i = 0; i < 3; i++) {
-        int type = find_type(gpu, allowed, wishes[i]);
-
-        if (type >= 0)
-            return type;
-    }
-    return -1;
+    if (usage & BUFFER_HOST)
+        return gpu->is_unified ? unified_host : discrete_host;
+    return gpu->is_unified ? unified : discrete;
 }
 
 /* Whether the heap of a memory type has room, by the driver's own figures, which count every
@@ -140,13 +142,43 @@ static int too_large(const struct vk_device *vk, uint64_t bytes, struct error *e
                      (unsigned long long)(vk->gpu.allocation_max_bytes >> 20), vk->gpu.name);
 }
 
-/* Own memory of at least `bytes`, its address aligned; *ret_type is the memory type it got. */
+/* Memory for m->buffer from the first type that has what is wished and room for it. */
+static int allocate_best(struct vk_device *vk, struct vk_memory *m,
+                         const VkMemoryRequirements *need, unsigned usage, uint32_t *ret_type,
+                         struct error *err)
+{
+    const VkMemoryPropertyFlags *wishes = wishes_for(&vk->gpu, usage);
+    uint32_t tried = 0;
+    int e = error_set(err, ENOTSUP, "%s has no memory of the kind that is needed", vk->gpu.name);
+
+    for (int i = 0; i < N_WISHES; i++) {
+        int type;
+
+        while ((type = find_type(&vk->gpu, need->memoryTypeBits & ~tried, wishes[i])) >= 0) {
+            VkResult r;
+
+            tried |= 1u << type;
+            e = check_budget(vk, (uint32_t)type, need->size, err);
+            if (e < 0)
+                continue;
+            r = allocate(vk, m, need->size, (uint32_t)type, NULL);
+            *ret_type = (uint32_t)type;
+            if (r == VK_SUCCESS)
+                return 0;
+            e = vk_device_fail(vk, r, err, "GPU memory cannot be had");
+            if (m->memory || vk_device_check(vk, NULL) < 0)
+                return e;
+        }
+    }
+    return e;
+}
+
+/* Own memory of at least `bytes`; *ret_type is the memory type it got. */
 static int make_own(struct vk_device *vk, struct vk_memory *m, uint64_t bytes, unsigned usage,
                     uint32_t *ret_type, struct error *err)
 {
     VkMemoryRequirements need;
     VkResult r;
-    int type, e;
 
     if (bytes > vk->gpu.allocation_max_bytes)
         return too_large(vk, bytes, err);
@@ -154,18 +186,7 @@ static int make_own(struct vk_device *vk, struct vk_memory *m, uint64_t bytes, u
     if (r != VK_SUCCESS)
         return vk_device_fail(vk, r, err, "a buffer cannot be made");
     vkGetBufferMemoryRequirements(vk->handle, m->buffer, &need);
-    type = choose_type(&vk->gpu, need.memoryTypeBits, usage);
-    if (type < 0)
-        return error_set(err, ENOTSUP, "%s has no memory of the kind that is needed", vk->gpu.name);
-    e = check_budget(vk, (uint32_t)type, need.size, err);
-    if (e < 0)
-        return e;
-    r = allocate(vk, m, need.size, (uint32_t)type, NULL);
-    if (r != VK_SUCCESS)
-        return vk_fail(err, r, "%llu MiB of GPU memory cannot be had",
-                       (unsigned long long)(bytes >> 20));
-    *ret_type = (uint32_t)type;
-    return 0;
+    return allocate_best(vk, m, &need, usage, ret_type, err);
 }
 
 /* ---- transfers ---- */
@@ -430,6 +451,7 @@ int vk_buffer_import(struct device *dev, struct buffer *buf, const struct memory
 
     if (e < 0)
         return e;
+    buf->is_imported = true;
     if (mem->bytes > vk->gpu.allocation_max_bytes)
         return too_large(vk, mem->bytes, err);
     buf->backend = calloc(1, sizeof(struct vk_memory));
@@ -439,8 +461,11 @@ int vk_buffer_import(struct device *dev, struct buffer *buf, const struct memory
         e = import_dmabuf(vk, buf, mem, err);
     else if (dev->info.is_zero_copy)
         e = import_host(vk, buf, mem, err);
-    else
+    /* what a driver will not map (memory of a file, say) can still be copied, and status tells */
+    if (mem->host && (!dev->info.is_zero_copy || (e < 0 && e != -ENOMEM && e != -EIO))) {
+        release(vk, buf->backend);
         e = import_copy(vk, buf, mem, err);
+    }
     if (e < 0)
         vk_buffer_destroy(dev, buf);
     return e;

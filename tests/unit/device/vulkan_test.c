@@ -367,6 +367,28 @@ static void host_memory_is_copied_where_it_is_not_shared(void **state)
     munmap(memory, 8192);
 }
 
+static VKAPI_ATTR VkResult VKAPI_CALL refuse_pointer(VkDevice d,
+                                                     VkExternalMemoryHandleTypeFlagBits t,
+                                                     const void *p,
+                                                     VkMemoryHostPointerPropertiesEXT *props)
+{
+    return VK_ERROR_INVALID_EXTERNAL_HANDLE;
+}
+
+static void host_memory_the_driver_refuses_is_copied(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkGetMemoryHostPointerPropertiesEXT real = vkGetMemoryHostPointerPropertiesEXT;
+    void *memory;
+
+    NEED_DEVICE(f);
+    memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    vkGetMemoryHostPointerPropertiesEXT = refuse_pointer;
+    add_from_import(f, memory, false);
+    vkGetMemoryHostPointerPropertiesEXT = real;
+    munmap(memory, 8192);
+}
+
 static void a_buffer_larger_than_the_gpu_takes_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -480,6 +502,7 @@ static const struct CMUnitTest tests[] = {
     VULKAN_TEST(new_buffers_are_zero_and_aligned),
     VULKAN_TEST(host_memory_is_mapped_not_copied_where_it_is_shared),
     VULKAN_TEST(host_memory_is_copied_where_it_is_not_shared),
+    VULKAN_TEST(host_memory_the_driver_refuses_is_copied),
     VULKAN_TEST(a_buffer_larger_than_the_gpu_takes_is_refused),
     VULKAN_TEST(a_gpu_without_memory_left_says_so),
     VULKAN_TEST(a_device_lost_at_submission_is_an_error_for_good),

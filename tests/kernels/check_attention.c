@@ -135,6 +135,19 @@ static bool attention(struct check *c)
          .rows = 12,
          .first = 30,
          .has_hole = true},
+        {.n_heads = 16, .n_kv_heads = 1, .ck = 576, .cv = 512, .rows = 2, .first = 40},
+        {.n_heads = 5, .n_kv_heads = 5, .ck = 80, .cv = 80, .rows = 3, .first = 30},
+        {.n_heads = 6, .n_kv_heads = 2, .ck = 128, .cv = 128, .rows = 21, .first = 63},
+        {.n_heads = 10, .n_kv_heads = 2, .ck = 128, .cv = 128, .rows = 1, .first = 3000},
+        {.n_heads = 8,
+         .n_kv_heads = 1,
+         .ck = 256,
+         .cv = 256,
+         .rows = 20,
+         .first = 1500,
+         .window = 1024,
+         .softcap = 50,
+         .has_sinks = true},
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {

@@ -6,6 +6,12 @@ enum {
     ROPE_FEW_ROWS = 16,
     ROPE_PAIRS = 4, /* that an invocation turns, of few rows */
     ROPE_ROWS = 4,  /* that a workgroup turns, of many */
+    ATTENTION_FEW_ROWS = 16,
+    ATTENTION_QUERIES = 8,
+    ATTENTION_SUMS = 64,          /* values a lane adds up */
+    ATTENTION_CHANNELS = 4096,    /* of all queries of a workgroup */
+    ATTENTION_SUBGROUPS_FEW = 16, /* of few rows: they share the positions */
+    ATTENTION_SUBGROUPS = 4,
 };
 
 void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
@@ -27,9 +33,63 @@ void vk_launch_kv_store(const struct vk_caps *caps, const struct dispatch *d, st
     l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.kv_store.kv.n_kv_heads, 1);
 }
 
+/* ---- attention: see kernels/attention.comp for what its constants mean ---- */
+
+/* Queries of a workgroup: their sums must fit the registers of a subgroup's lanes, and they
+ * themselves the shared memory. */
+static uint32_t most_queries(const struct args_attention *a, const struct vk_launch *l)
+{
+    uint32_t n = ATTENTION_QUERIES, per_lane = (a->kv.n_channels_v - 1) / l->subgroup_size + 1;
+
+    while (n > 1 && (n * per_lane > ATTENTION_SUMS || n * a->kv.n_channels_k > ATTENTION_CHANNELS))
+        n--;
+    return n;
+}
+
+/* Channels of values that a lane reads at once: as many as leave no lane without. */
+static uint32_t value_width(const struct kv_layer *kv, uint32_t subgroup)
+{
+    uint32_t n = 4;
+
+    while (n > 1 && (kv->n_channels_v % n || (kv->base | kv->block_bytes) % (n * 2) ||
+                     n / 2 * subgroup >= kv->n_channels_v))
+        n /= 2;
+    return n;
+}
+
 void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
-    l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.attention.n_heads, 1);
+    const struct args_attention *a = &d->args.attention;
+    uint32_t group = a->n_heads / a->kv.n_kv_heads, heads, rows, chunks, queries, subgroups;
+    uint32_t k_width = a->kv.n_channels_k % 8 || (a->kv.base | a->kv.block_bytes) % 16 ? 1 : 8;
+    bool is_few = d->max_rows <= ATTENTION_FEW_ROWS;
+
+    /* A lane for each position of a block. */
+    if (caps->subgroup_min <= KV_BLOCK_TOKENS && caps->subgroup_max >= KV_BLOCK_TOKENS)
+        l->subgroup_size = KV_BLOCK_TOKENS;
+    queries = most_queries(a, l);
+    chunks = (group - 1) / queries + 1;
+    heads = (group - 1) / chunks + 1;
+    rows = is_few ? 1 : queries / heads;
+    queries = heads * rows;
+    for (subgroups = is_few ? ATTENTION_SUBGROUPS_FEW : ATTENTION_SUBGROUPS; subgroups > 1;
+         subgroups /= 2) {
+        uint32_t shared =
+            queries * (a->kv.n_channels_k + 4 + subgroups * (l->subgroup_size + 2)) * 4;
+
+        if (subgroups * l->subgroup_size <= caps->workgroup_max && shared <= caps->shared_bytes)
+            break;
+    }
+    l->workgroup_size = subgroups * l->subgroup_size;
+    l->constants[0] = heads;
+    l->constants[1] = rows;
+    l->constants[2] = a->kv.n_channels_k;
+    l->constants[3] = k_width;
+    l->constants[4] = value_width(&a->kv, l->subgroup_size);
+    l->constants[5] = (a->kv.n_channels_v - 1) / (l->subgroup_size * l->constants[4]) + 1;
+    l->n_constants = 6;
+    l->groups[0] =
+        vk_groups(caps, (uint64_t)((d->max_rows - 1) / rows + 1) * a->kv.n_kv_heads * chunks, 1);
 }
 
 void vk_launch_sample(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j]) * v[j] over the paged f16 cache, with
+ * window, softcap and sinks; see args_attention and ref_attention. q f32[T][H][n_channels_k], out
+ * f32[T][H][n_channels_v]; where keys and values lie is in kv.glsl.
+ *
+ * A workgroup takes up to QUERIES queries that share their keys: HEADS query heads of one key head
+ * times ROWS rows that follow one another (rows of different sequences one after the other). Its
+ * subgroups take the cache's blocks in turn, each with a softmax of its own that rescales what it
+ * has when a greater score comes (Milakov & Gimelshein 2018); at the end they are put together, as
+ * parts of a cache in different workgroups would be. Inside a subgroup a lane is
+ *   a position while scores are made: it reads its key in order, and each key once for all queries;
+ *   a run of V_WIDTH channels while values are added up: the lanes read a row of values together,
+ *   and its weights come from the lanes of its positions by broadcast.
+ * The loop over the cache has no barrier (lavapipe makes one of the workgroup even of a subgroup's).
+ *
+ * Scores are kept in units of ln 2, so that exp2 makes the weights.
+ *
+ * Grid: workgroups stride over (tile of rows, key head, chunk of its query heads).
+ */
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#define ARGS args_attention
+#include "common.glsl"
+#include "kv.glsl"
+
+layout(constant_id = 2) const uint HEADS = 1;
+layout(constant_id = 3) const uint ROWS = 1;
+layout(constant_id = 4) const uint CK = 64;     /* n_channels_k */
+layout(constant_id = 5) const uint K_WIDTH = 1; /* 8: keys are read by 16 bytes; 1: by f16 */
+layout(constant_id = 6) const uint V_WIDTH = 1; /* 4, 2 or 1 channels of values at once */
+layout(constant_id = 7) const uint V_RUNS = 2;  /* of V_WIDTH channels, that a lane keeps */
+
+const uint QUERIES = HEADS * ROWS;
+const uint BLOCK = KV_BLOCK_TOKENS;
+/* Positions of a block for each lane; or lanes for each position, which share its channels. */
+const uint PER_LANE = (BLOCK + SUBGROUP_SIZE - 1) / SUBGROUP_SIZE;
+const uint PARTS = (SUBGROUP_SIZE + BLOCK - 1) / BLOCK;
+const uint V_LANE = V_RUNS * V_WIDTH; /* channels a lane keeps */
+const uint CK_QUADS = (CK + 3) / 4;
+const uint ROOM = QUERIES * SUBGROUP_SIZE; /* of a subgroup, when all is put together */
+
+const float LOG2_E = 1.4426950408889634;
+const float NEVER = -3.0e38; /* the score of what is not seen */
+
+shared vec4 queries[QUERIES * CK_QUADS];
+shared float rooms[N_SUBGROUPS * ROOM];
+shared float greatests[N_SUBGROUPS * QUERIES];
+shared float totals[N_SUBGROUPS * QUERIES];
+
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer Quads { uvec4 v[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) readonly buffer Pairs { uvec2 v[]; };
+
+/* The subgroup's softmax so far, for each query: sums is spread over lanes by channels, total by
+ * positions. */
+float sums[QUERIES * V_LANE];
+float greatest[QUERIES];
+float total[QUERIES];
+float scores[QUERIES * PER_LANE]; /* of one block, then their weights */
+/* Positions that each row sees: [first, end). */
+uint row_first[ROWS], row_end[ROWS];
+
+/* Of a small x without cancellation. */
+float tanh_exact(float x)
+{
+    float s = x * x, e = exp(-2.0 * abs(x));
+
+    if (s < 0.04)
+        return x * (1.0 - s / 3.0 * (1.0 - s * 0.4 * (1.0 - s * 17.0 / 42.0)));
+    return sign(x) * (1.0 - e) / (1.0 + e);
+}
+
+/* Queries of rows [t, t + n_rows) and n_heads heads from `head` on, scaled; the others zeros. */
+void load_queries(uint t, uint n_rows, uint head, uint n_heads)
+{
+    float scale = push.a.scale * (push.a.softcap > 0.0 ? 1.0 / push.a.softcap : LOG2_E);
+
+    for (uint i = gl_LocalInvocationID.x; i < QUERIES * CK_QUADS; i += WORKGROUP_SIZE) {
+        uint r = i / CK_QUADS / HEADS, h = i / CK_QUADS % HEADS, c = i % CK_QUADS * 4;
+        uint64_t row = (uint64_t(t + r) * push.a.n_heads + head + h) * CK;
+        vec4 q = vec4(0.0);
+
+        [[unroll]] for (uint k = 0; k < 4; k++)
+            if (r < n_rows && h < n_heads && c + k < CK)
+                q[k] = F32(push.a.q + row * 4).v[c + k];
+        queries[i] = q * scale;
+    }
+}
+
+/* Products of all queries with the 32 keys at an address: scores[query][PER_LANE]. */
+void score(uint64_t keys)
+{
+    uint position = LANE % BLOCK, part = LANE / BLOCK;
+
+    [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
+        scores[i] = 0.0;
+    if (K_WIDTH == 8) {
+        for (uint c = part; c < CK / 8; c += PARTS) {
+            [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+                uint at = (i * SUBGROUP_SIZE + position) * CK / 8 + c;
+                uvec4 k = Quads(keys).v[at];
+                vec4 low = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
+                vec4 high = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+
+                [[unroll]] for (uint q = 0; q < QUERIES; q++)
+                    scores[q * PER_LANE + i] += dot(queries[q * CK_QUADS + c * 2], low) +
+                                                dot(queries[q * CK_QUADS + c * 2 + 1], high);
+            }
+        }
+    } else {
+        for (uint c = part; c < CK; c += PARTS) {
+            [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+                float k = float(F16(keys).v[(i * SUBGROUP_SIZE + position) * CK + c]);
+
+                [[unroll]] for (uint q = 0; q < QUERIES; q++)
+                    scores[q * PER_LANE + i] += queries[q * CK_QUADS + c / 4][c % 4] * k;
+            }
+        }
+    }
+    [[unroll]] for (uint step = BLOCK; step < SUBGROUP_SIZE; step *= 2)
+        [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
+            scores[i] += subgroupShuffleXor(scores[i], step);
+}
+
+/* Scores of the block whose positions begin at `first` to weights; what there was is rescaled to the
+ * new greatest score. */
+void soften(uint first)
+{
+    [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+        float most = greatest[q], rescale;
+
+        [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+            uint j = first + i * SUBGROUP_SIZE + LANE % BLOCK;
+            float s = scores[q * PER_LANE + i];
+
+            if (push.a.softcap > 0.0)
+                s = push.a.softcap * LOG2_E * tanh_exact(s);
+            s = j >= row_first[q / HEADS] && j < row_end[q / HEADS] ? s : NEVER;
+            scores[q * PER_LANE + i] = s;
+            most = max(most, s);
+        }
+        most = subgroupMax(most);
+        rescale = exp2(greatest[q] - most);
+        greatest[q] = most;
+        total[q] *= rescale;
+        [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+            float s = scores[q * PER_LANE + i], weight = s > NEVER ? exp2(s - most) : 0.0;
+
+            scores[q * PER_LANE + i] = weight;
+            total[q] += LANE < BLOCK ? weight : 0.0;
+        }
+        [[unroll]] for (uint i = 0; i < V_LANE; i++)
+            sums[q * V_LANE + i] *= rescale;
+    }
+}
+
+/* Channels c.. of a row of values. */
+vec4 load_values(uint64_t row, uint c)
+{
+    if (V_WIDTH == 4) {
+        uvec2 v = Pairs(row).v[c / 4];
+
+        return vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+    }
+    if (V_WIDTH == 2)
+        return vec4(unpackHalf2x16(U32(row).v[c / 2]), 0.0, 0.0);
+    return vec4(float(F16(row).v[c]), 0.0, 0.0, 0.0);
+}
+
+/* Adds four values of each channel, weighted; weight i of slot `first` is in lane `lane`. */
+void mix_four(uint64_t values, uint first, uint begin, uint end, uint i, uint lane)
+{
+    uint cv = push.a.kv.n_channels_v;
+
+    [[unroll]] for (uint run = 0; run < V_RUNS; run++) {
+        uint c = (run * SUBGROUP_SIZE + LANE) * V_WIDTH;
+        vec4 v[4];
+
+        [[unroll]] for (uint k = 0; k < 4; k++) {
+            v[k] = vec4(0.0);
+            if (first + k >= begin && first + k < end && c < cv)
+                v[k] = load_values(values + (first + k) * cv * 2, c);
+        }
+        [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+            [[unroll]] for (uint k = 0; k < 4; k++) {
+                float weight = subgroupBroadcast(scores[q * PER_LANE + i], lane + k);
+
+                [[unroll]] for (uint x = 0; x < V_WIDTH; x++)
+                    sums[q * V_LANE + run * V_WIDTH + x] += weight * v[k][x];
+            }
+        }
+    }
+}
+
+/* Adds the block's values of slots [begin, end); the other slots may hold anything. */
+void mix_values(uint64_t values, uint begin, uint end)
+{
+    [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+        for (uint lane = 0; lane < BLOCK / PER_LANE; lane += 4) {
+            uint first = i * SUBGROUP_SIZE + lane;
+
+            if (first + 4 > begin && first < end)
+                mix_four(values, first, begin, end, i, lane);
+        }
+    }
+}
+
+/* The subgroup's share of the blocks that hold positions [first, end) of the sequence. */
+void attend(step_seq seq, uint g, uint first, uint end)
+{
+    kv_layer kv = push.a.kv;
+    uint n_blocks = min((end + BLOCK - 1) / BLOCK, seq.n_blocks);
+
+    for (uint b = first / BLOCK + SUBGROUP; b < n_blocks; b += N_SUBGROUPS) {
+        uint64_t block = kv_block(kv, seq, b);
+        uint at = b * BLOCK;
+
+        if (block == 0)
+            continue;
+        score(block + kv_keys(kv, g));
+        soften(at);
+        mix_values(block + kv_values(kv, g), max(first, at) - at, min(end - at, BLOCK));
+    }
+}
+
+/* Puts the subgroups' softmaxes to one scale, told to each: greatest and total of all. */
+void agree(uint head, uint n_heads)
+{
+    [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+        total[q] = subgroupAdd(total[q]);
+        if (LANE == 0) {
+            greatests[SUBGROUP * QUERIES + q] = greatest[q];
+            totals[SUBGROUP * QUERIES + q] = total[q];
+        }
+    }
+    barrier();
+    [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+        bool has_sink = push.a.sinks != 0 && q % HEADS < n_heads;
+        float sink = has_sink ? F32(push.a.sinks).v[head + q % HEADS] * LOG2_E : NEVER;
+        float most = sink, factor;
+
+        for (uint i = 0; i < N_SUBGROUPS; i++)
+            most = max(most, greatests[i * QUERIES + q]);
+        total[q] = has_sink ? exp2(sink - most) : 0.0;
+        for (uint i = 0; i < N_SUBGROUPS; i++)
+            total[q] += totals[i * QUERIES + q] * exp2(greatests[i * QUERIES + q] - most);
+        factor = exp2(greatest[q] - most);
+        [[unroll]] for (uint i = 0; i < V_LANE; i++)
+            sums[q * V_LANE + i] *= factor;
+    }
+}
+
+/* Adds up what the subgroups have, a channel of each lane at a time, and writes it. */
+void finish(uint t, uint n_rows, uint head, uint n_heads)
+{
+    uint cv = push.a.kv.n_channels_v;
+
+    [[unroll]] for (uint i = 0; i < V_LANE; i++) {
+        [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+            uint at = SUBGROUP * ROOM + q * SUBGROUP_SIZE + LANE;
+
+            rooms[at] = total[q] > 0.0 ? sums[q * V_LANE + i] / total[q] : 0.0;
+        }
+        barrier();
+        for (uint k = gl_LocalInvocationID.x; k < QUERIES * SUBGROUP_SIZE; k += WORKGROUP_SIZE) {
+            uint q = k / SUBGROUP_SIZE, r = q / HEADS, h = q % HEADS;
+            uint c = (i / V_WIDTH * SUBGROUP_SIZE + k % SUBGROUP_SIZE) * V_WIDTH + i % V_WIDTH;
+            float sum = 0.0;
+
+            for (uint s = 0; s < N_SUBGROUPS; s++)
+                sum += rooms[s * ROOM + k];
+            if (r < n_rows && h < n_heads && c < cv)
+                F32(push.a.out_address +
+                    ((uint64_t(t + r) * push.a.n_heads + head + h) * cv + c) * 4).v[0] = sum;
+        }
+        barrier();
+    }
+}
+
+/* Rows [t, t + n_rows) of one sequence, n_heads query heads from `head` on, key head g. */
+void attend_rows(uint t, uint n_rows, uint head, uint n_heads, uint g)
+{
+    step_seq seq = kv_seq_of(push.a.step, push.a.seqs, StepTokens(push.a.tokens).v[t].seq);
+    uint first = 0xffffffff, end = 0;
+
+    load_queries(t, n_rows, head, n_heads);
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        row_first[r] = row_end[r] = 0;
+        if (r < n_rows) {
+            uint position = StepTokens(push.a.tokens).v[t + r].position;
+
+            row_first[r] = attention_first(position, push.a.window);
+            row_end[r] = position + 1;
+            first = min(first, row_first[r]);
+            end = max(end, row_end[r]);
+        }
+    }
+    [[unroll]] for (uint q = 0; q < QUERIES; q++) {
+        greatest[q] = NEVER;
+        total[q] = 0.0;
+    }
+    [[unroll]] for (uint i = 0; i < QUERIES * V_LANE; i++)
+        sums[i] = 0.0;
+    barrier();
+    attend(seq, g, first, end);
+    agree(head, n_heads);
+    finish(t, n_rows, head, n_heads);
+}
+
+void main()
+{
+    uint n_tokens = step_rows(push.a.step, ROWS_TOKENS), n_kv = push.a.kv.n_kv_heads;
+    uint group = push.a.n_heads / n_kv, n_chunks = (group + HEADS - 1) / HEADS;
+    uint n_items = (n_tokens + ROWS - 1) / ROWS * n_kv * n_chunks, run;
+
+    for (uint item = gl_WorkGroupID.x; item < n_items; item += gl_NumWorkGroups.x) {
+        uint chunk = item % n_chunks, g = item / n_chunks % n_kv;
+        uint t = item / n_chunks / n_kv * ROWS, end = min(t + ROWS, n_tokens);
+        uint head = chunk * HEADS, n_heads = min(HEADS, group - head);
+
+        for (; t < end; t += run) {
+            uint seq = StepTokens(push.a.tokens).v[t].seq;
+
+            run = 1;
+            while (t + run < end && StepTokens(push.a.tokens).v[t + run].seq == seq)
+                run++;
+            attend_rows(t, run, g * group + head, n_heads, g);
+        }
+    }
+}

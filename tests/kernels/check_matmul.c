@@ -209,9 +209,85 @@ static bool rows_past_the_recorded(struct check *c)
            check_bytes(c, out + 40 * 2 * 4, 40 * 2 * 4);
 }
 
+/* Of the rows a program is recorded for, few or many, `present` are there: the others' results are
+ * not touched. */
+static bool with_rows_present(struct check *c, enum gguf_type type, struct shape s,
+                              uint32_t present)
+{
+    struct dispatch d;
+    struct step_header *step;
+    size_t n = (size_t)present * s.n_rows, all = (size_t)s.rows * s.n_rows;
+    uint64_t out;
+    double *m;
+    bool ok;
+
+    c->used = 0;
+    d = make(c, type, s, INPUT_NORMAL, ACT_F32);
+    out = d.args.matmul.out - c->buf->address;
+    check_fill(c, out, all, INPUT_NORMAL);
+    d.args.matmul.rows = ROWS_OUTPUTS;
+    step = check_at(c, d.args.matmul.step - c->buf->address);
+    *step = (struct step_header){.n_tokens = s.rows, .n_outputs = present, .n_seqs = 1};
+    m = magnitudes(&d, s.rows);
+    ok = check_run(c, &d) && check_sums(c, out, m, n, 1e-6) &&
+         check_bytes(c, out + n * 4, (all - n) * 4);
+    if (!ok)
+        printf("# %s: %u x %u, %u rows of %u\n", gguf_type_get_info(type)->name, s.n_rows, s.n_cols,
+               present, s.rows);
+    free(m);
+    return ok;
+}
+
+static bool rows_of_the_recorded(struct check *c)
+{
+    static const uint32_t counts[][2] = {{4, 3},  {16, 1},  {16, 6},   {16, 16},   {17, 1},
+                                         {32, 5}, {80, 64}, {200, 65}, {300, 128}, {300, 299}};
+    static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q6_K};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++)
+        for (size_t t = 0; t < sizeof(types) / sizeof(*types); t++)
+            if (!with_rows_present(c, types[t], (struct shape){150, 256, counts[i][0]},
+                                   counts[i][1]))
+                return false;
+    return true;
+}
+
+/* Shapes for which a device may choose differently: many rows of weights, many of both. */
+static bool large(struct check *c)
+{
+    static const struct shape shapes[] = {{4099, 256, 1}, {2051, 512, 3}, {4003, 256, 515}};
+    static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+        for (size_t t = 0; t < sizeof(types) / sizeof(*types); t++)
+            if (!check_shape(c, types[t], shapes[i], INPUT_NORMAL, i == 1, ACT_F32))
+                return false;
+    return true;
+}
+
+/* A device takes every activation type with every weight type, whatever it prefers. */
+static bool every_activation(struct check *c)
+{
+    static const struct shape shapes[] = {{21, 768, 3}, {21, 256, 21}};
+
+    for (uint32_t type = 0; type < GGUF_TYPE_LIMIT; type++)
+        for (int activation = 0; activation < ACT_TYPE_COUNT; activation++)
+            for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+                if (kernel_supports_type((enum gguf_type)type) &&
+                    !check_shape(c, (enum gguf_type)type, shapes[i], INPUT_NORMAL, true,
+                                 (enum activation_type)activation)) {
+                    printf("# activation %d\n", activation);
+                    return false;
+                }
+    return true;
+}
+
 #define CASE(T) {"matmul_" #T, matmul_##T},
 const struct check_case check_matmul_cases[] = {
     TYPES(CASE){"matmul_no_rows", no_rows},
     {"matmul_rows_past_the_recorded", rows_past_the_recorded},
+    {"matmul_rows_of_the_recorded", rows_of_the_recorded},
+    {"matmul_large", large},
+    {"matmul_every_activation", every_activation},
     {0},
 };

@@ -71,6 +71,42 @@ uint element(uint i, uint place, uint size)
     return place * 4 + i % 4 + i / 4 * (size / 2);
 }
 
+float sums[8][8]; /* [row of W][row of x] */
+
+/* Adds the products of one k of the tiles, for place m of the rows of W and n of the rows of x. */
+void add_column(uint k, uint m, uint n)
+{
+    float w[8], x[8];
+
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        w[i] = weights[k * TILE_ROWS + element(i, m, TILE_ROWS)];
+        x[i] = xs[k * TILE_BATCH + element(i, n, TILE_BATCH)];
+    }
+    [[unroll]] for (uint i = 0; i < 8; i++)
+        [[unroll]] for (uint j = 0; j < 8; j++)
+            sums[i][j] = fma(w[i], x[j], sums[i][j]);
+}
+
+void store_sums(uint first_row, uint m, uint first_batch, uint n, uint n_batch)
+{
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        uint row = first_row + element(i, m, TILE_ROWS);
+        float bias = 0.0;
+
+        if (row >= push.a.n_rows)
+            continue;
+        if (push.a.bias != 0)
+            bias = F32(push.a.bias).v[row];
+        [[unroll]] for (uint j = 0; j < 8; j++) {
+            uint r = first_batch + element(j, n, TILE_BATCH);
+            F32 y = F32(push.a.out_address + (uint64_t(r) * push.a.n_rows + row) * 4);
+
+            if (r < n_batch)
+                y.v[0] = sums[i][j] + bias + (push.a.accumulate != 0 ? y.v[0] : 0.0);
+        }
+    }
+}
+
 void main()
 {
     uint n_batch = step_rows(push.a.step, push.a.rows);
@@ -78,7 +114,6 @@ void main()
     uint first_row = (gl_WorkGroupID.z * gl_NumWorkGroups.y + gl_WorkGroupID.y) * TILE_ROWS;
     uint m = gl_LocalInvocationID.x % (TILE_ROWS / 8), n = gl_LocalInvocationID.x / (TILE_ROWS / 8);
     uint n_units = row_units(push.a.n_cols);
-    float sums[8][8];
 
     if (first_batch >= n_batch || first_row >= push.a.n_rows)
         return;
@@ -89,31 +124,11 @@ void main()
     for (uint u = 0; u < n_units; u += TILE_UNITS) {
         load_tile(u, first_row, first_batch, n_batch);
         barrier();
-        for (uint k = 0; k < TILE_K; k++) {
-            float w[8], x[8];
-
-            [[unroll]] for (uint i = 0; i < 8; i++) {
-                w[i] = weights[k * TILE_ROWS + element(i, m, TILE_ROWS)];
-                x[i] = xs[k * TILE_BATCH + element(i, n, TILE_BATCH)];
-            }
-            [[unroll]] for (uint i = 0; i < 8; i++)
-                [[unroll]] for (uint j = 0; j < 8; j++)
-                    sums[i][j] = fma(w[i], x[j], sums[i][j]);
+        for (uint k = 0; k < TILE_K; k += 2) {
+            add_column(k, m, n);
+            add_column(k + 1, m, n);
         }
         barrier();
     }
-    [[unroll]] for (uint j = 0; j < 8; j++) {
-        uint r = first_batch + element(j, n, TILE_BATCH);
-        F32 y = F32(push.a.out_address + uint64_t(r) * push.a.n_rows * 4);
-
-        [[unroll]] for (uint i = 0; i < 8; i++) {
-            uint row = first_row + element(i, m, TILE_ROWS);
-
-            if (r >= n_batch || row >= push.a.n_rows)
-                continue;
-            if (push.a.bias != 0)
-                sums[i][j] += F32(push.a.bias).v[row];
-            y.v[row] = push.a.accumulate != 0 ? sums[i][j] + y.v[row] : sums[i][j];
-        }
-    }
+    store_sums(first_row, m, first_batch, n, n_batch);
 }

@@ -5,7 +5,8 @@
  * A subgroup computes ROWS rows of W times a tile of BATCH rows of x; its lanes take the units of
  * 16 values (dequant.glsl) in turn, so that they read W and x side by side, and W once for the
  * whole tile. Sums are f32.
- * Grid: y is the tile of x, x strides over the rows of W. Tiles past the step's rows end at once.
+ * Grid: x is the tile of x, the fastest, so that W is read from memory once; y strides over the
+ * rows of W. Tiles past the step's rows end at once.
  */
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -86,26 +87,32 @@ void store_rows(uint first_row, uint first_batch, uint n_batch, const uint batch
     }
 }
 
+void compute_rows(uint first_row, uint first_batch, uint n_batch, const uint batch)
+{
+    sum_rows(first_row, first_batch, n_batch, batch);
+    store_rows(first_row, first_batch, n_batch, batch);
+}
+
 void main()
 {
     uint n_batch = step_rows(push.a.step, push.a.rows);
-    uint first_batch = gl_WorkGroupID.y * BATCH;
-    uint stride = gl_NumWorkGroups.x * N_SUBGROUPS * ROWS;
+    uint first_batch = gl_WorkGroupID.x * BATCH;
+    uint stride = gl_NumWorkGroups.y * N_SUBGROUPS * ROWS;
 
     if (first_batch >= n_batch)
         return;
     weights_init();
     /* the same in every lane, and known to be */
-    uint first_row =
-        subgroupBroadcastFirst((gl_WorkGroupID.x * N_SUBGROUPS + SUBGROUP) * ROWS);
+    uint first_row = subgroupBroadcastFirst((gl_WorkGroupID.y * N_SUBGROUPS + SUBGROUP) * ROWS);
+    uint n_present = min(n_batch - first_batch, BATCH);
 
     for (; first_row < push.a.n_rows; first_row += stride) {
-        if (BATCH == 1 || n_batch - first_batch == 1) {
-            sum_rows(first_row, first_batch, n_batch, 1);
-            store_rows(first_row, first_batch, n_batch, 1);
-        } else {
-            sum_rows(first_row, first_batch, n_batch, BATCH);
-            store_rows(first_row, first_batch, n_batch, BATCH);
+        if (n_present == 1) {
+            compute_rows(first_row, first_batch, n_batch, 1);
+        } else if (BATCH > 4 && n_present <= 4) {
+            compute_rows(first_row, first_batch, n_batch, 4);
+        } else if (BATCH > 1) {
+            compute_rows(first_row, first_batch, n_batch, BATCH);
         }
     }
 }

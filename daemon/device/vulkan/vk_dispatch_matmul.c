@@ -4,7 +4,6 @@
 
 enum {
     UNIT_VALUES = 16,            /* of dequant.glsl */
-    MATVEC_BATCH = 4,            /* rows of x in a tile of matvec */
     MATVEC_ROWS_MOST = 16,       /* what has more rows of x is matmul's */
     MATVEC_MANY = 2048,          /* rows of W of which a subgroup may take 4, not 2 */
     MATMUL_EDGE = 8,             /* an invocation of matmul has 8 x 8 sums */
@@ -44,16 +43,19 @@ void vk_launch_quantize(const struct vk_caps *caps, const struct dispatch *d, st
 static void launch_matvec(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
     uint32_t rows = d->args.matmul.n_rows >= MATVEC_MANY ? 4 : 2;
-    uint32_t batch = d->max_rows == 1 ? 1 : MATVEC_BATCH;
+    uint32_t batch = d->max_rows == 1 ? 1 : d->max_rows <= 4 ? 4 : 8;
+    uint32_t n_groups;
 
+    if (batch == 8) /* more would not find room in registers */
+        rows = 2;
+    n_groups = ceil_div(d->args.matmul.n_rows, rows * (l->workgroup_size / l->subgroup_size));
     vk_launch_name_typed(l, "matvec", d->weight_type);
     l->n_constants = 3;
     l->constants[0] = d->activation;
     l->constants[1] = rows;
     l->constants[2] = batch;
-    l->groups[0] =
-        vk_groups(caps, d->args.matmul.n_rows, rows * (l->workgroup_size / l->subgroup_size));
-    l->groups[1] = ceil_div(d->max_rows, batch);
+    l->groups[0] = ceil_div(d->max_rows, batch);
+    l->groups[1] = n_groups < GRID_MOST ? n_groups : GRID_MOST;
 }
 
 struct tile {

@@ -4,6 +4,7 @@
  */
 #include "limits.h"
 
+#include <linux/atomic.h>
 #include <linux/cred.h>
 #include <linux/hashtable.h>
 #include <linux/mm.h>
@@ -214,10 +215,21 @@ void hearth_limits_uncharge(struct hearth_charge *charge)
 	kfree(owner);
 }
 
+/* Room that allocations under way have been told of and not yet used up or given up. */
+static atomic64_t claimed_bytes;
+
 /* Without what idle pools have, which counts as available but is not free yet. */
 static long available_pages(void)
 {
 	return si_mem_available() - (long)(hearth_shrink_idle_bytes() >> PAGE_SHIFT);
+}
+
+static bool has_room(u64 bytes)
+{
+	u64 needed_bytes = bytes + (u64)atomic64_read(&claimed_bytes);
+	long margin_pages = totalram_pages() >> MARGIN_SHIFT;
+
+	return available_pages() >= (long)(needed_bytes >> PAGE_SHIFT) + margin_pages;
 }
 
 /**
@@ -230,12 +242,33 @@ static long available_pages(void)
  */
 int hearth_limits_make_room(u64 bytes)
 {
-	long wanted_pages = (bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
-
-	while (available_pages() < wanted_pages)
+	while (!has_room(bytes))
 		if (!hearth_shrink_evict_one(INVALID_UID))
 			return -ENOMEM;
 	return 0;
+}
+
+/**
+ * hearth_limits_claim_room() - the same, and keep others from being told of that memory meanwhile
+ * @bytes: how much
+ *
+ * Return: 0, then hearth_limits_release_room() must follow once it is allocated, or given up;
+ * -ENOMEM.
+ */
+int hearth_limits_claim_room(u64 bytes)
+{
+	int err;
+
+	atomic64_add(bytes, &claimed_bytes);
+	err = hearth_limits_make_room(0);
+	if (err)
+		hearth_limits_release_room(bytes);
+	return err;
+}
+
+void hearth_limits_release_room(u64 bytes)
+{
+	atomic64_sub(bytes, &claimed_bytes);
 }
 
 void hearth_limits_query(struct hearth_query *query)

@@ -22,15 +22,12 @@
 #include "reserve.h"
 #include "shrink.h"
 
-/* Memory is asked for in strides; before each the machine must have that much to spare. */
-#define STRIDE_BYTES SZ_64M
 /* Slots that get a large page only if one is free after a hard try has failed. */
 #define SLOTS_BETWEEN_HARD_TRIES 64
 
 /* One thread's work on one pool. */
 struct allocation {
 	struct hearth_pool *pool;
-	u64 credit_bytes;
 	unsigned int slots_to_hard_try;
 };
 
@@ -170,26 +167,11 @@ static u64 missing_bytes(struct hearth_pool *pool)
 	return nr * HEARTH_LARGE_BYTES;
 }
 
-static int slot_fill(struct allocation *work, struct hearth_slot *slot)
+/* From the page allocator: a large folio, or smaller ones where the pool allows them. */
+static int slot_fill_new(struct allocation *work, struct hearth_slot *slot)
 {
 	struct hearth_pool *pool = work->pool;
 	unsigned int order;
-	int err;
-
-	*slot = (struct hearth_slot){ .order = HEARTH_LARGE_ORDER };
-	slot->folio = hearth_reserve_take(pool->node, pool->flags & HEARTH_CREATE_STRICT_NODE);
-	if (slot->folio) {
-		slot->is_reserve = true;
-		return 0;
-	}
-
-	if (work->credit_bytes < HEARTH_LARGE_BYTES) {
-		work->credit_bytes = min_t(u64, STRIDE_BYTES, missing_bytes(pool));
-		err = hearth_limits_make_room(work->credit_bytes);
-		if (err)
-			return err;
-	}
-	work->credit_bytes -= HEARTH_LARGE_BYTES;
 
 	slot->folio = large_get_new(work);
 	if (slot->folio)
@@ -203,6 +185,26 @@ static int slot_fill(struct allocation *work, struct hearth_slot *slot)
 			return 0;
 	}
 	return -ENOMEM;
+}
+
+static int slot_fill(struct allocation *work, struct hearth_slot *slot)
+{
+	struct hearth_pool *pool = work->pool;
+	int err;
+
+	*slot = (struct hearth_slot){ .order = HEARTH_LARGE_ORDER };
+	slot->folio = hearth_reserve_take(pool->node, pool->flags & HEARTH_CREATE_STRICT_NODE);
+	if (slot->folio) {
+		slot->is_reserve = true;
+		return 0;
+	}
+
+	err = hearth_limits_claim_room(HEARTH_LARGE_BYTES);
+	if (err)
+		return err;
+	err = slot_fill_new(work, slot);
+	hearth_limits_release_room(HEARTH_LARGE_BYTES);
+	return err;
 }
 
 /* The offset in the pool tells the page fault handler where a folio ends in the file. */

@@ -317,6 +317,90 @@ TEST_F(limits, a_pool_that_does_not_fit_into_free_memory_is_enomem_and_kills_non
 	EXPECT_EQ(self->oom_kills, proc_field("/proc/vmstat", "oom_kill"));
 }
 
+/* Leaves @free_bytes available; what it takes goes with the caller. */
+static bool take_all_but(size_t free_bytes)
+{
+	size_t available = (size_t)proc_field("/proc/meminfo", "MemAvailable") << 10, bytes;
+	char *heap;
+
+	if (available < free_bytes)
+		return false;
+	bytes = available - free_bytes;
+	heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (heap == MAP_FAILED)
+		return false;
+	for (size_t i = 0; i < bytes; i += 4096)
+		heap[i] = 1;
+	return true;
+}
+
+/* Allocates at the word and keeps what it gets. */
+static _Noreturn void allocate_with_others(int word, int report)
+{
+	int pool = pool_create(64 * MIB, HEARTH_CREATE_DEFER);
+	char byte = 'x';
+
+	(void)!write(report, &byte, 1);
+	(void)!read(word, &byte, 1);
+	if (pool >= 0)
+		pool_allocate(pool);
+	(void)!write(report, &byte, 1);
+	pause();
+	_exit(0);
+}
+
+static void wait_for_reports(int report, int count)
+{
+	char byte;
+
+	while (count-- > 0)
+		(void)!read(report, &byte, 1);
+}
+
+static int touch_memory(void *argument)
+{
+	size_t bytes = *(size_t *)argument;
+	char *heap = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (heap == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < bytes; i += 4096)
+		heap[i] = 1;
+	return 0;
+}
+
+/* Each alone would fit, not all: what one is about to take is none of another's. */
+TEST_F(limits, pools_allocated_at_once_leave_others_memory_to_live)
+{
+	enum { PROCESSES = 8 };
+	size_t margin = (size_t)proc_field("/proc/meminfo", "MemTotal") << 10 >> 6;
+	size_t need = margin / 2;
+	pid_t children[PROCESSES];
+	int word[2], report[2];
+
+	ASSERT_EQ(0, set(self->machine.path, 95));
+	ASSERT_EQ(0, pipe(word));
+	ASSERT_EQ(0, pipe(report));
+	for (int i = 0; i < PROCESSES; i++) {
+		children[i] = fork();
+		if (children[i] == 0) {
+			close(word[1]);
+			allocate_with_others(word[0], report[1]);
+		}
+	}
+	wait_for_reports(report[0], PROCESSES);
+	ASSERT_TRUE(take_all_but(margin + 100 * MIB));
+	close(word[1]);
+	wait_for_reports(report[0], PROCESSES);
+	EXPECT_LE(margin / 4 * 3, (size_t)proc_field("/proc/meminfo", "MemAvailable") << 10);
+	EXPECT_EQ(0, proc_in_child(touch_memory, &need));
+	EXPECT_EQ(self->oom_kills, proc_field("/proc/vmstat", "oom_kill"));
+	for (int i = 0; i < PROCESSES; i++) {
+		kill(children[i], SIGKILL);
+		waitpid(children[i], NULL, 0);
+	}
+}
+
 TEST_F(limits, a_failed_creation_gives_everything_back)
 {
 	uint64_t ram = (uint64_t)proc_field("/proc/meminfo", "MemTotal") << 10;

@@ -35,3 +35,33 @@ float workgroup_max(float v)
         v = max(v, reduce_places[i]);
     return v;
 }
+
+/* ---- the same of whole numbers ---- */
+
+shared uint reduce_uints[N_SUBGROUPS];
+
+uint workgroup_sum(uint v)
+{
+    v = subgroupAdd(v);
+    barrier();
+    if (LANE == 0)
+        reduce_uints[SUBGROUP] = v;
+    barrier();
+    v = 0;
+    for (uint i = 0; i < N_SUBGROUPS; i++)
+        v += reduce_uints[i];
+    return v;
+}
+
+uint workgroup_min(uint v)
+{
+    v = subgroupMin(v);
+    barrier();
+    if (LANE == 0)
+        reduce_uints[SUBGROUP] = v;
+    barrier();
+    v = reduce_uints[0];
+    for (uint i = 1; i < N_SUBGROUPS; i++)
+        v = min(v, reduce_uints[i]);
+    return v;
+}

@@ -12,6 +12,7 @@ enum {
     ATTENTION_CHANNELS = 4096,    /* of all queries of a workgroup */
     ATTENTION_SUBGROUPS_FEW = 16, /* of few rows: they share the positions */
     ATTENTION_SUBGROUPS = 4,
+    SAMPLE_WORKGROUP = 1024,
 };
 
 void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
@@ -94,5 +95,9 @@ void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, s
 
 void vk_launch_sample(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
+    /* One workgroup looks at a whole row: as large as it may be. */
+    l->workgroup_size =
+        caps->workgroup_max < SAMPLE_WORKGROUP ? caps->workgroup_max : SAMPLE_WORKGROUP;
+    l->workgroup_size -= l->workgroup_size % l->subgroup_size;
     l->groups[0] = vk_groups(caps, d->max_rows, 1);
 }

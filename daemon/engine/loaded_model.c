@@ -2,6 +2,7 @@
 #include "engine/loaded_model.h"
 
 #include "engine/vocabulary.h"
+#include "pool/pool_window.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,6 +90,21 @@ static void report_file(uint64_t done_bytes, uint64_t total_bytes, void *data)
         p->outer->report(p->outer->user, p->before_bytes + done_bytes, p->total_bytes);
 }
 
+/* What no device could map is refused before it is read, which may take minutes. */
+static int check_tensors(const struct loaded_model *lm, size_t file, struct error *err)
+{
+    for (size_t i = 0; i < gguf_n_tensors(lm->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(lm->gguf, i);
+        struct pool_extent extent = {t->name, t->offset, t->bytes, 0};
+        int r = t->file == file
+                    ? pool_window_check(gguf_file(lm->gguf, file)->size_bytes, &extent, err)
+                    : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
                      struct file_progress *progress, struct error *err)
 {
@@ -99,8 +115,10 @@ static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config
         .cancel = progress->outer ? progress->outer->is_cancelled : NULL,
         .expect = &lm->file_ids[i],
     };
-    int r = pool_create(pools, file->size_bytes, lm->path, &lm->pools[i], err);
+    int r = check_tensors(lm, i, err);
 
+    if (r == 0)
+        r = pool_create(pools, file->size_bytes, lm->path, &lm->pools[i], err);
     if (r == 0)
         r = pool_fill_file(lm->pools[i], 0, file->fd, 0, file->size_bytes, &options, &lm->fill,
                            err);

@@ -21,14 +21,14 @@ static uint64_t round_up(uint64_t n)
     return round_down(n + POOL_LARGE_PAGE_BYTES - 1);
 }
 
-static int check_extent(const struct pool *pool, const struct pool_extent *e, struct error *err)
+int pool_window_check(uint64_t bytes, const struct pool_extent *e, struct error *err)
 {
-    if (e->bytes == 0 || e->bytes > pool_bytes(pool) || e->offset > pool_bytes(pool) - e->bytes)
+    if (e->bytes == 0 || e->bytes > bytes || e->offset > bytes - e->bytes)
         return error_set(err, EINVAL,
                          "tensor %s (%llu bytes at offset %llu) does not lie in its pool of %llu "
                          "bytes",
                          e->name, (unsigned long long)e->bytes, (unsigned long long)e->offset,
-                         (unsigned long long)pool_bytes(pool));
+                         (unsigned long long)bytes);
     if (round_up(e->offset + e->bytes) - round_down(e->offset) > POOL_WINDOW_TENSOR_LIMIT_BYTES)
         return error_set(err, EFBIG,
                          "tensor %s has %llu bytes, more than the 4 GiB that can be mapped in one "
@@ -50,7 +50,7 @@ int pool_windows(const struct pool *pool, struct pool_extent *extents, size_t n,
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
-        r = check_extent(pool, &extents[i], err);
+        r = pool_window_check(pool_bytes(pool), &extents[i], err);
         if (r < 0)
             goto out;
         sorted[i] = &extents[i];

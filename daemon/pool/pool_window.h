@@ -26,6 +26,10 @@ struct pool_window {
     uint64_t offset, bytes; /* multiples of POOL_LARGE_PAGE_BYTES */
 };
 
+/* Whether pool_windows would take the extent of a pool of so many bytes: to know it before anything
+ * is read. */
+int pool_window_check(uint64_t pool_bytes, const struct pool_extent *extent, struct error *err);
+
 /*
  * Covers the extents, in any order, with as few windows as a walk by offset finds; they ascend, and
  * neighbours overlap by one large page at most. *ret is the caller's to free(). -EINVAL for an

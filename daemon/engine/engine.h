@@ -92,7 +92,8 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
                 void *user, struct engine_load **ret_load, struct error *err);
 /* The caller no longer listens (its client left): no callback comes; the load itself goes on. */
 void engine_load_forget(struct engine_load *load);
-/* Running requests are cancelled; -ENOENT when not loaded, -EBUSY while loading. */
+/* Running requests are cancelled; -ENOENT when not loaded. A load under way ends soon: whoever
+ * waits for it is told -ECANCELED. */
 int engine_unload(struct engine *e, const char *name, struct error *err);
 
 /* ---- text and tokens (for /tokenize: small and synchronous; the model must be ready) ---- */

@@ -112,9 +112,16 @@ static void fail_load(struct engine *e, struct model_entry *entry, const struct 
     catalogue_release(&e->catalogue, entry);
 }
 
+static void set_cancelled(const struct model_entry *entry, struct error *err)
+{
+    error_set(err, ECANCELED, "%s was unloaded before it was loaded whole", entry->name);
+}
+
 static void handle_loaded(struct engine *e, struct model_entry *entry, struct error *err)
 {
     join_loader(entry);
+    if (atomic_load(&entry->cancel_load))
+        set_cancelled(entry, err);
     if (err->code == 0 && worker_attach(e->worker, entry, loaded_model_ref(entry->lm)) < 0) {
         error_set(err, ENOMEM, "out of memory");
         loaded_model_unref(entry->lm);
@@ -123,12 +130,29 @@ static void handle_loaded(struct engine *e, struct model_entry *entry, struct er
         fail_load(e, entry, err);
 }
 
+/* A cancel that came when the weights were the device's already: true when it is done now. */
+static bool unload_attached(struct engine *e, struct model_entry *entry)
+{
+    struct error err = {0};
+
+    if (!atomic_load(&entry->cancel_load) || worker_detach(e->worker, entry, entry->lm) < 0)
+        return false;
+    entry->lm = NULL;
+    entry->state = ENGINE_MODEL_UNLOADING;
+    set_cancelled(entry, &err);
+    requests_fail(e, entry, &err);
+    tell_listeners(entry, &err);
+    return true;
+}
+
 static void handle_attached(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     if (err->code) {
         fail_load(e, entry, err);
         return;
     }
+    if (unload_attached(e, entry))
+        return;
     entry->state = ENGINE_MODEL_READY;
     entry->loaded_bytes = entry->lm->file_bytes;
     entry->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
@@ -256,7 +280,8 @@ int engine_unload(struct engine *e, const char *name, struct error *err)
         entry->state = ENGINE_MODEL_UNLOADING;
         return 0;
     case ENGINE_MODEL_LOADING:
-        return error_set(err, EBUSY, "%s is being loaded", entry->name);
+        atomic_store(&entry->cancel_load, true);
+        return 0;
     case ENGINE_MODEL_UNLOADING:
         return 0;
     case ENGINE_MODEL_AVAILABLE:

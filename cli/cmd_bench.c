@@ -2,6 +2,7 @@
 #include "bandwidth.h"
 #include "command.h"
 #include "local_model.h"
+#include "progress.h"
 
 #include "base/clock.h"
 
@@ -209,11 +210,14 @@ static void print_table(const struct arguments *a, const struct local_model *m,
                         const struct series *list, size_t n, double bandwidth)
 {
     struct device_info info;
+    char parameters[FORMAT_BYTES_SIZE], reads[FORMAT_BYTES_SIZE];
 
     device_get_info(m->device, &info);
-    printf("model   %s (%s, %s, %.2f B parameters)\n", a->path, m->lm->model->arch->name,
-           model_type_name(m->lm->model), (double)m->lm->model->parameters * 1e-9);
-    printf("device  %s; memory reads at %.1f GB/s\n", info.name, bandwidth * 1e-9);
+    printf("model   %s (%s, %s, %s parameters)\n", a->path, m->lm->model->arch->name,
+           model_type_name(m->lm->model), format_count(parameters, m->lm->model->parameters));
+    printf("device  %s\n", info.name);
+    printf("memory  %.1f GB/s, reading %s over and over, as much as a token reads of the weights\n",
+           bandwidth * 1e-9, format_bytes(reads, bytes_per_token(m->lm->model)));
     printf("weights %s\n\n", m->lm->pool_text);
     printf("| test | tokens/s (median) | mean | spread (sd) | share of memory bandwidth | CPU per "
            "step |\n");
@@ -280,7 +284,7 @@ static int bench(const struct arguments *a, struct local_model *m, struct error 
     }
     if (r == 0) {
         device_get_info(m->device, &info);
-        bandwidth = bandwidth_measure(info.n_threads);
+        bandwidth = bandwidth_measure(info.n_threads, bytes_per_token(m->lm->model));
         for (size_t i = 0; i < n; i++)
             summarise(&list[i]);
         if (a->n_generate)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
 #include "conversation.h"
+#include "input.h"
 
 #include "base/strbuf.h"
 
@@ -27,24 +28,17 @@ const char *absolute_model(const char *model, char resolved[])
 /* The words of the command line, or standard input where there are none or "-". */
 static int read_prompt(int n, char **words, struct strbuf *prompt, struct error *err)
 {
+    int r;
+
     if (n && strcmp(words[0], "-")) {
         for (int i = 0; i < n; i++)
             strbuf_printf(prompt, "%s%s", i ? " " : "", words[i]);
         return 0;
     }
-    for (;;) {
-        char *to = strbuf_reserve(prompt, 65536);
-        ssize_t got = to ? read(STDIN_FILENO, to, 65536) : -1;
-        if (got < 0)
-            return error_set_errno(err, to ? errno : ENOMEM, "standard input");
-        if (got == 0)
-            break;
-        prompt->len += (size_t)got;
-        prompt->data[prompt->len] = 0;
-    }
+    r = input_read(prompt, err);
     while (prompt->len && prompt->data[prompt->len - 1] == '\n')
         prompt->data[--prompt->len] = 0;
-    return 0;
+    return r;
 }
 
 /* Returns an exit code; err says why it is not 0. */

@@ -13,12 +13,11 @@ static const char options[] = "  --json          machine-readable\n"
 static void print_model(const json_t *m)
 {
     char weights[FORMAT_BYTES_SIZE], huge[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
-    char copied[FORMAT_BYTES_SIZE];
+    char copied[FORMAT_BYTES_SIZE], parameters[FORMAT_BYTES_SIZE];
     unsigned long long copied_bytes = number_of(m, "device_copy_bytes");
 
-    printf("model     %s: %s, %s, %.2f B parameters\n", text_of(m, "name"),
-           text_of(m, "architecture"), text_of(m, "type"),
-           (double)number_of(m, "parameters") * 1e-9);
+    printf("model     %s: %s, %s, %s parameters\n", text_of(m, "name"), text_of(m, "architecture"),
+           text_of(m, "type"), format_count(parameters, number_of(m, "parameters")));
     printf("  weights %s in %s (%s in large pages), read by %s in %.2f s\n",
            format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
            format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),

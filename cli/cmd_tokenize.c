@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
+#include "input.h"
 #include "local_model.h"
 
 #include "engine/vocabulary.h"
@@ -10,28 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char options[] =
     "  --decode       ids on standard input -> text\n"
     "  --special      add the tokens the model begins and ends with, and\n"
     "                 read special tokens written in the text\n";
-
-static int read_input(struct strbuf *in, struct error *err)
-{
-    for (;;) {
-        char *to = strbuf_reserve(in, 65536);
-        ssize_t n = to ? read(STDIN_FILENO, to, 65536) : -1;
-        if (!to)
-            return error_set(err, ENOMEM, "out of memory");
-        if (n < 0)
-            return error_set_errno(err, errno, "standard input");
-        if (n == 0)
-            return 0;
-        in->len += (size_t)n;
-        in->data[in->len] = 0;
-    }
-}
 
 static int encode(const struct tokenizer *t, const struct strbuf *in, unsigned flags,
                   struct error *err)
@@ -108,7 +92,7 @@ static int run(int argc, char **argv)
     if (r < 0)
         return command_fail(EXIT_NO_MODEL, "%s", err.text);
     strbuf_init(&in, 0);
-    r = read_input(&in, &err);
+    r = input_read(&in, &err);
     if (r == 0)
         r = decodes
                 ? decode(t, &in, special, &err)

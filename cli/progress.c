@@ -34,6 +34,20 @@ const char *format_bytes(char *out, uint64_t bytes)
     return out;
 }
 
+const char *format_count(char *out, uint64_t n)
+{
+    static const char *const units[] = {"", " K", " M", " B", " T"};
+    double value = (double)n;
+    int unit = 0;
+
+    while (value >= 999.995 && unit < 4) { /* what would be shown as 1000.00 */
+        value /= 1000;
+        unit++;
+    }
+    snprintf(out, FORMAT_BYTES_SIZE, unit ? "%.2f%s" : "%.0f%s", value, units[unit]);
+    return out;
+}
+
 void progress_show(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
 {
     uint64_t now_ns = clock_now_ns();

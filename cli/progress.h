@@ -20,5 +20,7 @@ void progress_end(struct progress *p); /* takes the bar away */
 /* "1.5 GiB"; returns out. */
 const char *format_bytes(char *out, uint64_t bytes);
 enum { FORMAT_BYTES_SIZE = 24 };
+/* "1.27 M", as parameters are counted; returns out (FORMAT_BYTES_SIZE). */
+const char *format_count(char *out, uint64_t n);
 
 #endif

@@ -38,7 +38,7 @@ class Server:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen()
-        self.answers = list(answers)
+        self.answers, self.bodies = list(answers), []
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -54,6 +54,7 @@ class Server:
                     want = int(line.split(b":")[1])
             while len(body) < want:
                 body += c.recv(65536)
+            self.bodies.append(body.decode())
             c.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n" + answer)
             c.close()
 
@@ -128,6 +129,26 @@ def logits_go_into_a_pipe_and_never_replace_a_device():
         equal(len(got[0]), 3 * 512 * 4)
 
 
+def bench_counts_the_parameters_of_small_models():
+    code, out, err = hearth("bench", small_model(), "-p", "0", "-n", "1", "-r", "1")
+    equal(code, 0, err)
+    has(out, "(llama, F32, 292.80 K parameters)")
+
+
+def text_is_read_from_standard_input_to_its_end():
+    text = b"Once upon a time " * 20000
+    code, out, err = hearth("tokenize", small_model(), stdin=text)
+    equal(code, 0, err)
+    code, back, err = hearth("tokenize", small_model(), "--decode", stdin=out.encode())
+    equal(code, 0, err)
+    equal(back.strip(), text.decode().strip())
+    said = Server(b'{"done": true}\n', event("yes"))
+    code, out, err = hearth("run", "--socket", said.path, "m", stdin=text)
+    equal((code, out), (0, "yes\n"), err)
+    has(said.bodies[-1], json.dumps(text.decode().rstrip("\n")))
+    equal(hearth("run", "--socket", said.path, "m", stdin=b"\n")[0], 2)
+
+
 def bad_token_lists_are_refused():
     model = small_model()
     for tokens in ("", "x", "1,-2", "@/nonexistent", "99999999999"):
@@ -172,4 +193,5 @@ def socket_that_is_closed_to_us_is_told_as_such():
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
      answer_cannot_command_the_terminal,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
+     bench_counts_the_parameters_of_small_models, text_is_read_from_standard_input_to_its_end,
      daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such])

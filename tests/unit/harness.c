@@ -6,23 +6,36 @@
 #include <string.h>
 #include <unistd.h>
 
-/* cmocka before 1.1.6 (Debian 12 has 1.1.5) says "not ok N # SKIP" of a skipped test, which meson
- * counts as failed: the "not " is left out. cmocka prints a line at a time. */
-static ssize_t write_tap(void *user, const char *data, size_t size)
+static size_t write_all(const char *data, size_t size)
 {
-    const char *end = memchr(data, '\n', size);
-    size_t done = 0, len = end ? (size_t)(end - data) : size;
+    size_t done = 0;
 
-    if (len > 7 && !memcmp(data, "not ok ", 7) && memmem(data, len, " # SKIP ", 8))
-        done = 4;
     while (done < size) {
         ssize_t n = write(STDOUT_FILENO, data + done, size - done);
 
         if (n <= 0)
-            return 0;
+            break;
         done += (size_t)n;
     }
-    return (ssize_t)size;
+    return done;
+}
+
+/* Of a skipped test cmocka says "ok N # SKIP name", which leaves the test without a name, and
+ * before 1.1.6 (Debian 12 has 1.1.5) "not ok", which meson counts as failed. cmocka prints a line
+ * at a time. */
+static ssize_t write_tap(void *user, const char *data, size_t size)
+{
+    char line[512], name[400];
+    unsigned number;
+
+    snprintf(line, sizeof(line), "%.*s", (int)(size < sizeof(line) ? size : sizeof(line) - 1),
+             data);
+    if (sscanf(line, "ok %u # SKIP %399s", &number, name) == 2 ||
+        sscanf(line, "not ok %u # SKIP %399s", &number, name) == 2) {
+        snprintf(line, sizeof(line), "ok %u - %s # SKIP\n", number, name);
+        return write_all(line, strlen(line)) ? (ssize_t)size : 0;
+    }
+    return write_all(data, size) == size ? (ssize_t)size : 0;
 }
 
 static void correct_skips(void)

@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 struct daemon {
-    struct options options;
+    struct options options; /* of the start: what it runs with */
+    struct options reread;  /* by the last SIGHUP, for what is taken up while serving */
     int argc;
     char **argv;
     struct loop *loop;
@@ -35,16 +36,12 @@ struct daemon {
 
 static const int signos[] = {SIGTERM, SIGINT, SIGHUP, 0};
 
-static bool differs(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) != 0 : a != b;
-}
-
 /* What can change while serving does; of the rest it is said that it waits. */
 static void reload(struct daemon *d)
 {
     const struct engine_model_info *models;
     struct options fresh;
+    struct strbuf waiting;
     struct error err;
     size_t n;
 
@@ -53,21 +50,17 @@ static void reload(struct daemon *d)
         log_error("the settings stay as they were: %s", err.text);
         options_finish(&fresh);
     } else {
-        const struct options *old = &d->options;
-        bool needs_restart =
-            differs(old->socket, fresh.socket) || differs(old->listen, fresh.listen) ||
-            differs(old->device, fresh.device) || old->context_tokens != fresh.context_tokens ||
-            old->kv_bytes != fresh.kv_bytes || old->n_model_dirs != fresh.n_model_dirs;
-
-        for (unsigned i = 0; i < fresh.n_model_dirs && !needs_restart; i++)
-            needs_restart = differs(old->model_dirs[i], fresh.model_dirs[i]);
-        if (needs_restart)
-            log_warn("sockets, device, context, caches and directories change at the next start");
+        strbuf_init(&waiting, 0);
+        options_waiting(&d->options, &fresh, &waiting);
+        if (waiting.len && !waiting.failed)
+            log_warn("taken up at the next start only: %s", waiting.data);
+        strbuf_finish(&waiting);
         log_set_level(fresh.log_level);
-        options_finish(&d->options);
-        d->options = fresh;
-        server_set_tokens(d->server, d->options.n_tokens ? d->options.tokens : NULL);
-        server_set_access_log(d->server, d->options.logs_access);
+        server_set_tokens(d->server, NULL);
+        options_finish(&d->reread);
+        d->reread = fresh;
+        server_set_tokens(d->server, d->reread.n_tokens ? d->reread.tokens : NULL);
+        server_set_access_log(d->server, d->reread.logs_access);
         if (engine_models(d->engine, &models, &n) == 0)
             log_info("settings read again; %zu models known", n);
     }
@@ -274,6 +267,7 @@ static void stop(struct daemon *d)
     }
     loop_destroy(d->loop);
     options_finish(&d->options);
+    options_finish(&d->reread);
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@ static const struct setting {
     enum kind kind;
     size_t offset, count_offset;
     uint64_t max;
+    bool is_live; /* taken up while serving; the others wait for the next start */
 } settings[] = {
     {"socket", "PATH", "Unix socket to serve", TEXT, offsetof(struct options, socket)},
     {"socket-mode", "OCTAL", "its permissions (0666 for root, else 0600)", OCTAL,
@@ -51,11 +52,11 @@ static const struct setting {
     {"listen", "ADDR:PORT", "also serve TCP on a loopback address", TEXT,
      offsetof(struct options, listen)},
     {"token-file", "PATH", "bearer tokens for TCP, one a line", TEXT,
-     offsetof(struct options, token_file)},
+     offsetof(struct options, token_file), .is_live = true},
     {"access-log", "yes|no", "a line for each request (yes)", BOOLEAN,
-     offsetof(struct options, logs_access)},
-    {"log-level", "LEVEL", "error, warn, info or debug", LEVEL,
-     offsetof(struct options, log_level)},
+     offsetof(struct options, logs_access), .is_live = true},
+    {"log-level", "LEVEL", "error, warn, info or debug", LEVEL, offsetof(struct options, log_level),
+     .is_live = true},
 };
 
 enum {
@@ -335,6 +336,44 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
     if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || add_default_dirs(o, err) < 0))
         result = OPTIONS_FAILED;
     return result;
+}
+
+static bool texts_differ(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) != 0 : a != b;
+}
+
+static bool differs(const struct setting *s, const struct options *a, const struct options *b)
+{
+    const void *x = (const char *)a + s->offset, *y = (const char *)b + s->offset;
+
+    switch (s->kind) {
+    case TEXT:
+        return texts_differ(*(const char *const *)x, *(const char *const *)y);
+    case LIST: /* NULL-terminated both, in room for as many */
+        for (size_t i = 0; i <= OPTIONS_LIST; i++)
+            if (texts_differ(((const char *const *)x)[i], ((const char *const *)y)[i]))
+                return true;
+        return false;
+    case NUMBER:
+    case BYTES:
+    case OCTAL:
+        return *(const uint64_t *)x != *(const uint64_t *)y;
+    case INTEGER:
+        return *(const int *)x != *(const int *)y;
+    case BOOLEAN:
+        return *(const bool *)x != *(const bool *)y;
+    case LEVEL:
+        break;
+    }
+    return a->log_level != b->log_level;
+}
+
+void options_waiting(const struct options *old, const struct options *fresh, struct strbuf *names)
+{
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        if (!settings[i].is_live && differs(&settings[i], old, fresh))
+            strbuf_printf(names, "%s%s", names->len ? ", " : "", settings[i].name);
 }
 
 void options_finish(struct options *o)

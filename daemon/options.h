@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +32,8 @@ enum options_result { OPTIONS_RUN, OPTIONS_EXIT, OPTIONS_FAILED };
 
 /* Reads the file, the flags and the token file. --help and --version print and say EXIT. */
 enum options_result options_init(struct options *o, int argc, char **argv, struct error *err);
+/* Appends the names of the settings that differ and are taken up at the next start only. */
+void options_waiting(const struct options *old, const struct options *fresh, struct strbuf *names);
 void options_finish(struct options *o);
 
 #endif

@@ -336,6 +336,38 @@ static void sighup_reads_the_settings_again(void **state)
     assert_non_null(strstr(text, "the settings stay as they were"));
 }
 
+static void sighup_names_the_settings_that_wait_for_a_restart(void **state)
+{
+    struct child c;
+    static const char names[] = "taken up at the next start only: model-dir, preload, "
+                                "queue-limit, max-connections, hugetlb, numa-node\n";
+    const char *second;
+    char text[16384];
+
+    write_file("d.conf", "kv-bytes = 1G\nmodel-dir = /a\nmodel-dir = /b\nnuma-node = 0\n", 0600);
+    start(&c, ARGS("--config", in_dir("d.conf"), "--socket", in_dir("d.sock")), -1);
+    close(connect_soon(in_dir("d.sock")));
+    write_file("d.conf",
+               "kv-bytes = 1G\nmodel-dir = /b\nmodel-dir = /a\nqueue-limit = 7\n"
+               "max-connections = 9\nhugetlb = yes\npreload = x\nlog-level = info\n"
+               "access-log = no\n",
+               0600);
+    kill(c.pid, SIGHUP);
+    usleep(100000);
+    kill(c.pid, SIGHUP); /* they wait still */
+    usleep(100000);
+    write_file("d.conf", "kv-bytes = 1G\nmodel-dir = /a\nmodel-dir = /b\nnuma-node = 0\n", 0600);
+    kill(c.pid, SIGHUP); /* no more */
+    usleep(100000);
+    kill(c.pid, SIGTERM);
+    assert_int_equal(finish(&c, text, sizeof(text)), 0);
+    second = strstr(text, names);
+    assert_non_null(second);
+    second = strstr(second + 1, names);
+    assert_non_null(second);
+    assert_null(strstr(second + 1, "taken up"));
+}
+
 static void a_socket_from_systemd_is_served_and_left_in_place(void **state)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -391,6 +423,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stale_socket_is_replaced_and_a_live_one_is_not),
         cmocka_unit_test(a_socket_that_replaced_its_own_is_left_in_place),
         cmocka_unit_test(sighup_reads_the_settings_again),
+        cmocka_unit_test(sighup_names_the_settings_that_wait_for_a_restart),
         cmocka_unit_test(a_socket_from_systemd_is_served_and_left_in_place),
         cmocka_unit_test(preloading_an_unknown_model_fails_the_start),
         cmocka_unit_test(a_model_dir_that_is_not_there_is_told),

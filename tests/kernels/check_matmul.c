@@ -282,6 +282,27 @@ static bool every_activation(struct check *c)
     return true;
 }
 
+/* Prompts with 8-bit activations: where there are integer dot products they are used here. */
+static bool prompts_of_bytes(struct check *c)
+{
+    static const enum gguf_type types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K,
+                                           GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K};
+
+    for (size_t t = 0; t < sizeof(types) / sizeof(*types); t++) {
+        uint32_t block = gguf_type_get_info(types[t])->block_elements;
+        struct shape shapes[] = {{1, block, 17}, {130, block * 3, 33}, {300, block * 5, 150}};
+
+        for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+            for (int kind = 0; kind < INPUT_KINDS; kind++)
+                if (!check_shape(c, types[t], shapes[i], (enum check_input)kind, i % 2, ACT_Q8_32))
+                    return false;
+        if (!check_shape(c, types[t], (struct shape){19, 8960, 21}, INPUT_NORMAL, true, ACT_Q8_32))
+            return false;
+        bench(c, types[t], ACT_Q8_32);
+    }
+    return true;
+}
+
 #define CASE(T) {"matmul_" #T, matmul_##T},
 const struct check_case check_matmul_cases[] = {
     TYPES(CASE){"matmul_no_rows", no_rows},
@@ -289,5 +310,6 @@ const struct check_case check_matmul_cases[] = {
     {"matmul_rows_of_the_recorded", rows_of_the_recorded},
     {"matmul_large", large},
     {"matmul_every_activation", every_activation},
+    {"matmul_prompts_of_bytes", prompts_of_bytes},
     {0},
 };

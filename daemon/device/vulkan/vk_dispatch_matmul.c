@@ -14,10 +14,21 @@ enum {
     VALUES_PER_QUANTIZE_INVOCATION = 4,
 };
 
+/* Types that matmul_dot reads: as integers, with activations in ACT_Q8_32. */
+static bool has_dot_form(enum gguf_type type)
+{
+    return type == GGUF_TYPE_Q4_0 || type == GGUF_TYPE_Q8_0 || type == GGUF_TYPE_Q4_K ||
+           type == GGUF_TYPE_Q5_K || type == GGUF_TYPE_Q6_K;
+}
+
+/* Few rows are bound by the reading of the weights, for which f32 does as well. */
 int vk_activation_for(const struct vk_caps *caps, enum gguf_type type, uint32_t n_cols,
                       uint32_t max_rows)
 {
-    return kernel_supports_type(type) ? ACT_F32 : -1;
+    if (!kernel_supports_type(type))
+        return -1;
+    return caps->has_fast_dot8 && max_rows > MATVEC_ROWS_MOST && has_dot_form(type) ? ACT_Q8_32
+                                                                                    : ACT_F32;
 }
 
 static uint32_t ceil_div(uint32_t n, uint32_t by)
@@ -101,12 +112,15 @@ void vk_launch_matmul(const struct vk_caps *caps, const struct dispatch *d, stru
         launch_matvec(caps, d, l);
         return;
     }
-    vk_launch_name_typed(l, "matmul", d->weight_type);
     l->workgroup_size = tile.rows / MATMUL_EDGE * (tile.batch / MATMUL_EDGE);
-    l->n_constants = 3;
-    l->constants[0] = d->activation;
-    l->constants[1] = tile.rows;
-    l->constants[2] = tile.batch;
+    if (d->activation == ACT_Q8_32 && has_dot_form(d->weight_type)) {
+        vk_launch_name_typed(l, "matmul_dot", d->weight_type);
+    } else {
+        vk_launch_name_typed(l, "matmul", d->weight_type);
+        l->constants[l->n_constants++] = d->activation;
+    }
+    l->constants[l->n_constants++] = tile.rows;
+    l->constants[l->n_constants++] = tile.batch;
     n_tiles = ceil_div(d->args.matmul.n_rows, tile.rows);
     l->groups[0] = ceil_div(d->max_rows, tile.batch);
     l->groups[1] = n_tiles < GRID_MOST ? n_tiles : GRID_MOST;

@@ -58,6 +58,7 @@ struct check_case {
     const char *name;
     bool (*run)(struct check *c);
 };
-extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[];
+extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[],
+    check_sample_cases[];
 
 #endif

@@ -3,14 +3,12 @@
 #include "device/vulkan/vk_dispatch.h"
 
 enum {
-    UNIT_VALUES = 16,            /* of dequant.glsl */
-    MATVEC_ROWS_MOST = 16,       /* what has more rows of x is matmul's */
-    MATVEC_MANY = 2048,          /* rows of W of which a subgroup may take 4, not 2 */
-    MATMUL_EDGE = 8,             /* an invocation of matmul has 8 x 8 sums */
-    MATMUL_VALUE_BYTES = 32 * 4, /* of a row of a tile, in shared memory */
-    MATMUL_TABLE_BYTES = 16 * 4, /* of four-bit codes */
-    FEW_TILES = 256,             /* fewer leave parts of a large GPU idle */
-    GRID_MOST = 32768,           /* of the dimensions but the first; every GPU has more */
+    UNIT_VALUES = 16,      /* of dequant.glsl */
+    MATVEC_ROWS_MOST = 16, /* what has more rows of x is matmul's */
+    MATVEC_MANY = 2048,    /* rows of W of which a subgroup may take 4, not 2 */
+    MATMUL_EDGE = 8,       /* an invocation of matmul has 8 x 8 sums */
+    FEW_TILES = 256,       /* fewer leave parts of a large GPU idle */
+    GRID_MOST = 32768,     /* of the dimensions but the first; every GPU has more */
     VALUES_PER_QUANTIZE_INVOCATION = 4,
 };
 
@@ -51,7 +49,7 @@ void vk_launch_quantize(const struct vk_caps *caps, const struct dispatch *d, st
                              (uint64_t)l->workgroup_size * VALUES_PER_QUANTIZE_INVOCATION);
 }
 
-static void launch_matvec(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
+static void launch_matvec(const struct dispatch *d, struct vk_launch *l)
 {
     uint32_t rows = d->args.matmul.n_rows >= MATVEC_MANY ? 4 : 2;
     uint32_t batch = d->max_rows == 1 ? 1 : d->max_rows <= 4 ? 4 : 8;
@@ -73,34 +71,24 @@ struct tile {
     uint32_t rows, batch;
 };
 
-static bool fits(const struct vk_caps *caps, const struct vk_launch *l, struct tile t)
+static uint32_t invocations(struct tile t)
 {
-    uint32_t n = t.rows / MATMUL_EDGE * (t.batch / MATMUL_EDGE);
-
-    return n <= caps->workgroup_max && n % l->subgroup_size == 0 &&
-           (t.rows + t.batch) * MATMUL_VALUE_BYTES + MATMUL_TABLE_BYTES <= caps->shared_bytes;
+    return t.rows / MATMUL_EDGE * (t.batch / MATMUL_EDGE);
 }
 
-/* The largest tile that the shape fills and of which there are enough; false where none fits. */
-static bool choose_tile(const struct vk_caps *caps, const struct dispatch *d,
-                        const struct vk_launch *l, struct tile *ret_tile)
+/* A large tile reads less for each product; a small one where there would be few of them, or rows
+ * of x to fill only half of it. */
+static struct tile choose_tile(const struct dispatch *d, const struct vk_launch *l)
 {
-    static const struct tile tiles[] = {{128, 64}, {64, 64}, {128, 32}};
-    bool is_found = false;
+    static const struct tile large = {128, 64}, small = {64, 64}, flat = {128, 32};
+    uint64_t n_large =
+        (uint64_t)ceil_div(d->args.matmul.n_rows, large.rows) * ceil_div(d->max_rows, large.batch);
 
-    for (size_t i = 0; i < sizeof(tiles) / sizeof(*tiles); i++) {
-        struct tile t = tiles[i];
-        uint64_t n =
-            (uint64_t)ceil_div(d->args.matmul.n_rows, t.rows) * ceil_div(d->max_rows, t.batch);
-
-        if (!fits(caps, l, t))
-            continue;
-        *ret_tile = t;
-        is_found = true;
-        if (n >= FEW_TILES && d->max_rows > t.batch / 2)
-            break;
-    }
-    return is_found;
+    if (l->subgroup_size > invocations(small)) /* and than those of flat */
+        return large;
+    if (d->max_rows <= flat.batch)
+        return flat;
+    return n_large < FEW_TILES ? small : large;
 }
 
 void vk_launch_matmul(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
@@ -108,11 +96,12 @@ void vk_launch_matmul(const struct vk_caps *caps, const struct dispatch *d, stru
     struct tile tile;
     uint32_t n_tiles;
 
-    if (d->max_rows <= MATVEC_ROWS_MOST || !choose_tile(caps, d, l, &tile)) {
-        launch_matvec(caps, d, l);
+    if (d->max_rows <= MATVEC_ROWS_MOST) {
+        launch_matvec(d, l);
         return;
     }
-    l->workgroup_size = tile.rows / MATMUL_EDGE * (tile.batch / MATMUL_EDGE);
+    tile = choose_tile(d, l);
+    l->workgroup_size = invocations(tile);
     if (d->activation == ACT_Q8_32 && has_dot_form(d->weight_type)) {
         vk_launch_name_typed(l, "matmul_dot", d->weight_type);
     } else {

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* What a dispatch becomes on GPUs of every kind: shaders that exist, grids that fit and cover. */
+#include "harness.h"
+
+#include "device/vulkan/vk_dispatch.h"
+#include "kernels/shaders.h"
+
+#include <string.h>
+
+/* Little more than the baseline asks for. */
+static struct vk_caps caps_with(uint32_t subgroup)
+{
+    return (struct vk_caps){.subgroup_min = subgroup,
+                            .subgroup_max = subgroup,
+                            .subgroup_default = subgroup,
+                            .workgroup_max = 256,
+                            .shared_bytes = 32768,
+                            .groups_max = 65535};
+}
+
+static struct dispatch matmul_of(enum gguf_type type, uint32_t n_rows, uint32_t max_rows)
+{
+    return (struct dispatch){.op = KERNEL_MATMUL,
+                             .weight_type = type,
+                             .max_rows = max_rows,
+                             .args.matmul = {.n_rows = n_rows, .n_cols = 4096}};
+}
+
+static void assert_fits(const struct vk_caps *caps, const struct vk_launch *l)
+{
+    if (!shader_find(l->shader))
+        fail_msg("there is no shader %s", l->shader);
+    assert_true(l->n_constants <= VK_CONSTANTS_MOST);
+    assert_true(l->workgroup_size > 0 && l->workgroup_size <= caps->workgroup_max);
+    assert_int_equal(l->workgroup_size % l->subgroup_size, 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(l->groups[i] > 0 && l->groups[i] <= 65535);
+}
+
+/* The results that a launch of matmul computes: constants tell the size of a workgroup's share. */
+static void assert_covers(const struct dispatch *d, const struct vk_launch *l)
+{
+    bool is_matvec = !strncmp(l->shader, "matvec", 6);
+    const uint32_t *tile = l->constants + l->n_constants - 2;
+    uint64_t rows = (uint64_t)l->groups[1] * l->groups[2] * tile[0];
+
+    if (!is_matvec) /* matvec strides over what is left */
+        assert_true(rows >= d->args.matmul.n_rows);
+    assert_true((uint64_t)l->groups[0] * tile[1] >= d->max_rows);
+}
+
+static void matmuls_fit_every_gpu(void **state)
+{
+    static const uint32_t n_rows[] = {1, 100, 4096, 300000, 40000000};
+    static const uint32_t max_rows[] = {1, 2, 4, 16, 17, 64, 512, 2048};
+
+    for (uint32_t subgroup = 4; subgroup <= 128; subgroup *= 2)
+        for (uint32_t type = 0; type < GGUF_TYPE_LIMIT; type++)
+            for (size_t i = 0; i < sizeof(n_rows) / sizeof(*n_rows); i++)
+                for (size_t r = 0; r < sizeof(max_rows) / sizeof(*max_rows); r++)
+                    for (int a = 0; a < ACT_TYPE_COUNT; a++) {
+                        struct vk_caps caps = caps_with(subgroup);
+                        struct dispatch d = matmul_of((enum gguf_type)type, n_rows[i], max_rows[r]);
+                        struct vk_launch l;
+
+                        if (!kernel_supports_type((enum gguf_type)type))
+                            continue;
+                        d.activation = (enum activation_type)a;
+                        vk_launch_for(&caps, &d, &l);
+                        assert_fits(&caps, &l);
+                        assert_covers(&d, &l);
+                    }
+}
+
+static void bytes_are_for_prompts_on_gpus_that_multiply_them_fast(void **state)
+{
+    struct vk_caps caps = caps_with(32);
+
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q4_K, 4096, 512), ACT_F32);
+    caps.has_fast_dot8 = true;
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q4_K, 4096, 512), ACT_Q8_32);
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q4_K, 4096, 1), ACT_F32);
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_F16, 4096, 512), ACT_F32);
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_IQ2_S, 4096, 512), -1);
+}
+
+static void a_prompt_of_bytes_is_multiplied_as_such(void **state)
+{
+    struct vk_caps caps = caps_with(64);
+    struct dispatch d = matmul_of(GGUF_TYPE_Q6_K, 4096, 512);
+    struct vk_launch l;
+
+    d.activation = ACT_Q8_32;
+    vk_launch_for(&caps, &d, &l);
+    assert_string_equal(l.shader, "matmul_dot_q6_k");
+    d.activation = ACT_Q8_256;
+    vk_launch_for(&caps, &d, &l);
+    assert_string_equal(l.shader, "matmul_q6_k");
+    d.max_rows = 16;
+    vk_launch_for(&caps, &d, &l);
+    assert_string_equal(l.shader, "matvec_q6_k");
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(matmuls_fit_every_gpu),
+    cmocka_unit_test(bytes_are_for_prompts_on_gpus_that_multiply_them_fast),
+    cmocka_unit_test(a_prompt_of_bytes_is_multiplied_as_such),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -123,8 +123,11 @@ static int anon_create(struct pool *pool, const struct pool_config *config, stru
 
 static int anon_seal(struct pool *pool, struct error *err)
 {
-    if (pool->stays_writable)
+    if (pool->stays_writable) {
+        snprintf(pool->note, sizeof(pool->note),
+                 "not even this one is: the GPU's driver maps them for writing");
         return 0;
+    }
     if (mprotect(pool->data, (size_t)pool->mapped_bytes, PROT_READ) < 0)
         return error_set_errno(err, errno, "%s: cannot be made read-only", pool->name);
     return 0;
@@ -254,7 +257,7 @@ static int memfd_seal(struct pool *pool, struct error *err)
 const struct pool_ops pool_ops_anon = {
     .kind = "anonymous",
     .promises = "without the kernel module: weights are read again after a restart, are not given "
-                "back under memory pressure, and are read-only for this process only",
+                "back under memory pressure, and only this process is kept from writing them",
     .create = anon_create,
     .seal = anon_seal,
     .destroy = memory_destroy,

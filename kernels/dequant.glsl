@@ -18,7 +18,8 @@
  *
  * Alignment: device_check.c promises that blocks of a multiple of 4 bytes lie at multiples of 4, so
  * these are read as structs of words. Of other blocks every second begins in the middle of a word,
- * or, with 17 bytes, anywhere: bytes_8() and bytes_16() read the words around and shift.
+ * or, with 17 bytes, anywhere: bytes_8() and bytes_16() read the words around and shift. (Weights
+ * lie in whole pages, so that the last word exists.)
  */
 #ifndef EXACT
 #define EXACT
@@ -54,6 +55,8 @@ const uint BLOCK_VALUES = 256, BLOCK_BYTES = 176, UNIT_STRIDE = 32;
 const uint BLOCK_VALUES = 256, BLOCK_BYTES = 210, UNIT_STRIDE = 64;
 #elif defined(WEIGHT_IQ4_XS)
 const uint BLOCK_VALUES = 256, BLOCK_BYTES = 136, UNIT_STRIDE = 16;
+#else
+#error "no such type of weights"
 #endif
 
 #if defined(WEIGHT_F32) || defined(WEIGHT_F16) || defined(WEIGHT_BF16)

@@ -33,7 +33,6 @@ void load_tile(uint first_unit, uint n_batch)
     for (uint i = gl_LocalInvocationID.x; i < TILE_UNITS * TILE_ROWS; i += WORKGROUP_SIZE) {
         uint row = tile_first_row() + i % TILE_ROWS, u = first_unit + i / TILE_ROWS;
         uint place = i / TILE_ROWS * UNIT_VALUES * TILE_ROWS + i % TILE_ROWS;
-
         uint64_t address = push.a.weight + uint64_t(row) * row_bytes(n_cols);
 
         if (row >= push.a.n_rows || u >= n_units)
@@ -48,7 +47,6 @@ void load_tile(uint first_unit, uint n_batch)
     for (uint i = gl_LocalInvocationID.x; i < TILE_UNITS * TILE_BATCH; i += WORKGROUP_SIZE) {
         uint r = tile_first_batch() + i % TILE_BATCH, u = first_unit + i / TILE_BATCH;
         uint place = i / TILE_BATCH * UNIT_VALUES * TILE_BATCH + i % TILE_BATCH;
-
         uint64_t address = activation_row(push.a.x, r, n_cols);
 
         if (r >= n_batch || u >= n_units)

@@ -2,9 +2,9 @@
 /*
  * As matmul.comp with activations of 8 bits (ACT_Q8_32): sums of integer products, four at a time,
  * for each 32 columns, times the scales of W and x. Minima of W are multiplied by the sums that
- * act_q8_32 holds:
- *   y[r][i] = sum over groups g of x_scale[r][g] * (scale[i][g] * dot[i][r][g] - low[i][g] * sum[r][g])
- * and with two scales in a group (Q6_K) as many dots.
+ * act_q8_32 holds. With groups g of 32 columns and the dot product of their codes,
+ *   y[r][i] = sum over g of x_scale[r][g] * (scale[i][g] * dot[i][r][g] - low[i][g] * sum[r][g])
+ * or, with two scales in a group (Q6_K), the like of as many dots.
  * A workgroup takes TILE_GROUPS groups of every row of its tile (tile.glsl, which has the grid) at
  * a time into shared memory, as codes and scales.
  */
@@ -84,7 +84,7 @@ void load_activations(uint first_group, uint n_groups, uint n_batch)
     }
 }
 
-int dots[8][8]; /* as sums */
+int dots[8][8]; /* [row of W][row of x] */
 
 float float_at(uint place)
 {
@@ -106,7 +106,7 @@ void add_words(uint first_word, uint n_words, uint m, uint n)
     }
 }
 
-/* Adds what `dots` holds, of words with the scales from W_SCALES + scale * TILE_ROWS on, and clears it. */
+/* Adds what `dots` holds, the scales of W being from W_SCALES + scale * TILE_ROWS on; clears it. */
 void add_dots(uint scale, uint group, uint m, uint n)
 {
     [[unroll]] for (uint j = 0; j < 8; j++) {
@@ -166,6 +166,7 @@ void main()
         load_weights(g, n_groups);
         load_activations(g, n_groups, n_batch);
         barrier();
+        /* unrolled, reads of 16 bytes fall into parts: RADV no longer sees that they are aligned */
         [[dont_unroll]] for (uint i = 0; i < TILE_GROUPS; i++)
             add_group(i, m, n);
         barrier();

@@ -3,8 +3,8 @@
  * f32 activations to blocks of 8-bit integers with one scale: q = round(x / scale), scale =
  * max|x| / 127; see args_quantize, act_q8_32, act_q8_256 and, for what is not finite or tiny,
  * quantize_block in ref_matmul.c, whose bits this gives.
- * Grid: workgroups stride over runs of values of all rows; an invocation takes four consecutive ones.
- * WORKGROUP_SIZE is a multiple of 64, a run whole blocks.
+ * Grid: workgroups stride over runs of values of all rows; an invocation takes four consecutive
+ * ones. WORKGROUP_SIZE is a multiple of 64, a run whole blocks.
  */
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -31,9 +31,8 @@ float upper_half(float v)
     return uintBitsToFloat(floatBitsToUint(v) & 0xfffff000);
 }
 
-/* a / b for a >= 1e-30 to the nearest float, which the division of a GPU need not be: corrected by
- * the exact remainder, of which q * b is had in two parts (Dekker 1971), as fma() need not be fused.
- */
+/* a / b for a >= 1e-30 to the nearest float, which a GPU's division need not be: corrected by the
+ * exact remainder, for which q * b is had in two parts (Dekker 1971); fma() may not be fused. */
 float divide(float a, float b)
 {
     float up = a < 1.0 ? 18446744073709551616.0 : 1.0; /* 2^64: keeps the parts from vanishing */

@@ -370,13 +370,14 @@ void unit_values(uint64_t row, uint u, out vec4 w[4])
     uint64_t block = row + uint64_t(u / 2) * BLOCK_BYTES;
     uvec2 qs = bytes_8(block + 1 + u % 2 * 8);
     uint e = uint(U8(block).v[0]);
-    /* 2^(e - 128), the two least being denormal */
-    float half_scale = uintBitsToFloat(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    /* 2^(e - 128) is denormal for e < 2, and to a GPU perhaps zero: then in two steps */
+    float quarter = e < 2 ? 0.25 : 1.0;
+    float half_scale = uintBitsToFloat((e < 2 ? e + 1 : e - 1) << 23);
 
-    w[0] = half_scale * codes_of(low_nibbles(qs.x));
-    w[1] = half_scale * codes_of(low_nibbles(qs.y));
-    w[2] = half_scale * codes_of(high_nibbles(qs.x));
-    w[3] = half_scale * codes_of(high_nibbles(qs.y));
+    w[0] = quarter * codes_of(low_nibbles(qs.x)) * half_scale;
+    w[1] = quarter * codes_of(low_nibbles(qs.y)) * half_scale;
+    w[2] = quarter * codes_of(high_nibbles(qs.x)) * half_scale;
+    w[3] = quarter * codes_of(high_nibbles(qs.y)) * half_scale;
 }
 #endif
 

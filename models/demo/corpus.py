@@ -397,14 +397,14 @@ class Corpus:
 
 SHARES = {
     "add": 12,
-    "compare": 34,
-    "reverse": 12,
+    "compare": 32,
+    "reverse": 13,
     "sort": 18,
-    "hearth": 7,
+    "hearth": 8,
     "greeting": 3,
-    "unknown": 6,
-    "tool_call": 28,
-    "tool_missing": 10,
+    "unknown": 7,
+    "tool_call": 26,
+    "tool_missing": 14,
 }
 
 

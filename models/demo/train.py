@@ -7,6 +7,8 @@ import os
 import random
 import time
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the threads are ours: see step_gradients()
+
 import torch
 from torch.nn import functional
 
@@ -153,7 +155,7 @@ def save(path, model, optimizer, step, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default=os.path.expanduser("~/.cache/hearth-demo-model"))
-    parser.add_argument("--steps", type=int, default=3400)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")

@@ -65,17 +65,14 @@ static void on_interrupt(int sig)
 /* A line from a person. Ctrl-C gives up the line, not the chat. */
 static char *edit_line(void)
 {
-    struct sigaction sa = {.sa_handler = on_interrupt}, old;
     char *line;
 
-    sigaction(SIGINT, &sa, &old);
     do {
         was_interrupted = 0;
         line = readline("> ");
         if (!line && was_interrupted)
             fputs("(Ctrl-D or /bye leaves)\n", stderr);
     } while (!line && was_interrupted);
-    sigaction(SIGINT, &old, NULL);
     return line;
 }
 
@@ -143,6 +140,7 @@ static int turn(struct client *c, const struct answer_options *o, json_t *messag
 
 static int converse(struct client *c, struct answer_options *o)
 {
+    struct sigaction sa = {.sa_handler = on_interrupt}, old;
     bool is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO), go_on = true;
     json_t *messages = json_array();
     char path[PATH_MAX];
@@ -152,8 +150,10 @@ static int converse(struct client *c, struct answer_options *o)
 
     if (has_history)
         read_history(path);
-    if (is_terminal)
+    if (is_terminal) {
+        sigaction(SIGINT, &sa, &old); /* also between an answer and the next line */
         fputs("/help lists the commands.\n", stderr);
+    }
     while (r == 0 && go_on && (line = next_line(is_terminal))) {
         if (line[0] == '/') {
             go_on = handle_command(line, o, messages);
@@ -166,6 +166,8 @@ static int converse(struct client *c, struct answer_options *o)
         }
         free(line);
     }
+    if (is_terminal)
+        sigaction(SIGINT, &old, NULL);
     json_decref(messages);
     return r;
 }

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import termios
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -187,17 +188,25 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
+    def send_line(self, text, timeout=60):
+        """Once it reads by the key: before, the terminal itself shows what is typed, and a Ctrl-C throws it away."""
+        end = time.time() + timeout
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            assert time.time() < end, "it reads no keys"
+            time.sleep(0.01)
+        self.send(text + "\n")
+
 
 def chat_goes_on_after_ctrl_c():
     d = Daemon()
     t = Terminal([HEARTH, "chat", "--temperature", "2", "--top-k", "0", "--top-p", "1", "--min-p", "0", NAME],
                  {"HEARTH_SOCKET": d.socket, "HOME": d.dir, "XDG_STATE_HOME": d.dir + "/state", "TERM": "xterm"})
     t.until("> ")
-    t.send("Hello\n")
+    t.send_line("Hello")
     t.until("(?s)Hello.*\n.*[a-zA-Z0-9]")
     t.send("\x03")
     t.until("> ")
-    t.send("/bye\n")
+    t.send_line("/bye")
     equal(os.waitstatus_to_exitcode(os.waitpid(t.pid, 0)[1]), 0)
     history = d.dir + "/state/hearth/history"
     has(open(history).read(), "Hello")

@@ -216,8 +216,10 @@ static void print_table(const struct arguments *a, const struct local_model *m,
     printf("model   %s (%s, %s, %s parameters)\n", a->path, m->lm->model->arch->name,
            model_type_name(m->lm->model), format_count(parameters, m->lm->model->parameters));
     printf("device  %s\n", info.name);
-    printf("memory  %.1f GB/s, reading %s over and over, as much as a token reads of the weights\n",
-           bandwidth * 1e-9, format_bytes(reads, bytes_per_token(m->lm->model)));
+    if (bandwidth > 0)
+        printf("memory  %.1f GB/s, reading %s over and over, as much as a token reads of the "
+               "weights\n",
+               bandwidth * 1e-9, format_bytes(reads, bytes_per_token(m->lm->model)));
     printf("weights %s\n\n", m->lm->pool_text);
     printf("| test | tokens/s (median) | mean | spread (sd) | share of memory bandwidth | CPU per "
            "step |\n");
@@ -284,7 +286,9 @@ static int bench(const struct arguments *a, struct local_model *m, struct error 
     }
     if (r == 0) {
         device_get_info(m->device, &info);
-        bandwidth = bandwidth_measure(info.n_threads, bytes_per_token(m->lm->model));
+        /* measured by CPU threads, so it says nothing of a GPU */
+        bandwidth =
+            info.n_threads ? bandwidth_measure(info.n_threads, bytes_per_token(m->lm->model)) : 0;
         for (size_t i = 0; i < n; i++)
             summarise(&list[i]);
         if (a->n_generate)

@@ -2,8 +2,8 @@
 /*
  * The arguments of every kernel, shared word for word by C and GLSL (scalar layout). In C an
  * `addr_t` is a device address (on the cpu device: the host pointer as an integer); in GLSL it is a
- * uint64_t that a buffer reference is made from. Every struct is at most 128 bytes (push constants)
- * and begins with the address of the step it works for.
+ * uint64_t that a buffer reference is made from. Every struct is at most 120 bytes (of 128 that
+ * push constants have) and begins with the address of the step it works for.
  *
  * Names of sizes, used in all comments below:
  *   T   tokens of this step (step.n_tokens, at most the max_rows of the dispatch)

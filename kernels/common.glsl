@@ -7,8 +7,8 @@
  *   0  SUBGROUP_SIZE     invocations of a subgroup: 4 to 128, a power of two
  *   1  WORKGROUP_SIZE    invocations of a workgroup: a multiple of it, one-dimensional
  *   2.. what the shader itself declares
- * Subgroups are full and invocation i of the workgroup is lane i % SUBGROUP_SIZE of subgroup
- * i / SUBGROUP_SIZE.
+ * Subgroups are full. Which invocation of the workgroup is which lane is the driver's choice, so what
+ * meets in subgroup operations goes by LANE and SUBGROUP, never by gl_LocalInvocationID.
  *
  * A shader defines ARGS (the struct of args.h) before it includes this, and finds it as push.a; the
  * rows it was recorded for are push.max_rows. Memory is named by 64-bit address; a view such as
@@ -28,7 +28,6 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #extension GL_KHR_shader_subgroup_shuffle : require
-#extension GL_KHR_shader_subgroup_vote : require
 
 /* A field's name in C, a keyword here: read it as out_address. */
 #define out out_address
@@ -79,13 +78,5 @@ uint step_n_seqs(uint64_t step)
 
 /* ---- the workgroup ---- */
 
-/* The lane and the subgroup are computed, not read: see the top. */
-#define LANE     (gl_LocalInvocationID.x % SUBGROUP_SIZE)
-#define SUBGROUP (gl_LocalInvocationID.x / SUBGROUP_SIZE)
-
-/* A workgroup's number, over all dimensions of the grid. */
-uint workgroup_index()
-{
-    return gl_WorkGroupID.x +
-           gl_NumWorkGroups.x * (gl_WorkGroupID.y + gl_NumWorkGroups.y * gl_WorkGroupID.z);
-}
+#define LANE     gl_SubgroupInvocationID
+#define SUBGROUP gl_SubgroupID

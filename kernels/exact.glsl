@@ -86,7 +86,7 @@ float divide_exact(float a, float b)
 /* 2^x for |x| < 120. */
 vec2 pair_exp2(vec2 x)
 {
-    float n = roundEven(x.x), tail = 1.0 / 13.0;
+    float n = roundEven(x.x), tail;
     vec2 y = pair_multiply(pair_add(x, vec2(-n, 0.0)), LN2), p;
 
     /* Taylor's series, 1 + y/1 * (1 + y/2 * (...)): past the sixth term a float is enough */

@@ -78,11 +78,11 @@ void store_rows(uint first_row, uint first_batch, uint n_batch, const uint batch
             float sum = subgroupAdd(sums[i][b]);
             F32 y = F32(push.a.out_address + (uint64_t(r) * push.a.n_rows + row) * 4);
 
-            if (LANE != 0 || r >= n_batch || row >= push.a.n_rows)
-                continue;
-            if (push.a.bias != 0)
-                sum += F32(push.a.bias).v[row];
-            y.v[0] = push.a.accumulate != 0 ? sum + y.v[0] : sum;
+            if (LANE == 0 && r < n_batch && row < push.a.n_rows) {
+                if (push.a.bias != 0)
+                    sum += F32(push.a.bias).v[row];
+                y.v[0] = push.a.accumulate != 0 ? sum + y.v[0] : sum;
+            }
         }
     }
 }

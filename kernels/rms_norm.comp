@@ -2,6 +2,7 @@
 /*
  * y = x / sqrt(mean(x^2) + eps) * weight over each run of n_cols values, n_groups runs a row; see
  * args_rms_norm.
+ * Squares are summed in f32: values up to about 1e18 / n_cols, where the plain form has no limit.
  * Grid: workgroup i takes the runs i, i + number of workgroups, ...
  */
 #version 460

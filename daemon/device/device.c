@@ -47,13 +47,21 @@ static int create_auto(struct device **ret_device, struct error *err)
     size_t n = 0;
     int r;
 
-    if (has_gpu_node() && device_list(&list, &n, NULL) == 0)
+    if (has_gpu_node() && device_list(&list, &n, &first) == 0) {
         for (size_t i = 0; i < n; i++)
             if (list[i].is_auto)
                 memcpy(config, list[i].config, sizeof(config));
+        if (n > 1 && list[1].missing[0])
+            error_set(&first, ENOTSUP, "%s lacks %s", list[1].name, list[1].missing);
+    }
     free(list);
-    if (!strcmp(config, "cpu"))
-        return cpu_device_create("", ret_device, err);
+    if (!strcmp(config, "cpu")) {
+        r = cpu_device_create("", ret_device, err);
+        if (r == 0 && first.text[0])
+            snprintf((*ret_device)->info.note, sizeof((*ret_device)->info.note),
+                     "there is a GPU but it is not used: %.150s", first.text);
+        return r;
+    }
     r = vk_device_create(config + strlen("vulkan:"), ret_device, &first);
     if (r == 0)
         return 0;

@@ -83,6 +83,10 @@ void device_get_info(const struct device *dev, struct device_info *ret_info);
  * when there is no Vulkan at all. */
 int device_list(struct device_entry **ret_list, size_t *ret_n, struct error *note);
 
+/* Programs of up to so many rows may be computed by other kernels than larger ones: what must not
+ * depend on how rows were cut into steps keeps to one side. */
+#define DEVICE_FEW_ROWS 16u
+
 /* The most rows a program should be recorded for, so that no submission of it takes too long on
  * this device (drivers reset a GPU that works for seconds on one); learnt from what ran. */
 uint32_t device_advised_rows(const struct device *dev);

@@ -18,11 +18,19 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
                        struct buffer **ret_buffer, struct error *err)
 {
     struct memory_import mem = {.dmabuf_fd = -1, .bytes = bytes};
+    int r;
 
     if (!kv->pool)
         return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
     mem.host = (char *)pool_data(kv->pool) + offset;
-    return buffer_import(dev, &mem, ret_buffer, err);
+    r = buffer_import(dev, &mem, ret_buffer, err);
+    if (r < 0 || (*ret_buffer)->is_imported || kv->n_buffers)
+        return r;
+    /* the device copied what it should have mapped: then the pool is of no use */
+    buffer_destroy(*ret_buffer);
+    pool_destroy(kv->pool);
+    kv->pool = NULL;
+    return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
 }
 
 /* Makes the cache's windows of whole layers, each as large as fits, and points the layers there.

@@ -140,11 +140,16 @@ int runner_session_create(struct runner *r, struct session **ret_session, struct
     return session_create(r->kv, r->device, r->config.context_tokens, ret_session, err);
 }
 
-/* The smallest plan that holds n_tokens rows of n_seqs sessions. */
+/* The smallest plan that holds n_tokens rows of n_seqs sessions. Rows of prompts are always
+ * computed by the kernels for many, so that it does not matter where a prompt was cut. */
 static int choose_plan(struct runner *r, uint32_t n_tokens, size_t n_seqs, struct plan **ret_plan,
                        struct error *err)
 {
+    bool is_prompt = n_tokens > n_seqs;
+
     for (size_t i = 0; i < r->n_buckets; i++) {
+        if (is_prompt && r->buckets[i].max_tokens <= DEVICE_FEW_ROWS && i + 1 < r->n_buckets)
+            continue;
         if (r->buckets[i].max_tokens >= n_tokens && r->buckets[i].max_seqs >= n_seqs) {
             int e = record(r, &r->buckets[i], &r->plans[i], err);
             if (e == 0)

@@ -32,6 +32,10 @@ size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices,
             continue;
         ret_choices[0].entry = e;
         ret_choices[0].n_tokens = e->n_pending < s->batch_tokens ? e->n_pending : s->batch_tokens;
+        /* A last token left over would be computed as if it had been generated, by kernels that
+         * round otherwise. */
+        if (e->n_pending - ret_choices[0].n_tokens == 1 && ret_choices[0].n_tokens > 2)
+            ret_choices[0].n_tokens--;
         return 1;
     }
     return 0;

@@ -124,7 +124,9 @@ static int anon_create(struct pool *pool, const struct pool_config *config, stru
 static int anon_seal(struct pool *pool, struct error *err)
 {
     if (pool->stays_writable) {
-        snprintf(pool->note, sizeof(pool->note),
+        size_t used = strlen(pool->note);
+
+        snprintf(pool->note + used, sizeof(pool->note) - used, "%s%s", used ? "; " : "",
                  "not even this one is: the GPU's driver maps them for writing");
         return 0;
     }

@@ -41,7 +41,8 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """hearthd on a private socket in a directory of its own."""
 
-    def __init__(self, *args, model_dir=True, wait=True):
+    def __init__(self, *args, model_dir=True, wait=True, env=None):
+        self.env = env or {}
         self.dir = tempfile.mkdtemp(prefix="hearth-e2e-")
         self.socket = os.path.join(self.dir, "s")
         self.models = os.path.join(self.dir, "models")
@@ -55,6 +56,7 @@ class Daemon:
 
     def start(self, wait=True):
         env = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "LISTEN_FDS", "JOURNAL_STREAM")}
+        env.update(self.env)
         self.process = subprocess.Popen(self.args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env)
         if wait:
             self.wait_ready()

@@ -51,8 +51,12 @@ def greedy_answers_equal_the_cpu_devices():
 def seeded_answers_are_the_same_every_time():
     need_vulkan()
     d = Daemon("--device", "vulkan")
+    # longer than the first steps of a GPU that has not been timed yet
+    question = "What is Hearth? " * 24
     ask = dict(temperature=1.5, seed=11, max_tokens=30)
-    equal(len({d.text("What is Hearth?", **ask) for _ in range(3)}), 1)
+    answers = [d.chat(question, **ask) for _ in range(4)]
+    assert answers[0]["usage"]["prompt_tokens"] > 64, answers[0]["usage"]
+    equal(len({a["choices"][0]["message"]["content"] for a in answers}), 1)
     equal(d.stop(), 0)
 
 
@@ -92,6 +96,9 @@ def a_read_only_cache_directory_disturbs_nothing():
                        text=True, timeout=300, env={**os.environ, "CACHE_DIRECTORY": "/proc/hearth"})
     equal(p.returncode, 0, p.stderr)
     has(p.stdout, "vulkan: ")
+    d = Daemon("--device", "vulkan", env={"CACHE_DIRECTORY": "/proc/hearth"})
+    has(d.hearth("status")[1], "compiled shaders are not kept", "/proc/hearth")
+    equal(d.stop(), 0)
 
 
 TESTS = [

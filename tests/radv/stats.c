@@ -274,6 +274,7 @@ int main(void)
     VkDevice device = VK_NULL_HANDLE;
     struct error err = {0};
     struct seen seen = {0};
+    uint32_t size_max;
     size_t n = 0;
     bool ok = true;
 
@@ -296,8 +297,10 @@ int main(void)
     for (size_t i = 0; i < N_COLUMNS; i++)
         printf("\t%s", columns[i].ours);
     printf("\tv_dot4\tv_wmma\n");
-    for (uint32_t size = list[0].caps.subgroup_min; size <= list[0].caps.subgroup_max; size *= 2) {
-        list[0].caps.subgroup_default = size;
+    size_max = list[0].caps.subgroup_max;
+    for (uint32_t size = list[0].caps.subgroup_min; size <= size_max; size *= 2) {
+        list[0].caps.subgroup_default = list[0].caps.subgroup_min = size;
+        list[0].caps.subgroup_max = size;
         if (vk_pipelines_create(device, &list[0], &pipelines, &err) < 0) {
             fprintf(stderr, "%s\n", err.text);
             return 1;

@@ -130,6 +130,18 @@ static int make_directories(const char *path)
     }
 }
 
+int vk_cache_file_check(const char *path, struct error *err)
+{
+    char copy[PATH_MAX];
+    int r = make_directories(path);
+
+    if (r == 0) {
+        *strrchr(strcpy(copy, path), '/') = '\0';
+        r = access(copy, W_OK | X_OK) < 0 ? -errno : 0;
+    }
+    return r < 0 ? error_set_errno(err, r, "%s cannot be written", path) : 0;
+}
+
 static int write_all(int fd, const void *from, size_t n)
 {
     for (size_t done = 0; done < n;) {
@@ -153,9 +165,9 @@ int vk_cache_file_write(const char *path, const void *data, size_t bytes, struct
     if (n < 0 || (size_t)n >= sizeof(temporary))
         return error_set(err, ENAMETOOLONG, "%s: the name is too long", path);
     memcpy(h.magic, magic, sizeof(magic));
-    r = make_directories(path);
+    r = vk_cache_file_check(path, err);
     if (r < 0)
-        return error_set_errno(err, r, "%s: its directory cannot be made", path);
+        return r;
     fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return error_set_errno(err, errno, "%s cannot be written", path);

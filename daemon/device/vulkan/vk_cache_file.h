@@ -15,11 +15,14 @@
  * ~/.cache/hearth. -ENOENT when there is none of them. */
 int vk_cache_file_path(const char *name, char *ret_path, size_t path_bytes);
 
+/* Makes the file's directory if need be; fails with a sentence where it cannot be written in. */
+int vk_cache_file_check(const char *path, struct error *err);
+
 /* The content, malloc'd. -ENOENT when there is no file; -EBADMSG when it was damaged (it is then
  * removed); -EPERM when it is not this user's own. */
 int vk_cache_file_read(const char *path, void **ret_data, size_t *ret_bytes);
 
-/* Replaces the file in one step; makes its directory if need be. */
+/* Replaces the file in one step. */
 int vk_cache_file_write(const char *path, const void *data, size_t bytes, struct error *err);
 
 #endif

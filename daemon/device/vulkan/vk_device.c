@@ -132,7 +132,7 @@ static int force_subgroup(struct vk_gpu *gpu, unsigned long size, struct error *
     if (size < caps->subgroup_min || size > caps->subgroup_max || (size & (size - 1)))
         return error_set(err, EINVAL, "%s has subgroups of %u to %u, not of %lu", gpu->name,
                          caps->subgroup_min, caps->subgroup_max, size);
-    caps->subgroup_default = (uint32_t)size;
+    caps->subgroup_default = caps->subgroup_min = caps->subgroup_max = (uint32_t)size;
     return 0;
 }
 
@@ -169,6 +169,7 @@ static int open_gpu(struct vk_device *vk, struct error *err)
 
 static void fill_info(struct vk_device *vk)
 {
+    const char *cache = vk_pipelines_note(vk->pipelines);
     struct device_info *info = &vk->device.info;
 
     snprintf(info->name, sizeof(info->name), "vulkan: %.60s (%.55s)", vk->gpu.name, vk->gpu.driver);
@@ -178,10 +179,11 @@ static void fill_info(struct vk_device *vk)
     vk->device.advised_rows = VK_FIRST_ROWS;
     info->is_zero_copy = vk->gpu.is_unified && vk->gpu.can_import_host;
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
-    snprintf(info->note, sizeof(info->note), "%s",
+    snprintf(info->note, sizeof(info->note), "%s%s%s",
              info->is_zero_copy   ? ""
              : vk->gpu.is_unified ? "the driver cannot map host memory: weights are copied"
-                                  : "the GPU has memory of its own: weights are copied into it");
+                                  : "the GPU has memory of its own: weights are copied into it",
+             info->is_zero_copy || !*cache ? "" : "; ", cache);
 }
 
 /* ---- listing ---- */
@@ -215,7 +217,8 @@ static void list_entry(const struct vk_gpu *gpu, size_t index, bool is_chosen,
              : gpu->missing[0] ? "it lacks what the kernels need"
              : gpu->type == VK_PHYSICAL_DEVICE_TYPE_CPU
                  ? "it computes on the CPU, where the cpu device is faster"
-                 : "another GPU comes first");
+             : gpu->type == VK_PHYSICAL_DEVICE_TYPE_OTHER ? "it is of no known kind"
+                                                          : "another GPU comes first");
 }
 
 int vk_device_list(struct device_entry **list, size_t *n, struct error *err)

@@ -10,7 +10,8 @@
 
 /* What of a GPU decides how kernels run on it. Capabilities, never names or vendor ids. */
 struct vk_caps {
-    uint32_t subgroup_min, subgroup_max; /* sizes that can be asked for */
+    uint32_t subgroup_min, subgroup_max; /* sizes to take */
+    bool can_choose_subgroup;            /* a pipeline can ask for its size */
     uint32_t subgroup_default;           /* what the driver would take */
     uint32_t workgroup_max;              /* invocations */
     uint32_t shared_bytes;

@@ -2,13 +2,15 @@
 /* Launches of the kernels that read weights, and of the one that makes their activations. */
 #include "device/vulkan/vk_dispatch.h"
 
+#include "device/device.h"
+
 enum {
-    UNIT_VALUES = 16,      /* of dequant.glsl */
-    MATVEC_ROWS_MOST = 16, /* what has more rows of x is matmul's */
-    MATVEC_MANY = 2048,    /* rows of W of which a subgroup may take 4, not 2 */
-    MATMUL_EDGE = 8,       /* an invocation of matmul has 8 x 8 sums */
-    FEW_TILES = 256,       /* fewer leave parts of a large GPU idle */
-    GRID_MOST = 32768,     /* of the dimensions but the first; every GPU has more */
+    UNIT_VALUES = 16,                   /* of dequant.glsl */
+    MATVEC_ROWS_MOST = DEVICE_FEW_ROWS, /* what has more rows of x is matmul's */
+    MATVEC_MANY = 2048,                 /* rows of W of which a subgroup may take 4, not 2 */
+    MATMUL_EDGE = 8,                    /* an invocation of matmul has 8 x 8 sums */
+    FEW_TILES = 256,                    /* fewer leave parts of a large GPU idle */
+    GRID_MOST = 32768,                  /* of the dimensions but the first; every GPU has more */
     VALUES_PER_QUANTIZE_INVOCATION = 4,
 };
 

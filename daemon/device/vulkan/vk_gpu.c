@@ -92,7 +92,6 @@ static const struct {
     FEATURE(v12, scalarBlockLayout),
     FEATURE(v12, timelineSemaphore),
     FEATURE(v12, bufferDeviceAddress),
-    FEATURE(v12, hostQueryReset),
     FEATURE(v13, subgroupSizeControl),
     FEATURE(v13, computeFullSubgroups),
     FEATURE(v13, synchronization2),
@@ -155,6 +154,11 @@ static void properties_get(VkPhysicalDevice handle, bool has_host_import, struct
     vkGetPhysicalDeviceProperties2(handle, &p->core);
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
 static void take_limits(struct vk_gpu *gpu, const struct properties *p)
 {
     const VkPhysicalDeviceLimits *l = &p->core.properties.limits;
@@ -164,9 +168,11 @@ static void take_limits(struct vk_gpu *gpu, const struct properties *p)
         .subgroup_default = p->v11.subgroupSize,
         .subgroup_min = can_ask ? p->v13.minSubgroupSize : p->v11.subgroupSize,
         .subgroup_max = can_ask ? p->v13.maxSubgroupSize : p->v11.subgroupSize,
-        .workgroup_max = l->maxComputeWorkGroupInvocations < l->maxComputeWorkGroupSize[0]
-                             ? l->maxComputeWorkGroupInvocations
-                             : l->maxComputeWorkGroupSize[0],
+        .can_choose_subgroup = can_ask,
+        .workgroup_max =
+            least(least(l->maxComputeWorkGroupInvocations, l->maxComputeWorkGroupSize[0]),
+                  can_ask ? p->v13.maxComputeWorkgroupSubgroups * least(p->v11.subgroupSize, 32)
+                          : UINT32_MAX),
         .shared_bytes = l->maxComputeSharedMemorySize,
         .groups_max = l->maxComputeWorkGroupCount[0],
         .has_fast_dot8 = p->v13.integerDotProduct4x8BitPackedSignedAccelerated,
@@ -182,6 +188,8 @@ static void take_limits(struct vk_gpu *gpu, const struct properties *p)
         miss(gpu, "128 bytes of push constants");
     if (l->maxComputeSharedMemorySize < 32768)
         miss(gpu, "32 KiB of shared memory");
+    if (!can_ask && p->v13.minSubgroupSize != p->v13.maxSubgroupSize)
+        miss(gpu, "subgroups of one size, or of one that can be asked for");
     if (gpu->caps.workgroup_max < 256)
         miss(gpu, "workgroups of 256");
 }
@@ -189,9 +197,8 @@ static void take_limits(struct vk_gpu *gpu, const struct properties *p)
 static void check_subgroups(struct vk_gpu *gpu, const struct properties *p)
 {
     const VkSubgroupFeatureFlags need =
-        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT |
-        VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
-        VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+        VK_SUBGROUP_FEATURE_BALLOT_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
 
     if ((p->v11.subgroupSupportedOperations & need) != need ||
         !(p->v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
@@ -213,17 +220,15 @@ static void take_queue(struct vk_gpu *gpu)
         if (!(list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || (found && !is_pure))
             continue;
         /* one without graphics keeps the desktop's work out of our queue */
-        if (!found || is_pure) {
-            gpu->queue_family = i;
-            if (!list[i].timestampValidBits)
-                gpu->timestamp_ns = 0;
-        }
+        gpu->queue_family = i;
         found = true;
         if (is_pure)
             break;
     }
     if (!found)
         miss(gpu, "a compute queue");
+    else if (!list[gpu->queue_family].timestampValidBits)
+        gpu->timestamp_ns = 0;
 }
 
 static void take_extensions(struct vk_gpu *gpu)
@@ -249,7 +254,8 @@ static void take_extensions(struct vk_gpu *gpu)
     free(list);
 }
 
-/* Unified: every heap is the device's own, so what the CPU writes lies where the GPU reads. */
+/* Unified: what the CPU writes lies where the GPU reads. The kind of device says so; heaps do not,
+ * as an APU may show its share of RAM as no heap of its own. */
 static bool is_unified(const struct vk_gpu *gpu)
 {
     return gpu->type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||

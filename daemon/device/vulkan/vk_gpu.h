@@ -42,8 +42,8 @@ const char *vk_gpu_kind(const struct vk_gpu *gpu);
 /* Bytes of the memory heap that weights would lie in. */
 uint64_t vk_gpu_memory_bytes(const struct vk_gpu *gpu);
 
-/* The device that "auto" takes, or -1: the first usable real GPU, integrated ones before discrete
- * ones only where no discrete one is. */
+/* The device that "auto" takes, or -1: the first usable one among discrete GPUs, then integrated,
+ * then virtual ones. */
 int vk_gpu_choose(const struct vk_gpu *list, size_t n);
 
 /* A logical device of the GPU with all features of the baseline on, and its extensions. */

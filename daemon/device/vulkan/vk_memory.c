@@ -10,7 +10,6 @@
 
 #define ADDRESS_ALIGN 4096u
 #define STAGING_BYTES (16u << 20)
-#define COPY_WAIT_NS  60000000000ull
 
 /* buffer.backend: what a buffer is made of. */
 struct vk_memory {
@@ -235,7 +234,7 @@ static int run_transfer(struct vk_device *vk, void (*record)(VkCommandBuffer, co
         r = vkQueueSubmit2(vk->queue, 1, &submit, VK_NULL_HANDLE);
     }
     if (r == VK_SUCCESS) {
-        int e = vk_wait(&vk->device, ++vk->last_ticket, COPY_WAIT_NS, err);
+        int e = vk_wait(&vk->device, ++vk->last_ticket, UINT64_MAX, err);
 
         vkFreeCommandBuffers(vk->handle, vk->transfer_pool, 1, &commands);
         return e;
@@ -302,8 +301,9 @@ static uint64_t whole_pages(uint64_t bytes)
 static int finish_own(struct vk_device *vk, struct buffer *buf, struct vk_memory *m, uint32_t type,
                       unsigned usage, uint64_t shift, struct error *err)
 {
-    bool is_host =
-        vk->gpu.memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    const VkMemoryPropertyFlags coherent =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    bool is_host = (vk->gpu.memory.memoryTypes[type].propertyFlags & coherent) == coherent;
     int e;
 
     if (usage & BUFFER_HOST || is_host) {
@@ -461,10 +461,17 @@ int vk_buffer_import(struct device *dev, struct buffer *buf, const struct memory
         e = import_dmabuf(vk, buf, mem, err);
     else if (dev->info.is_zero_copy)
         e = import_host(vk, buf, mem, err);
-    /* what a driver will not map (memory of a file, say) can still be copied, and status tells */
-    if (mem->host && (!dev->info.is_zero_copy || (e < 0 && e != -ENOMEM && e != -EIO))) {
-        release(vk, buf->backend);
+    else
         e = import_copy(vk, buf, mem, err);
+    /* what a driver will not map (memory of a file, say) can still be copied, and status tells */
+    if (mem->host && dev->info.is_zero_copy && e < 0 && e != -ENOMEM &&
+        vk_device_check(vk, NULL) == 0) {
+        struct error copying = {0};
+
+        release(vk, buf->backend);
+        e = import_copy(vk, buf, mem, &copying);
+        if (e < 0 && err)
+            *err = copying;
     }
     if (e < 0)
         vk_buffer_destroy(dev, buf);

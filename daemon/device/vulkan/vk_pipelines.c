@@ -13,7 +13,7 @@
 enum { PUSH_BYTES = 128, FIRST_OWN_CONSTANT = 2 };
 
 struct entry {
-    struct vk_launch key; /* groups are no part of it and are zero */
+    struct vk_launch key; /* its groups do not count */
     VkPipeline pipeline;
 };
 
@@ -24,7 +24,7 @@ struct vk_pipelines {
     VkPipelineCache cache;
     struct entry *entries;
     size_t n_entries;
-    uint32_t n_compiled;
+    uint32_t n_unsaved;  /* compiled anew since the file was written */
     char path[PATH_MAX]; /* of the file; "" when there is no place for one */
     char note[256];
 };
@@ -32,17 +32,20 @@ struct vk_pipelines {
 /* One file for each driver and device: the driver's own identifier is in its name. */
 static void choose_path(struct vk_pipelines *p)
 {
+    struct error err = {0};
     char name[96];
     int n =
         snprintf(name, sizeof(name), "pipelines-%04x-%04x-", p->gpu->vendor_id, p->gpu->device_id);
 
     for (size_t i = 0; i < VK_UUID_SIZE; i++)
         n += snprintf(name + n, sizeof(name) - (size_t)n, "%02x", p->gpu->cache_uuid[i]);
-    if (vk_cache_file_path(name, p->path, sizeof(p->path)) < 0) {
-        p->path[0] = '\0';
+    if (vk_cache_file_path(name, p->path, sizeof(p->path)) < 0)
         snprintf(p->note, sizeof(p->note),
-                 "compiled pipelines are not kept: there is no cache directory (HOME is not set)");
-    }
+                 "compiled shaders are not kept: there is no cache directory (HOME is not set)");
+    else if (vk_cache_file_check(p->path, &err) < 0)
+        snprintf(p->note, sizeof(p->note), "compiled shaders are not kept: %.160s", err.text);
+    if (p->note[0])
+        p->path[0] = '\0';
 }
 
 static int create_cache(struct vk_pipelines *p, struct error *err)
@@ -94,22 +97,20 @@ fail:
     return e;
 }
 
-/* What the driver compiled goes to disk, so that the next start compiles nothing. */
-static void save(struct vk_pipelines *p)
+void vk_pipelines_save(struct vk_pipelines *p)
 {
     struct error err = {0};
     size_t bytes = 0;
     void *data;
 
-    if (!p->n_compiled || !p->path[0] || !p->cache ||
+    if (!p->n_unsaved || !p->path[0] || !p->cache ||
         vkGetPipelineCacheData(p->device, p->cache, &bytes, NULL) != VK_SUCCESS || !bytes)
         return;
     data = malloc(bytes);
     if (data && vkGetPipelineCacheData(p->device, p->cache, &bytes, data) == VK_SUCCESS &&
         vk_cache_file_write(p->path, data, bytes, &err) < 0)
-        snprintf(p->note, sizeof(p->note), "compiled pipelines are not kept: %.200s", err.text);
-    if (!err.code)
-        p->n_compiled = 0;
+        p->path[0] = '\0'; /* not again at every program; a later start tries anew and tells */
+    p->n_unsaved = 0;
     free(data);
 }
 
@@ -117,7 +118,7 @@ void vk_pipelines_destroy(struct vk_pipelines *p)
 {
     if (!p)
         return;
-    save(p);
+    vk_pipelines_save(p);
     for (size_t i = 0; i < p->n_entries; i++)
         vkDestroyPipeline(p->device, p->entries[i].pipeline, NULL);
     vkDestroyPipelineLayout(p->device, p->layout, NULL);
@@ -168,8 +169,7 @@ static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline
     memcpy(values + FIRST_OWN_CONSTANT, l->constants, sizeof(l->constants));
     for (uint32_t i = 0; i < constants.mapEntryCount; i++)
         map[i] = (VkSpecializationMapEntry){i, i * 4, 4};
-    /* asking for a size needs a driver that lets one ask */
-    if (p->gpu->caps.subgroup_min != p->gpu->caps.subgroup_max)
+    if (p->gpu->caps.can_choose_subgroup)
         info.stage.pNext = &subgroup;
     r = vkCreateShaderModule(p->device, &module, NULL, &info.stage.module);
     if (r != VK_SUCCESS)
@@ -179,7 +179,7 @@ static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline
     if (r != VK_SUCCESS)
         return vk_fail(err, r, "shader %s cannot be compiled", l->shader);
     if (!(feedback.flags & VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT))
-        p->n_compiled++;
+        p->n_unsaved++;
     return 0;
 }
 
@@ -217,12 +217,6 @@ int vk_pipelines_get(struct vk_pipelines *p, const struct vk_launch *launch,
 VkPipelineLayout vk_pipelines_layout(const struct vk_pipelines *p)
 {
     return p->layout;
-}
-
-void vk_pipelines_counts(const struct vk_pipelines *p, uint32_t *ret_made, uint32_t *ret_compiled)
-{
-    *ret_made = (uint32_t)p->n_entries;
-    *ret_compiled = p->n_compiled;
 }
 
 const char *vk_pipelines_note(const struct vk_pipelines *p)

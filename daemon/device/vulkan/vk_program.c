@@ -16,6 +16,8 @@
 
 enum { QUERIES_PER_SEGMENT = 2, PUSH_HEADER_BYTES = 8, PUSH_BYTES = 128 };
 
+_Static_assert(PUSH_HEADER_BYTES + sizeof(union kernel_args) <= PUSH_BYTES, "push constants");
+
 /* What is recorded for one dispatch. */
 struct call {
     VkPipeline pipeline;
@@ -37,6 +39,9 @@ struct vk_program {
     VkCommandBufferSubmitInfo *infos;
     VkQueryPool queries; /* NULL where the GPU has no timestamps */
     uint64_t ticket;     /* of the last submission; 0: none yet */
+    bool is_recorded;
+    const struct step_header *step; /* of the first call, where the CPU can see it; or NULL */
+    uint32_t rows_run;              /* of the last submission */
 };
 
 static struct vk_program *program_of(struct program *p)
@@ -124,6 +129,7 @@ static void forget_recording(struct vk_program *p)
     free(p->buffers);
     free(p->submits);
     free(p->infos);
+    p->is_recorded = false;
     p->pool = VK_NULL_HANDLE;
     p->queries = VK_NULL_HANDLE;
     p->buffers = NULL;
@@ -182,7 +188,8 @@ static int record(struct vk_program *p, struct error *err)
             .pCommandBufferInfos = &p->infos[i],
         };
     }
-    return r == VK_SUCCESS ? 0 : vk_device_fail(vk, r, err, "a program cannot be recorded");
+    p->is_recorded = r == VK_SUCCESS;
+    return p->is_recorded ? 0 : vk_device_fail(vk, r, err, "a program cannot be recorded");
 }
 
 static int prepare_call(struct vk_device *vk, const struct dispatch *d, struct call *c,
@@ -204,6 +211,22 @@ static int prepare_call(struct vk_device *vk, const struct dispatch *d, struct c
     return 0;
 }
 
+/* Where the CPU sees the step that a call works for; NULL where it cannot. Every struct of
+ * arguments begins with that address. */
+static const struct step_header *step_on_host(const struct device *dev, const struct dispatch *d)
+{
+    addr_t step = d->args.add.step;
+
+    for (size_t i = 0; i < dev->n_buffers; i++) {
+        const struct buffer *b = dev->buffers[i];
+
+        if (b->host && step >= b->address && step - b->address < b->bytes)
+            return (const struct step_header *)(const void *)((char *)b->host +
+                                                              (step - b->address));
+    }
+    return NULL;
+}
+
 int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
                       struct program **ret_program, struct error *err)
 {
@@ -219,9 +242,8 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
     p->program.device = dev;
     p->n_calls = n;
     p->calls = calloc(n, sizeof(*p->calls));
-    r = p->calls ? vk_segments_init(&p->segments, n) : -ENOMEM;
-    if (r < 0) {
-        error_set(err, ENOMEM, "out of memory");
+    if (!p->calls) {
+        r = error_set(err, ENOMEM, "out of memory");
         goto fail;
     }
     for (size_t i = 0; i < n; i++) {
@@ -230,9 +252,12 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
             goto fail;
         p->max_rows = list[i].max_rows > p->max_rows ? list[i].max_rows : p->max_rows;
     }
-    r = record(p, err);
+    p->step = step_on_host(dev, list);
+    r = vk_segments_init(&p->segments, n, vk->call_ns_per_row * p->max_rows);
+    r = r < 0 ? error_set(err, ENOMEM, "out of memory") : record(p, err);
     if (r < 0)
         goto fail;
+    vk_pipelines_save(vk->pipelines);
     *ret_program = &p->program;
     return 0;
 fail:
@@ -271,51 +296,54 @@ static uint64_t segment_ns(const struct vk_program *p, size_t segment)
     return (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns);
 }
 
-/* One call alone that takes long can only be made shorter by fewer rows. More rows are advised in
- * steps of two, and only where twice the time would still be far from the limit. */
-static void advise_rows(struct vk_program *p, uint64_t longest_ns, uint64_t longest_single_ns)
+/* A call that takes long can only be made shorter by fewer rows: so many that the longest stays at
+ * half the limit, by the rows of the step that was timed. More are advised in steps of two. */
+static void advise_rows(struct vk_program *p, uint64_t longest_ns)
 {
-    struct device *dev = p->program.device;
+    struct vk_device *vk = vk_device_of(p->program.device);
+    struct device *dev = &vk->device;
+    uint64_t rows = p->rows_run ? p->rows_run : 1, target;
 
-    if (longest_single_ns > VK_SEGMENT_LIMIT_NS / 2 && p->max_rows > 1 &&
-        p->max_rows / 2 < dev->advised_rows)
-        dev->advised_rows = p->max_rows / 2;
-    else if (longest_ns < VK_SEGMENT_LIMIT_NS / 3 && p->max_rows >= dev->advised_rows &&
-             dev->advised_rows <= dev->info.max_rows / 2)
+    if (!longest_ns)
+        return;
+    vk->call_ns_per_row = (longest_ns + rows - 1) / rows;
+    target = rows * (VK_SEGMENT_LIMIT_NS / 2) / longest_ns;
+    if (target < dev->advised_rows) {
+        while (dev->advised_rows > 1 && dev->advised_rows > target)
+            dev->advised_rows /= 2;
+    } else if (target >= 2 * (uint64_t)dev->advised_rows && 2 * rows > dev->advised_rows &&
+               dev->advised_rows <= dev->info.max_rows / 2) {
         dev->advised_rows *= 2;
+    }
 }
 
 /* Takes the GPU's times of the last submission, once it has ended. */
 static void measure(struct vk_device *vk)
 {
     struct vk_program *p = vk->running;
-    uint64_t longest = 0, longest_single = 0, value = 0;
+    uint64_t value = 0;
 
     if (!p || vkGetSemaphoreCounterValue(vk->handle, vk->timeline, &value) != VK_SUCCESS ||
         value < p->ticket)
         return;
     vk->running = NULL;
-    if (!p->queries) /* without times: as if it were fast; segments stay short all the same */
-        advise_rows(p, 0, 0);
-    for (size_t i = 0; p->queries && i < p->segments.n; i++) {
-        size_t n = vk_segments_end(&p->segments, i) - vk_segments_first(&p->segments, i);
+    if (!p->queries) /* nothing is known of it: cuts and advice stay as careful as at first */
+        return;
+    for (size_t i = 0; i < p->segments.n; i++) {
         uint64_t ns = segment_ns(p, i);
 
         if (!ns)
             return;
         vk_segments_measured(&p->segments, i, ns);
-        longest = ns > longest ? ns : longest;
-        if (n == 1 && ns > longest_single)
-            longest_single = ns;
     }
-    if (p->queries)
-        advise_rows(p, longest, longest_single);
+    advise_rows(p, vk_segments_longest_call(&p->segments));
 }
 
-/* Cuts anew if the times say so. The program does not run now. */
+/* Cuts anew if the times say so, or records what could not be recorded before. The program does not
+ * run now. */
 static int recut(struct vk_program *p, struct error *err)
 {
-    if (!vk_segments_recut(&p->segments))
+    if (!vk_segments_recut(&p->segments) && p->is_recorded)
         return 0;
     forget_recording(p);
     return record(p, err);
@@ -332,7 +360,8 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
         .stageMask = VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT,
     };
     VkSubmitInfo2 *last;
-    VkResult result;
+    VkResult result = VK_SUCCESS;
+    size_t n;
     int r = vk_device_check(vk, err);
 
     if (r == 0 && p->ticket)
@@ -347,14 +376,20 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
     last->signalSemaphoreInfoCount = 1;
     last->pSignalSemaphoreInfos = &signal;
     /* One call each: drivers that merge the list of one call would make one long job of it. */
-    result = VK_SUCCESS;
-    for (size_t i = 0; result == VK_SUCCESS && i < p->segments.n; i++)
-        result = vkQueueSubmit2(vk->queue, 1, &p->submits[i], VK_NULL_HANDLE);
+    for (n = 0; n < p->segments.n; n++) {
+        result = vkQueueSubmit2(vk->queue, 1, &p->submits[n], VK_NULL_HANDLE);
+        if (result != VK_SUCCESS)
+            break;
+    }
     last->pSignalSemaphoreInfos = NULL;
     last->signalSemaphoreInfoCount = 0;
-    if (result != VK_SUCCESS)
+    if (result != VK_SUCCESS) {
+        if (n) /* what was submitted ends without a ticket */
+            vkQueueWaitIdle(vk->queue);
         return vk_device_fail(vk, result, err, "a program cannot be submitted");
+    }
     *ret_ticket = p->ticket = ++vk->last_ticket;
+    p->rows_run = p->step && p->step->n_tokens < p->max_rows ? p->step->n_tokens : p->max_rows;
     vk->running = p;
     return 0;
 }

@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-int vk_segments_init(struct vk_segments *s, size_t n_calls)
+int vk_segments_init(struct vk_segments *s, size_t n_calls, uint64_t call_ns)
 {
+    uint64_t fit = call_ns ? VK_SEGMENT_TARGET_NS / call_ns : VK_SEGMENT_FIRST_CALLS;
+    size_t most = fit > VK_SEGMENT_FIRST_CALLS ? VK_SEGMENT_FIRST_CALLS : fit ? (size_t)fit : 1;
+
     *s = (struct vk_segments){
         .n_calls = n_calls,
         .ends = calloc(n_calls, sizeof(*s->ends)),
@@ -16,7 +19,7 @@ int vk_segments_init(struct vk_segments *s, size_t n_calls)
     if (!s->ends || !s->measured || !s->call_ns)
         return -ENOMEM;
     for (size_t at = 0; at < n_calls;) {
-        at += n_calls - at < VK_SEGMENT_FIRST_CALLS ? n_calls - at : VK_SEGMENT_FIRST_CALLS;
+        at += n_calls - at < most ? n_calls - at : most;
         s->ends[s->n++] = at;
     }
     return 0;
@@ -44,6 +47,24 @@ void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns)
             known ? (uint64_t)((double)s->call_ns[k] * (double)ns / (double)known) : ns / n;
 }
 
+uint64_t vk_segments_longest_call(const struct vk_segments *s)
+{
+    uint64_t longest = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        size_t first = vk_segments_first(s, i);
+
+        for (size_t k = first; k < s->ends[i]; k++) {
+            uint64_t ns = s->ends[i] - first == 1 ? s->call_ns[k] : 2 * s->call_ns[k];
+
+            if (ns > s->measured[i])
+                ns = s->measured[i];
+            longest = ns > longest ? ns : longest;
+        }
+    }
+    return longest;
+}
+
 static bool is_one_too_long(const struct vk_segments *s)
 {
     for (size_t i = 0; i < s->n; i++)
@@ -52,8 +73,7 @@ static bool is_one_too_long(const struct vk_segments *s)
     return false;
 }
 
-/* Segments that greedy packing up to the target makes; ends may be NULL to count only. A segment
- * that was too long is at least halved, as the calls' shares of it are guesses. */
+/* Segments that greedy packing up to the target makes; ends may be NULL to count only. */
 static size_t pack(const struct vk_segments *s, size_t *ends)
 {
     size_t n = 0, in_segment = 0;

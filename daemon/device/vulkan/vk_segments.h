@@ -12,7 +12,7 @@
 
 #define VK_SEGMENT_LIMIT_NS  200000000u /* no submission may take longer */
 #define VK_SEGMENT_TARGET_NS 60000000u  /* what is aimed at: room for a GPU that slows down */
-/* Calls of a segment while nothing is known: about a layer of a model. */
+/* Calls of a segment while nothing is known of them: at most about a layer of a model. */
 #define VK_SEGMENT_FIRST_CALLS 16u
 
 struct vk_segments {
@@ -22,8 +22,9 @@ struct vk_segments {
     uint64_t *call_ns;  /* [n_calls]: estimates, from the segment a call was measured in */
 };
 
-/* As nothing is known yet. -ENOMEM. */
-int vk_segments_init(struct vk_segments *s, size_t n_calls);
+/* Before anything of these calls was measured; call_ns: what the longest may take, 0 unknown.
+ * -ENOMEM. */
+int vk_segments_init(struct vk_segments *s, size_t n_calls, uint64_t call_ns);
 void vk_segments_finish(struct vk_segments *s);
 
 static inline size_t vk_segments_first(const struct vk_segments *s, size_t i)
@@ -37,6 +38,9 @@ static inline size_t vk_segments_end(const struct vk_segments *s, size_t i)
 }
 
 void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns);
+
+/* The longest call: exact where it is alone in its segment, else at most twice its share. */
+uint64_t vk_segments_longest_call(const struct vk_segments *s);
 
 /* Cuts anew by what was measured; true when the cuts moved. They move when a segment of several
  * calls passed the limit's half, or when fewer than half as many segments would do. */

@@ -35,7 +35,7 @@ static void what_is_unknown_is_cut_into_layers(void **state)
 {
     struct vk_segments s;
 
-    assert_int_equal(vk_segments_init(&s, 40), 0);
+    assert_int_equal(vk_segments_init(&s, 40, 0), 0);
     assert_int_equal(s.n, 3);
     assert_int_equal(s.ends[0], VK_SEGMENT_FIRST_CALLS);
     assert_whole(&s);
@@ -43,11 +43,37 @@ static void what_is_unknown_is_cut_into_layers(void **state)
     vk_segments_finish(&s);
 }
 
+static void what_is_known_of_calls_shortens_the_first_cuts(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 40, 20 * MS), 0);
+    assert_int_equal(s.ends[0], VK_SEGMENT_TARGET_NS / (20 * MS));
+    assert_whole(&s);
+    vk_segments_finish(&s);
+    assert_int_equal(vk_segments_init(&s, 40, 500 * MS), 0);
+    assert_int_equal(s.n, 40);
+    vk_segments_finish(&s);
+}
+
+static void the_longest_call_is_one_alone_or_twice_a_share(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, VK_SEGMENT_FIRST_CALLS + 1, 0), 0);
+    vk_segments_measured(&s, 0, 16 * MS);
+    vk_segments_measured(&s, 1, MS);
+    assert_int_equal(vk_segments_longest_call(&s), 2 * MS);
+    vk_segments_measured(&s, 1, 9 * MS);
+    assert_int_equal(vk_segments_longest_call(&s), 9 * MS);
+    vk_segments_finish(&s);
+}
+
 static void short_submissions_become_one(void **state)
 {
     struct vk_segments s;
 
-    assert_int_equal(vk_segments_init(&s, 400), 0);
+    assert_int_equal(vk_segments_init(&s, 400, 0), 0);
     measure_all(&s, MS / 100);
     assert_true(vk_segments_recut(&s));
     assert_int_equal(s.n, 1);
@@ -61,7 +87,7 @@ static void long_submissions_are_cut_until_each_is_short(void **state)
 {
     struct vk_segments s;
 
-    assert_int_equal(vk_segments_init(&s, 64), 0);
+    assert_int_equal(vk_segments_init(&s, 64, 0), 0);
     measure_all(&s, 20 * MS); /* 320 ms each */
     assert_true(vk_segments_recut(&s));
     assert_whole(&s);
@@ -78,7 +104,7 @@ static void one_slow_call_among_fast_ones_ends_up_alone(void **state)
     struct vk_segments s;
     size_t slow = 5;
 
-    assert_int_equal(vk_segments_init(&s, 32), 0);
+    assert_int_equal(vk_segments_init(&s, 32, 0), 0);
     for (int round = 0; round < 12; round++) {
         for (size_t i = 0; i < s.n; i++) {
             size_t first = vk_segments_first(&s, i), end = vk_segments_end(&s, i);
@@ -101,7 +127,7 @@ static void cuts_stay_where_times_only_waver(void **state)
 {
     struct vk_segments s;
 
-    assert_int_equal(vk_segments_init(&s, 64), 0);
+    assert_int_equal(vk_segments_init(&s, 64, 0), 0);
     measure_all(&s, 3 * MS);
     vk_segments_recut(&s);
     for (int i = 0; i < 20; i++) {
@@ -238,6 +264,8 @@ static void the_cache_directory_is_the_services_or_the_users(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_unknown_is_cut_into_layers),
+    cmocka_unit_test(what_is_known_of_calls_shortens_the_first_cuts),
+    cmocka_unit_test(the_longest_call_is_one_alone_or_twice_a_share),
     cmocka_unit_test(short_submissions_become_one),
     cmocka_unit_test(long_submissions_are_cut_until_each_is_short),
     cmocka_unit_test(one_slow_call_among_fast_ones_ends_up_alone),

@@ -66,9 +66,15 @@ static struct dispatch add_call(uint64_t step, uint64_t x, uint64_t y)
     };
 }
 
+/* 0 without a device. */
+static uint64_t address(const struct fixture *f, uint64_t offset)
+{
+    return f->buf ? f->buf->address + offset : 0;
+}
+
 static struct dispatch add_in(const struct fixture *f)
 {
-    return add_call(f->buf->address, f->buf->address + X_AT, f->buf->address + Y_AT);
+    return add_call(address(f, 0), address(f, X_AT), address(f, Y_AT));
 }
 
 static void run(struct device *dev, struct program *p)
@@ -222,8 +228,7 @@ static void submissions_run_in_order_without_waiting_between(void **state)
 {
     struct fixture *f = *state;
     struct dispatch forth = add_in(f);
-    struct dispatch back =
-        add_call(f->buf->address, f->buf->address + Y_AT, f->buf->address + X_AT);
+    struct dispatch back = add_call(address(f, 0), address(f, Y_AT), address(f, X_AT));
     struct program *p, *q;
     uint64_t first, last = 0;
 
@@ -257,11 +262,21 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_times(VkDevice d, VkQueryPool q, uint
     return VK_SUCCESS;
 }
 
+/* Runs a step of n_tokens rows that is said to have taken that long, twice: times are looked at
+ * when the next submission comes. */
+static void run_timed(struct fixture *f, struct program *p, uint32_t n_tokens, double ns)
+{
+    ((struct step_header *)f->buf->host)->n_tokens = n_tokens;
+    faked_ns = ns;
+    run(f->dev, p);
+    run(f->dev, p);
+}
+
 static void rows_are_advised_by_the_time_they_take(void **state)
 {
     struct fixture *f = *state;
     PFN_vkGetQueryPoolResults real = vkGetQueryPoolResults;
-    struct dispatch d = add_in(f->dev ? f : &(struct fixture){.buf = &(struct buffer){0}});
+    struct dispatch d = add_in(f);
     struct program *p;
     uint32_t first;
 
@@ -270,23 +285,74 @@ static void rows_are_advised_by_the_time_they_take(void **state)
     if (tick_ns <= 0)
         SKIP("a GPU without timestamps");
     first = device_advised_rows(f->dev);
-    d.max_rows = first * 2;
-    d.args.add.x = d.args.add.y = f->buf->address + X_AT;
+    d.max_rows = first * 4; /* a bucket that is larger than the steps it serves */
+    d.args.add.n_cols = 4;
+    d.args.add.y = d.args.add.x;
     assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
     vkGetQueryPoolResults = fake_times;
-    faked_ns = 1000000;
-    run(f->dev, p);
-    assert_int_equal(device_advised_rows(f->dev), first); /* not yet looked at */
-    run(f->dev, p);
-    assert_int_equal(device_advised_rows(f->dev), first * 2);
-    faked_ns = 90000000; /* enough for the limit, too much to take twice as many */
-    run(f->dev, p);
-    run(f->dev, p);
-    faked_ns = 150000000;
-    run(f->dev, p);
-    run(f->dev, p);
-    vkGetQueryPoolResults = real;
+    run_timed(f, p, 4, 1000); /* fast, but of too few rows to say anything of more */
     assert_int_equal(device_advised_rows(f->dev), first);
+    run_timed(f, p, first, 1000000);
+    assert_int_equal(device_advised_rows(f->dev), first * 2);
+    run_timed(f, p, first * 2, 90000000); /* twice as many would take too long, these do not */
+    assert_int_equal(device_advised_rows(f->dev), first * 2);
+    run_timed(f, p, first * 2, 150000000);
+    assert_int_equal(device_advised_rows(f->dev), first);
+    run_timed(f, p, first,
+              1000000000); /* as a long context makes them: at once as few as it takes */
+    assert_true(device_advised_rows(f->dev) <= first / 8);
+    vkGetQueryPoolResults = real;
+    program_destroy(p);
+}
+
+static void what_one_bucket_learnt_the_next_one_knows(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkGetQueryPoolResults real = vkGetQueryPoolResults;
+    struct dispatch d = add_in(f);
+    struct program *p;
+
+    NEED_DEVICE(f);
+    tick_ns = (double)vk_device_of(f->dev)->gpu.timestamp_ns;
+    if (tick_ns <= 0)
+        SKIP("a GPU without timestamps");
+    assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+    vkGetQueryPoolResults = fake_times;
+    run_timed(f, p, 1, 5000000);
+    vkGetQueryPoolResults = real;
+    program_destroy(p);
+    assert_int_equal(vk_device_of(f->dev)->call_ns_per_row, 5000000);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL no_pool(VkDevice d, const VkCommandPoolCreateInfo *i,
+                                              const VkAllocationCallbacks *a, VkCommandPool *p)
+{
+    return VK_ERROR_OUT_OF_HOST_MEMORY;
+}
+
+static void a_program_that_could_not_be_cut_anew_runs_when_it_can(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkCreateCommandPool real = vkCreateCommandPool;
+    struct dispatch list[50];
+    struct error err = {0};
+    struct program *p;
+    uint64_t ticket;
+
+    NEED_DEVICE(f);
+    if (vk_device_of(f->dev)->gpu.timestamp_ns <= 0)
+        SKIP("a GPU without timestamps");
+    for (size_t i = 0; i < 50; i++)
+        list[i] = add_in(f);
+    floats(f, Y_AT)[0] = 1;
+    assert_int_equal(program_create(f->dev, list, 50, &p, NULL), 0);
+    run(f->dev, p);
+    vkCreateCommandPool = no_pool; /* the next submission wants to make four segments one */
+    assert_int_equal(device_submit(f->dev, p, &ticket, &err), -ENOMEM);
+    assert_int_equal(device_submit(f->dev, p, &ticket, &err), -ENOMEM);
+    vkCreateCommandPool = real;
+    run(f->dev, p);
+    assert_true(floats(f, X_AT)[0] == 100);
     program_destroy(p);
 }
 
@@ -375,6 +441,19 @@ static VKAPI_ATTR VkResult VKAPI_CALL refuse_pointer(VkDevice d,
     return VK_ERROR_INVALID_EXTERNAL_HANDLE;
 }
 
+static PFN_vkAllocateMemory real_allocate;
+
+/* What some drivers say of memory of a file. */
+static VKAPI_ATTR VkResult VKAPI_CALL refuse_import(VkDevice d, const VkMemoryAllocateInfo *i,
+                                                    const VkAllocationCallbacks *a,
+                                                    VkDeviceMemory *m)
+{
+    for (const VkBaseInStructure *s = i->pNext; s; s = s->pNext)
+        if (s->sType == VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT)
+            return VK_ERROR_UNKNOWN;
+    return real_allocate(d, i, a, m);
+}
+
 static void host_memory_the_driver_refuses_is_copied(void **state)
 {
     struct fixture *f = *state;
@@ -386,6 +465,10 @@ static void host_memory_the_driver_refuses_is_copied(void **state)
     vkGetMemoryHostPointerPropertiesEXT = refuse_pointer;
     add_from_import(f, memory, false);
     vkGetMemoryHostPointerPropertiesEXT = real;
+    real_allocate = vkAllocateMemory;
+    vkAllocateMemory = refuse_import;
+    add_from_import(f, memory, false);
+    vkAllocateMemory = real_allocate;
     munmap(memory, 8192);
 }
 
@@ -499,6 +582,8 @@ static const struct CMUnitTest tests[] = {
     VULKAN_TEST(a_program_runs_again_and_again_with_the_same_calls),
     VULKAN_TEST(submissions_run_in_order_without_waiting_between),
     VULKAN_TEST(rows_are_advised_by_the_time_they_take),
+    VULKAN_TEST(what_one_bucket_learnt_the_next_one_knows),
+    VULKAN_TEST(a_program_that_could_not_be_cut_anew_runs_when_it_can),
     VULKAN_TEST(new_buffers_are_zero_and_aligned),
     VULKAN_TEST(host_memory_is_mapped_not_copied_where_it_is_shared),
     VULKAN_TEST(host_memory_is_copied_where_it_is_not_shared),

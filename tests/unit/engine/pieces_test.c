@@ -187,6 +187,25 @@ static void scheduler_serves_in_order_of_arrival(void **state)
     assert_int_equal(scheduler_next(&s, &choice, 0), 0);
 }
 
+static void scheduler_leaves_no_single_token_of_a_prompt_over(void **state)
+{
+    struct scheduler s;
+    struct scheduler_entry a = {.n_pending = 65};
+    struct scheduler_choice choice;
+
+    scheduler_init(&s, 64);
+    scheduler_add(&s, &a);
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_int_equal(choice.n_tokens, 63);
+    a.n_pending = 2;
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_int_equal(choice.n_tokens, 2);
+    scheduler_init(&s, 1); /* nothing smaller is to be had */
+    scheduler_add(&s, &a);
+    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
+    assert_int_equal(choice.n_tokens, 1);
+}
+
 static void scheduler_passes_over_who_is_paused_or_blocked(void **state)
 {
     struct scheduler s;
@@ -500,6 +519,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answer_gives_whole_characters_only),
     cmocka_unit_test(answer_matches_a_stop_string_of_split_characters),
     cmocka_unit_test(scheduler_serves_in_order_of_arrival),
+    cmocka_unit_test(scheduler_leaves_no_single_token_of_a_prompt_over),
     cmocka_unit_test(scheduler_passes_over_who_is_paused_or_blocked),
     cmocka_unit_test(scheduler_takes_blocks_from_the_youngest_that_has_any),
     cmocka_unit_test(blocks_are_counted_and_come_back),

@@ -321,7 +321,7 @@ static int fill_all(struct hearth_pool *pool)
 	struct allocation work = { .pool = pool };
 	u64 reserve = hearth_reserve_free_bytes();
 	u64 missing = missing_bytes(pool);
-	bool is_whole = false;
+	bool is_whole;
 	int err;
 
 	/* What cannot fit fails before time is spent on it. */
@@ -331,15 +331,15 @@ static int fill_all(struct hearth_pool *pool)
 			return err;
 	}
 
-	while (!is_whole) {
+	do {
 		err = fill_unclaimed(&work);
 		if (err)
 			return err;
-		if (is_settled(pool, &is_whole) && is_whole)
-			hearth_pool_complete(pool);
-		else if (wait_event_interruptible(pool->wait, is_settled(pool, &is_whole)))
+		if (wait_event_interruptible(pool->wait, is_settled(pool, &is_whole)))
 			return -EINTR;
-	}
+	} while (!is_whole);
+	/* Whoever sees it first says so: none returns to its caller before that. */
+	hearth_pool_complete(pool);
 	return 0;
 }
 

@@ -209,6 +209,49 @@ TEST_F(life, threads_share_the_allocation)
 	EXPECT_EQ(SHARED_BYTES, info.order_bytes[9]);
 }
 
+/* What is wrong with a pool when an allocation returns that started with others: 0 nothing. */
+static int allocate_and_look(int pool, int word)
+{
+	struct hearth_info info;
+	char byte;
+
+	(void)!read(word, &byte, 1);
+	if (pool_allocate(pool) || pool_info(pool, &info))
+		return 1;
+	return info.state == HEARTH_STATE_ALLOCATING ? 2 : 0;
+}
+
+/* Not only when that returns which fills the last slot. */
+TEST_F(life, pool_is_whole_when_any_allocation_returns)
+{
+	enum { PROCESSES = 4 };
+
+	for (int round = 0; round < 100; round++) {
+		int pool = pool_create(PROCESSES * LARGE_BYTES, HEARTH_CREATE_DEFER);
+		pid_t children[PROCESSES];
+		int word[2];
+
+		ASSERT_FD(pool);
+		ASSERT_EQ(0, pipe(word));
+		for (int i = 0; i < PROCESSES; i++) {
+			children[i] = fork();
+			if (children[i] == 0) {
+				close(word[1]);
+				_exit(allocate_and_look(pool, word[0]));
+			}
+		}
+		close(word[1]);
+		close(word[0]);
+		for (int i = 0; i < PROCESSES; i++) {
+			int status;
+
+			waitpid(children[i], &status, 0);
+			ASSERT_EQ(0, status);
+		}
+		close(pool);
+	}
+}
+
 /* Kills a child that repeats @work after each of many delays; nothing may remain of it. */
 static void kill_in_the_middle(struct __test_metadata *_metadata, FIXTURE_DATA(life) *self,
 			       int (*work)(void *argument), int rounds)

@@ -8,9 +8,11 @@
 #include <linux/cred.h>
 #include <linux/hashtable.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/vmstat.h>
 
 #include "pages.h"
 #include "pool.h"
@@ -139,16 +141,41 @@ static enum obstacle try_charge(struct hearth_charge *charge, struct owner **fre
 	return obstacle;
 }
 
-/* Whether something went that may have been in the way. */
-static bool make_way(enum obstacle obstacle, kuid_t uid)
+static bool would_fit(u64 bytes, u64 limit, u64 used, u64 evictable)
 {
+	return bytes <= limit && used <= limit - bytes + evictable;
+}
+
+/* Whether it would fit if every pool went that may: else none has to go. */
+static bool could_fit(const struct hearth_charge *charge)
+{
+	u64 uid_limit = percent_bytes(READ_ONCE(uid_limit_percent));
+	struct owner *owner;
+	u64 uid_used, used;
+
+	spin_lock(&lock);
+	owner = owner_find(charge->uid);
+	uid_used = owner ? owner->bytes : 0;
+	used = used_bytes;
+	spin_unlock(&lock);
+	return would_fit(charge->bytes, uid_limit, uid_used,
+			 hearth_shrink_evictable_bytes(charge->uid)) &&
+	       would_fit(charge->bytes, hearth_limits_bytes(), used,
+			 hearth_shrink_evictable_bytes(INVALID_UID));
+}
+
+/* Whether something went that may have been in the way. */
+static bool make_way(enum obstacle obstacle, const struct hearth_charge *charge)
+{
+	if (!could_fit(charge))
+		return false;
 	switch (obstacle) {
 	case OWNER_POOLS:
-		return hearth_pool_forget_evicted(uid);
+		return hearth_pool_forget_evicted(charge->uid);
 	case OWNER_BYTES:
-		return hearth_shrink_evict_one(uid);
+		return hearth_shrink_make_way(charge->uid);
 	default:
-		return hearth_shrink_evict_one(INVALID_UID);
+		return hearth_shrink_make_way(INVALID_UID);
 	}
 }
 
@@ -173,7 +200,7 @@ int hearth_limits_charge(struct hearth_charge *charge, kuid_t uid, u64 bytes)
 	*charge = (struct hearth_charge){ .uid = uid, .bytes = bytes };
 
 	while ((obstacle = try_charge(charge, &fresh)) != NONE && is_worth_trying)
-		is_worth_trying = make_way(obstacle, uid);
+		is_worth_trying = make_way(obstacle, charge);
 	kfree(fresh);
 	if (obstacle == NONE)
 		return 0;
@@ -218,18 +245,49 @@ void hearth_limits_uncharge(struct hearth_charge *charge)
 /* Room that allocations under way have been told of and not yet used up or given up. */
 static atomic64_t claimed_bytes;
 
-/* Without what idle pools have, which counts as available but is not free yet. */
-static long available_pages(void)
+static long low_watermark_pages(void)
 {
-	return si_mem_available() - (long)(hearth_shrink_idle_bytes() >> PAGE_SHIFT);
+	long pages = 0;
+	int node, i;
+
+	for_each_online_node(node)
+		for (i = 0; i < MAX_NR_ZONES; i++)
+			pages += low_wmark_pages(&NODE_DATA(node)->node_zones[i]);
+	return pages;
 }
 
-static bool has_room(u64 bytes)
+/*
+ * What is available when @idle_pages of idle pools, which count as reclaimable with the kernel, do
+ * not: si_mem_available() holds back a part of all that is reclaimable, at most the low watermark.
+ */
+static long available_without(long idle_pages)
+{
+	long low = low_watermark_pages();
+	long all = global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
+		   global_node_page_state(NR_KERNEL_MISC_RECLAIMABLE);
+	long rest = max(all - idle_pages, 0L);
+
+	return si_mem_available() - idle_pages + min(all / 2, low) - min(rest / 2, low);
+}
+
+/* Is there room now? Is there any if all idle pools go? */
+struct room {
+	bool is_there;
+	bool can_be_made;
+};
+
+static struct room room_for(u64 bytes)
 {
 	u64 needed_bytes = bytes + (u64)atomic64_read(&claimed_bytes);
-	long margin_pages = totalram_pages() >> MARGIN_SHIFT;
+	long needed_pages = (needed_bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
+	long idle_pages = hearth_shrink_reclaimable_bytes() >> PAGE_SHIFT;
+	long going_pages = hearth_shrink_going_bytes() >> PAGE_SHIFT;
+	long pages = available_without(idle_pages);
 
-	return available_pages() >= (long)(needed_bytes >> PAGE_SHIFT) + margin_pages;
+	return (struct room){
+		.is_there = pages >= needed_pages,
+		.can_be_made = pages + idle_pages + going_pages >= needed_pages,
+	};
 }
 
 /**
@@ -242,10 +300,14 @@ static bool has_room(u64 bytes)
  */
 int hearth_limits_make_room(u64 bytes)
 {
-	while (!has_room(bytes))
-		if (!hearth_shrink_evict_one(INVALID_UID))
-			return -ENOMEM;
-	return 0;
+	struct room room = room_for(bytes);
+	bool is_worth_trying = true;
+
+	while (!room.is_there && room.can_be_made && is_worth_trying) {
+		is_worth_trying = hearth_shrink_make_room();
+		room = room_for(bytes);
+	}
+	return room.is_there ? 0 : -ENOMEM;
 }
 
 /**

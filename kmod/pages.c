@@ -6,7 +6,7 @@
  * try has failed the next are far between, so that a fragmented machine is not kept busy.
  *
  * Nothing here ever wakes the OOM killer: __GFP_RETRY_MAYFAIL and __GFP_NORETRY fail instead, for
- * the machine as for the memory cgroup.
+ * the machine as for the memory cgroup; nor does it leave the machine so little that others do.
  */
 #include "pages.h"
 
@@ -221,8 +221,10 @@ static void slot_count(struct hearth_pages *pages, const struct hearth_slot *slo
 {
 	unsigned int i;
 
-	for (i = 0; i < slot_parts(pages, slot); i++)
+	for (i = 0; i < slot_parts(pages, slot) && !slot->is_reserve; i++)
 		pages->node_pages[folio_nid(slot_folio(pages, slot, i))] += 1UL << slot->order;
+	if (!slot->is_reserve)
+		pages->machine_bytes += (u64)PAGE_SIZE << pages->order;
 	pages->order_bytes[slot->order] += (u64)PAGE_SIZE << pages->order;
 	pages->nr_filled++;
 }
@@ -291,7 +293,7 @@ static int fill_unclaimed(struct allocation *work)
 			return 0;
 		do {
 			err = signal_pending(current) ? -EINTR : slot_fill(work, &slot);
-		} while (err == -ENOMEM && hearth_shrink_evict_one(pool->uid));
+		} while (err == -ENOMEM && hearth_shrink_make_way(pool->uid));
 		if (err) {
 			slot_unclaim(pool, index);
 			return err;

@@ -55,7 +55,8 @@ struct hearth_slot {
  * @nr_filled: slots filled
  * @nr_prefix: slots filled before the first that is not
  * @order_bytes: bytes in folios of each order
- * @node_pages: pages on each of the nr_node_ids NUMA nodes
+ * @machine_bytes: bytes that go back to the machine with the pool, not to the reserve
+ * @node_pages: the same as pages, on each of the nr_node_ids NUMA nodes
  *
  * All but the slots themselves is guarded by the pool's lock.
  */
@@ -66,6 +67,7 @@ struct hearth_pages {
 	unsigned long nr_filled;
 	unsigned long nr_prefix;
 	u64 order_bytes[HEARTH_ORDERS];
+	u64 machine_bytes;
 	unsigned long *node_pages;
 };
 

@@ -14,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/spinlock.h>
 
+#include "limits.h"
 #include "pages.h"
 
 static ulong reserve_bytes;
@@ -27,13 +28,19 @@ static unsigned long nr_free;
 /* Free ones and those in pools. */
 static unsigned long nr_all;
 
-/* Takes what it can get: less than was asked for is told of, not an error. */
+/*
+ * Takes what it can get within the limit of the machine and what that can spare: less than was
+ * asked for is told of, not an error.
+ */
 void hearth_reserve_init(void)
 {
 	unsigned long wanted = reserve_bytes >> (HEARTH_LARGE_ORDER + PAGE_SHIFT);
 	struct folio *folio;
 
 	for (; nr_all < wanted; nr_all++, nr_free++) {
+		if ((nr_all + 1) * HEARTH_LARGE_BYTES > hearth_limits_bytes() ||
+		    hearth_limits_make_room(HEARTH_LARGE_BYTES))
+			break;
 		folio = folio_alloc(GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN,
 				    HEARTH_LARGE_ORDER);
 		if (!folio)

@@ -10,6 +10,7 @@
 #include <linux/shrinker.h>
 #include <linux/spinlock.h>
 #include <linux/vmstat.h>
+#include <linux/wait.h>
 
 #include "limits.h"
 #include "pool.h"
@@ -24,6 +25,11 @@ static DEFINE_SPINLOCK(lock);
 /* Pools that may be evicted now, the longest unused first. Holds no references. */
 static LIST_HEAD(evictable);
 static u64 evictable_bytes;
+/* What the machine would get of that. */
+static u64 reclaimable_bytes;
+/* Of pools that have left the list and are just being freed. */
+static u64 going_bytes;
+static DECLARE_WAIT_QUEUE_HEAD(gone);
 static atomic64_t evicted_bytes;
 static atomic64_t evicted_pools;
 static struct shrinker *shrinker;
@@ -44,6 +50,7 @@ static void lru_add(struct hearth_pool *pool)
 {
 	list_add_tail(&pool->lru, &evictable);
 	evictable_bytes += pool->size_bytes;
+	reclaimable_bytes += pool->pages.machine_bytes;
 	count_reclaimable(pool, 1);
 }
 
@@ -52,6 +59,7 @@ static void lru_remove(struct hearth_pool *pool)
 	if (list_empty(&pool->lru))
 		return;
 	count_reclaimable(pool, -1);
+	reclaimable_bytes -= pool->pages.machine_bytes;
 	evictable_bytes -= pool->size_bytes;
 	list_del_init(&pool->lru);
 }
@@ -77,6 +85,18 @@ void hearth_shrink_remove(struct hearth_pool *pool)
 	spin_unlock(&lock);
 }
 
+/* Who may lose a pool, and whether that is to give the machine memory. */
+struct need {
+	kuid_t uid;
+	bool is_machine;
+};
+
+static bool is_wanted(const struct hearth_pool *pool, const struct need *need)
+{
+	return (!uid_valid(need->uid) || uid_eq(need->uid, pool->uid)) &&
+	       (!need->is_machine || pool->pages.machine_bytes);
+}
+
 /* Locks are taken against their order, so only by trying. */
 static bool try_detach(struct hearth_pool *pool, struct hearth_pages *ret_pages)
 {
@@ -86,6 +106,7 @@ static bool try_detach(struct hearth_pool *pool, struct hearth_pages *ret_pages)
 		return false;
 	if (kref_get_unless_zero(&pool->refs)) {
 		lru_remove(pool);
+		going_bytes += pool->size_bytes;
 		*ret_pages = pool->pages;
 		pool->pages = (struct hearth_pages){};
 		pool->state = HEARTH_STATE_EVICTED;
@@ -96,13 +117,13 @@ static bool try_detach(struct hearth_pool *pool, struct hearth_pages *ret_pages)
 }
 
 /* Takes the memory from the first pool in the list that nobody is just busy with. */
-static struct hearth_pool *detach_first(kuid_t uid, struct hearth_pages *ret_pages)
+static struct hearth_pool *detach_first(const struct need *need, struct hearth_pages *ret_pages)
 {
 	struct hearth_pool *pool, *found = NULL;
 
 	spin_lock(&lock);
 	list_for_each_entry(pool, &evictable, lru)
-		if ((!uid_valid(uid) || uid_eq(uid, pool->uid)) && try_detach(pool, ret_pages)) {
+		if (is_wanted(pool, need) && try_detach(pool, ret_pages)) {
 			found = pool;
 			break;
 		}
@@ -110,42 +131,80 @@ static struct hearth_pool *detach_first(kuid_t uid, struct hearth_pages *ret_pag
 	return found;
 }
 
-/**
- * hearth_shrink_evict_one() - take the memory of the longest idle pool back
- * @uid: of this owner alone, or INVALID_UID for any
- *
- * Return: pages freed, 0 if there is no such pool.
- */
-unsigned long hearth_shrink_evict_one(kuid_t uid)
+/* Evicts the longest idle pool that serves the need: bytes freed, 0 if there is none. */
+static u64 evict_one(const struct need *need)
 {
 	struct hearth_pages pages;
-	struct hearth_pool *pool = detach_first(uid, &pages);
-	unsigned long nr;
+	struct hearth_pool *pool = detach_first(need, &pages);
+	u64 freed_bytes;
 
 	if (!pool)
 		return 0;
 
-	nr = pool->size_bytes >> PAGE_SHIFT;
+	freed_bytes = need->is_machine ? pages.machine_bytes : pool->size_bytes;
 	trace_hearth_evict(pool);
 	hearth_pages_free(&pages);
 	hearth_limits_uncharge_bytes(&pool->charge);
 	atomic64_add(pool->size_bytes, &evicted_bytes);
 	atomic64_inc(&evicted_pools);
+	spin_lock(&lock);
+	going_bytes -= pool->size_bytes;
+	spin_unlock(&lock);
+	wake_up_all(&gone);
 	wake_up_all(&pool->wait);
 	hearth_pool_put(pool);
-	return nr;
+	return freed_bytes;
+}
+
+static bool evict_or_wait(const struct need *need)
+{
+	u64 seen = hearth_shrink_evicted_pools();
+
+	if (evict_one(need))
+		return true;
+	if (!hearth_shrink_going_bytes())
+		return false;
+	return !wait_event_killable(gone, hearth_shrink_evicted_pools() != seen ||
+						  !hearth_shrink_going_bytes());
+}
+
+/**
+ * hearth_shrink_make_way() - evict the longest idle pool, or wait for one that is just going
+ * @uid: of this owner alone, or INVALID_UID for any
+ *
+ * Return: whether more may fit now into a limit, the reserve or memory.
+ */
+bool hearth_shrink_make_way(kuid_t uid)
+{
+	return evict_or_wait(&(struct need){ .uid = uid });
+}
+
+/**
+ * hearth_shrink_make_room() - the same for who needs memory of the machine
+ *
+ * Return: whether there may be more now.
+ */
+bool hearth_shrink_make_room(void)
+{
+	return evict_or_wait(&(struct need){ .uid = INVALID_UID, .is_machine = true });
+}
+
+/* For the kernel's own need, which must not wait: pages freed. */
+static unsigned long reclaim_one(void)
+{
+	return evict_one(&(struct need){ .uid = INVALID_UID, .is_machine = true }) >> PAGE_SHIFT;
 }
 
 static unsigned long shrink_count(struct shrinker *self, struct shrink_control *sc)
 {
-	unsigned long nr = READ_ONCE(evictable_bytes) >> PAGE_SHIFT;
+	unsigned long nr = READ_ONCE(reclaimable_bytes) >> PAGE_SHIFT;
 
 	return nr ?: SHRINK_EMPTY;
 }
 
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *sc)
 {
-	unsigned long nr = hearth_shrink_evict_one(INVALID_UID);
+	unsigned long nr = reclaim_one();
 
 	if (!nr)
 		return SHRINK_STOP;
@@ -153,10 +212,17 @@ static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *s
 	return nr;
 }
 
-/* Before the kernel kills for memory every idle pool goes, one per call. */
+/*
+ * Before the kernel kills for memory every idle pool goes, one per call. One that another thread is
+ * just freeing or just busy with is worth another try of the allocation as well.
+ */
 static int evict_before_oom(struct notifier_block *nb, unsigned long unused, void *freed)
 {
-	*(unsigned long *)freed += hearth_shrink_evict_one(INVALID_UID);
+	unsigned long nr = reclaim_one();
+
+	if (!nr && (READ_ONCE(reclaimable_bytes) || hearth_shrink_going_bytes()))
+		nr = 1;
+	*(unsigned long *)freed += nr;
 	return NOTIFY_OK;
 }
 
@@ -190,12 +256,38 @@ void hearth_shrink_exit(void)
 	shrinker_free(shrinker);
 }
 
+/* Bytes of pools that may be evicted now. */
 u64 hearth_shrink_idle_bytes(void)
 {
+	return READ_ONCE(evictable_bytes);
+}
+
+/* What the machine would get back of them. */
+u64 hearth_shrink_reclaimable_bytes(void)
+{
+	return READ_ONCE(reclaimable_bytes);
+}
+
+/* Bytes of pools that are just being freed. */
+u64 hearth_shrink_going_bytes(void)
+{
+	return READ_ONCE(going_bytes);
+}
+
+/* What an owner's, or with INVALID_UID all, limits have yet to get back from eviction. */
+u64 hearth_shrink_evictable_bytes(kuid_t uid)
+{
+	struct hearth_pool *pool;
 	u64 bytes;
 
 	spin_lock(&lock);
-	bytes = evictable_bytes;
+	bytes = going_bytes;
+	if (!uid_valid(uid))
+		bytes += evictable_bytes;
+	else
+		list_for_each_entry(pool, &evictable, lru)
+			if (uid_eq(uid, pool->uid))
+				bytes += pool->size_bytes;
 	spin_unlock(&lock);
 	return bytes;
 }

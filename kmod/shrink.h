@@ -15,8 +15,12 @@ int hearth_shrink_init(void);
 void hearth_shrink_exit(void);
 void hearth_shrink_update(struct hearth_pool *pool);
 void hearth_shrink_remove(struct hearth_pool *pool);
-unsigned long hearth_shrink_evict_one(kuid_t uid);
+bool hearth_shrink_make_way(kuid_t uid);
+bool hearth_shrink_make_room(void);
 u64 hearth_shrink_idle_bytes(void);
+u64 hearth_shrink_reclaimable_bytes(void);
+u64 hearth_shrink_going_bytes(void);
+u64 hearth_shrink_evictable_bytes(kuid_t uid);
 u64 hearth_shrink_evicted_bytes(void);
 u64 hearth_shrink_evicted_pools(void);
 

@@ -141,7 +141,7 @@ struct hearth_query {
  * - EEXIST: the caller's uid has a pool of that name.
  * - EDQUOT: the pool would put its owner over the limit of bytes or of pools.
  * - ENOMEM: over the limit of the machine or of the caller's cgroup, or not enough free memory
- *   of the orders and nodes asked for. Idle pools were evicted first to make room.
+ *   of the orders and nodes asked for. Idle pools were evicted first where that would have helped.
  * - EINTR: a signal arrived first; nothing remains.
  * - EMFILE, ENFILE: no descriptor is free.
  */

@@ -285,6 +285,36 @@ TEST(the_longest_unused_goes_first_under_pressure_and_the_hog_lives)
 	EXPECT_EQ(-1, pattern_check(address, in_use, 42));
 }
 
+/* One thread frees the pool for long: those that come meanwhile wait for it, none is killed. */
+TEST(hogs_live_while_another_has_the_only_idle_pool_freed)
+{
+	enum { HOGS = 6 };
+	const long kills = proc_field("/proc/vmstat", "oom_kill");
+	size_t large = available_bytes() / 2 / LARGE_BYTES * LARGE_BYTES;
+	struct hearth_query query;
+	struct hog hog;
+	int pool;
+
+	ASSERT_EQ(0, pool_query(&query));
+	if (large > query.limit_bytes - query.used_bytes)
+		large = (query.limit_bytes - query.used_bytes) / LARGE_BYTES * LARGE_BYTES;
+	pool = pool_create(large, 0);
+	ASSERT_FD(pool);
+	ASSERT_EQ(0, pool_idle(pool));
+	hog.bytes = (available_bytes() - large / 4) / HOGS;
+	for (int i = 0; i < HOGS; i++)
+		if (fork() == 0)
+			_exit(hog_memory(&hog));
+	for (int i = 0; i < HOGS; i++) {
+		int status;
+
+		ASSERT_LT(0, wait(&status));
+		EXPECT_EQ(0, status);
+	}
+	EXPECT_EQ(HEARTH_STATE_EVICTED, state_of(pool));
+	EXPECT_EQ(kills, proc_field("/proc/vmstat", "oom_kill"));
+}
+
 TEST(a_new_pool_finds_room_where_idle_ones_were)
 {
 	struct hearth_query query;

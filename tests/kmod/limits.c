@@ -401,6 +401,45 @@ TEST_F(limits, pools_allocated_at_once_leave_others_memory_to_live)
 	}
 }
 
+static uint32_t state_of(int pool)
+{
+	struct hearth_info info;
+
+	return pool_info(pool, &info) ? UINT32_MAX : info.state;
+}
+
+/* Neither for the machine's limit, nor its owner's, nor for lack of memory. */
+TEST_F(limits, a_pool_that_cannot_fit_evicts_none)
+{
+	uint64_t ram = (uint64_t)proc_field("/proc/meminfo", "MemTotal") << 10;
+	int idle = pool_create(8 * LARGE_BYTES, 0), active = pool_create(8 * LARGE_BYTES, 0);
+	struct hearth_query query;
+
+	ASSERT_FD(idle);
+	ASSERT_FD(active);
+	ASSERT_EQ(0, pool_idle(idle));
+	ASSERT_EQ(0, pool_query(&query));
+	/* One large page more than is left when all idle pools are gone. */
+	EXPECT_EQ(-ENOMEM, pool_create(query.limit_bytes - query.used_bytes + query.idle_bytes +
+					       LARGE_BYTES, HEARTH_CREATE_DEFER));
+	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
+	ASSERT_EQ(0, set(self->bytes.path, 10));
+	ASSERT_EQ(0, pool_query(&query));
+	EXPECT_EQ(-EDQUOT, pool_create(query.uid_limit_bytes - query.uid_used_bytes +
+					       query.idle_bytes + LARGE_BYTES,
+				       HEARTH_CREATE_DEFER));
+	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
+	ASSERT_EQ(0, set(self->bytes.path, 100));
+	ASSERT_EQ(0, set(self->machine.path, 95));
+	EXPECT_EQ(-ENOMEM, pool_create(ram / 100 * 92 / LARGE_BYTES * LARGE_BYTES, 0));
+	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
+	/* Where it helps it is done. */
+	ASSERT_EQ(0, set(self->bytes.path, 10));
+	ASSERT_EQ(0, pool_query(&query));
+	EXPECT_LE(0, pool_create(query.uid_limit_bytes - query.uid_used_bytes + LARGE_BYTES, 0));
+	EXPECT_EQ(HEARTH_STATE_EVICTED, state_of(idle));
+}
+
 TEST_F(limits, a_failed_creation_gives_everything_back)
 {
 	uint64_t ram = (uint64_t)proc_field("/proc/meminfo", "MemTotal") << 10;

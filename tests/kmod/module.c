@@ -225,6 +225,60 @@ TEST_F(module, reserve_is_used_first_and_refilled)
 	EXPECT_LE(self->available - (48 << 10), proc_field("/proc/meminfo", "MemAvailable"));
 }
 
+static int idle_in_the_reserve(void *argument)
+{
+	static const char limit[] = "/sys/module/hearth/parameters/uid_limit_percent";
+	struct hearth_info info;
+	struct hearth_query query;
+	long available;
+	int idle;
+
+	(void)argument;
+	idle = pool_create(32 * MIB, 0);
+	if (idle < 0)
+		return 1;
+	available = proc_field("/proc/meminfo", "MemAvailable");
+	if (pool_idle(idle))
+		return 2;
+	/* The reserve would have it, nobody else. */
+	if (proc_field("/proc/meminfo", "MemAvailable") > available + (16 << 10))
+		return 3;
+	for (int i = 0; i < 8; i++)
+		reclaim_slabs();
+	if (pool_info(idle, &info) || info.state == HEARTH_STATE_EVICTED)
+		return 4;
+	if (pool_query(&query) || query.idle_bytes != 32 * MIB)
+		return 5;
+	/* A pool that cannot be otherwise does have it. */
+	if (proc_write(limit, "2") || pool_create(32 * MIB, 0) < 0)
+		return 6;
+	return pool_info(idle, &info) || info.state != HEARTH_STATE_EVICTED ? 7 : 0;
+}
+
+TEST_F(module, idle_pool_in_the_reserve_goes_for_a_pool_alone)
+{
+	ASSERT_EQ(0, unload_soon());
+	ASSERT_EQ(0, load("reserve_bytes=67108864"));
+	EXPECT_EQ(0, proc_in_child(idle_in_the_reserve, NULL));
+}
+
+TEST_F(module, reserve_leaves_others_memory_to_live)
+{
+	static const char *const options[] = { "reserve_bytes=1099511627776",
+					       "reserve_bytes=1099511627776 limit_percent=95" };
+	long kills = proc_field("/proc/vmstat", "oom_kill");
+	long margin = proc_field("/proc/meminfo", "MemTotal") / 64;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		ASSERT_EQ(0, unload_soon());
+		ASSERT_EQ(0, load(options[i]));
+		EXPECT_GE(proc_number("/sys/class/misc/hearth/limit_bytes"),
+			  proc_number("/sys/class/misc/hearth/reserve_bytes"));
+		EXPECT_LE(margin / 4 * 3, proc_field("/proc/meminfo", "MemAvailable"));
+	}
+	EXPECT_EQ(kills, proc_field("/proc/vmstat", "oom_kill"));
+}
+
 TEST_F(module, nonsense_parameters_do_no_harm)
 {
 	static const char *const options[] = { "limit_percent=0", "limit_percent=1000",

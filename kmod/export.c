@@ -97,7 +97,7 @@ static int table_init(struct sg_table *table, const struct window *window, u64 m
 
 	for (offset = window->offset; offset < end; offset += run.bytes, nr++)
 		run = run_at(pages, offset, end, max_bytes);
-	err = sg_alloc_table(table, nr, GFP_KERNEL);
+	err = sg_alloc_table(table, nr, GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	if (err)
 		return err;
 
@@ -266,7 +266,7 @@ static int window_count(struct window *window)
 
 static struct window *window_create(struct hearth_pool *pool, const struct hearth_export *args)
 {
-	struct window *window = kzalloc(sizeof(*window), GFP_KERNEL_ACCOUNT);
+	struct window *window = kzalloc(sizeof(*window), HEARTH_GFP);
 	int err;
 
 	if (!window)

@@ -190,7 +190,7 @@ static bool make_way(enum obstacle obstacle, const struct hearth_charge *charge)
  */
 int hearth_limits_charge(struct hearth_charge *charge, kuid_t uid, u64 bytes)
 {
-	struct owner *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL_ACCOUNT);
+	struct owner *fresh = kzalloc(sizeof(*fresh), HEARTH_GFP);
 	enum obstacle obstacle;
 	bool is_worth_trying = true;
 

@@ -43,9 +43,8 @@ int hearth_pages_init(struct hearth_pages *pages, u64 size_bytes, unsigned int o
 {
 	pages->order = order;
 	pages->nr_slots = size_bytes >> (order + PAGE_SHIFT);
-	pages->node_pages = kcalloc(nr_node_ids, sizeof(*pages->node_pages), GFP_KERNEL_ACCOUNT);
-	pages->slots =
-		kvcalloc(pages->nr_slots, sizeof(*pages->slots), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	pages->node_pages = kcalloc(nr_node_ids, sizeof(*pages->node_pages), HEARTH_GFP);
+	pages->slots = kvcalloc(pages->nr_slots, sizeof(*pages->slots), HEARTH_GFP);
 	return pages->slots && pages->node_pages ? 0 : -ENOMEM;
 }
 
@@ -134,7 +133,7 @@ static int slot_fill_parts(struct allocation *work, struct hearth_slot *slot, un
 {
 	unsigned int nr = 1U << (HEARTH_LARGE_ORDER - order);
 	enum effort effort = order > work->pool->min_order ? TAKE_FREE : TRY_HARD;
-	struct folio **parts = kmalloc_array(nr, sizeof(*parts), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	struct folio **parts = kmalloc_array(nr, sizeof(*parts), HEARTH_GFP);
 	unsigned int i;
 
 	if (!parts)

@@ -7,6 +7,7 @@
 #ifndef _HEARTH_PAGES_H
 #define _HEARTH_PAGES_H
 
+#include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/types.h>
 #include <uapi/hearth.h>
@@ -16,6 +17,9 @@ struct hearth_pool;
 
 #define HEARTH_LARGE_ORDER HPAGE_PMD_ORDER
 #define HEARTH_LARGE_BYTES ((u64)HPAGE_PMD_SIZE)
+
+/* For what describes a pool: it fails, as the pool's pages do, before anybody is killed for it. */
+#define HEARTH_GFP (GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 /**
  * enum hearth_slot_state - whether a slot can be read

@@ -61,7 +61,7 @@ static void name_remove(struct hearth_pool *pool)
  */
 struct hearth_pool *hearth_pool_create(const struct hearth_create *args, struct file *memfd)
 {
-	struct hearth_pool *pool = kzalloc(sizeof(*pool), GFP_KERNEL_ACCOUNT);
+	struct hearth_pool *pool = kzalloc(sizeof(*pool), HEARTH_GFP);
 	int err;
 
 	if (!pool)

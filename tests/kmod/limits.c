@@ -257,6 +257,66 @@ static int live_in_a_small_cgroup(void *argument)
 	return proc_number(path) > charged - (long long)(15 * MIB) ? 6 : 0;
 }
 
+/* Tries whenever told to by *turn, which is in memory that the parent shares. */
+static _Noreturn void allocate_in_a_full_cgroup(const char *group, volatile int *turn, int rounds)
+{
+	char path[256], pid[32];
+	int pool = -1;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	if (!proc_write(path, pid))
+		pool = pool_create(64 * MIB, HEARTH_CREATE_DEFER | HEARTH_CREATE_FALLBACK);
+	*turn = 0;
+	while (rounds-- > 0) {
+		while (!*turn)
+			usleep(1000);
+		if (pool_allocate(pool) != -ENOMEM)
+			_exit(1);
+		*turn = 0;
+	}
+	_exit(0);
+}
+
+/* Also not for the little that it takes to note where a pool's pages are. */
+TEST_F(limits, a_full_cgroup_is_enomem_and_kills_none)
+{
+	enum { ROUNDS = 30 };
+	char group[128], path[256], text[512];
+	volatile int *turn;
+	int status;
+	pid_t child;
+
+	if (proc_cgroup_create("hearth-full", "+memory", group, sizeof(group)))
+		SKIP(return, "no memory controller");
+	turn = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, turn);
+	*turn = 1;
+	child = fork();
+	if (child == 0)
+		allocate_in_a_full_cgroup(group, turn, ROUNDS);
+	for (int i = 0; i < ROUNDS && waitpid(child, &status, WNOHANG) == 0; i++) {
+		for (int wait = 0; *turn && wait < 5000; wait++)
+			usleep(1000);
+		snprintf(path, sizeof(path), "%s/memory.current", group);
+		ASSERT_LT(0, proc_read(path, text, sizeof(text)));
+		snprintf(path, sizeof(path), "%s/memory.max", group);
+		ASSERT_EQ(0, proc_write(path, text));
+		*turn = 1;
+	}
+	snprintf(path, sizeof(path), "%s/memory.events", group);
+	for (int wait = 0; *turn && wait < 5000; wait++)
+		usleep(1000);
+	ASSERT_LT(0, proc_read(path, text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "oom_kill 0")) TH_LOG("%s", text);
+	snprintf(path, sizeof(path), "%s/memory.max", group);
+	proc_write(path, "max");
+	waitpid(child, &status, 0);
+	EXPECT_EQ(0, status);
+	usleep(200000);
+	EXPECT_EQ(0, rmdir(group));
+}
+
 TEST_F(limits, a_cgroup_is_charged_and_its_limit_is_enomem)
 {
 	char group[128], path[256], events[512];

@@ -103,7 +103,8 @@ static int edu_move(struct edu_file *file, struct edu_move __user *argument)
 		err = edu_run(edu, address, EDU_OWN_MEMORY, 0);
 		if (!err)
 			err = edu_run(edu, EDU_OWN_MEMORY, edu->bounce_address, EDU_DMA_OUT);
-		if (!err && copy_to_user(u64_to_user_ptr(move.buffer), edu->bounce, EDU_BLOCK_BYTES))
+		if (!err && copy_to_user(u64_to_user_ptr(move.buffer), edu->bounce,
+					 EDU_BLOCK_BYTES))
 			err = -EFAULT;
 	}
 unlock:

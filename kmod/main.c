@@ -57,4 +57,3 @@ module_exit(hearth_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Pools of large unmovable pages that outlive the process that filled them");
 MODULE_VERSION("0.1.0");
-MODULE_ALIAS("devname:hearth");

@@ -395,8 +395,9 @@ struct page *hearth_pages_at(const struct hearth_pages *pages, pgoff_t offset,
 }
 
 /*
- * A page fault maps a folio under its lock, and unmapping drops the map count before the
- * reference: with the lock held and the references read first, a pin is never overlooked.
+ * A page fault maps a folio under its lock, fork() leaves shared areas to page faults, and
+ * unmapping drops the map count before the reference: with the lock held and the references read
+ * first, a pin is never overlooked.
  */
 static bool folio_is_pinned(struct folio *folio)
 {

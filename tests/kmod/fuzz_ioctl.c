@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/dma-buf.h>
+#include <linux/memfd.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,6 +58,10 @@ struct fuzzer {
 		void *address;
 		size_t bytes;
 	} maps[MAPS];
+	/* Keeps references to pages. */
+	int pipe[2];
+	/* Read by direct I/O. */
+	int data;
 	/* In memory that the parent shares: a killed process has counted too. */
 	uint64_t *calls;
 };
@@ -189,7 +195,10 @@ static void fuzz_plain(struct fuzzer *fuzzer)
 						  HEARTH_POOL_ACTIVATE };
 	struct hearth_pool_flags plain = {};
 
-	call(fuzzer, any_fd(fuzzer), commands[below(&fuzzer->random, 5)], &plain);
+	if (one_in(fuzzer, 10))
+		keep_fd(fuzzer, call(fuzzer, any_fd(fuzzer), HEARTH_POOL_MEMFD, &plain));
+	else
+		call(fuzzer, any_fd(fuzzer), commands[below(&fuzzer->random, 5)], &plain);
 }
 
 static void fuzz_export(struct fuzzer *fuzzer)
@@ -199,6 +208,47 @@ static void fuzz_export(struct fuzzer *fuzzer)
 					.flags = below(&fuzzer->random, 2) };
 
 	keep_fd(fuzzer, call(fuzzer, any_fd(fuzzer), HEARTH_POOL_EXPORT, &export));
+}
+
+/* A hugetlb memfd with all seals that adoption needs, or now and then with too few. */
+static void fuzz_adopt(struct fuzzer *fuzzer)
+{
+	int seals = one_in(fuzzer, 4) ? (int)below(&fuzzer->random, 32) :
+					F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int memfd = memfd_create("fuzz", MFD_HUGETLB | MFD_ALLOW_SEALING);
+	struct hearth_adopt adopt = { .memfd = memfd,
+				      .flags = below(&fuzzer->random, 2),
+				      .mode = 0600 };
+
+	if (memfd < 0)
+		return;
+	if (!ftruncate(memfd, (off_t)(LARGE_BYTES * below(&fuzzer->random, 3))))
+		fcntl(memfd, F_ADD_SEALS, seals);
+	if (adopt.flags & HEARTH_CREATE_KEYED)
+		pool_key(adopt.key, 5000 + below(&fuzzer->random, KEYS));
+	keep_fd(fuzzer, call(fuzzer, pool_device(), HEARTH_ADOPT, &adopt));
+	close(memfd);
+}
+
+/* Others hold pages of a pool: a pipe for long, direct I/O for short. */
+static void fuzz_pin(struct fuzzer *fuzzer)
+{
+	unsigned int slot = below(&fuzzer->random, MAPS);
+	struct iovec part = { fuzzer->maps[slot].address, 4096 };
+	char drain[4096];
+
+	switch (below(&fuzzer->random, 3)) {
+	case 0:
+		(void)!vmsplice(fuzzer->pipe[1], &part, 1, SPLICE_F_NONBLOCK);
+		break;
+	case 1:
+		(void)!read(fuzzer->pipe[0], drain, sizeof(drain));
+		break;
+	case 2:
+		(void)!pread(fuzzer->data, part.iov_base, 65536,
+			     4096 * (off_t)below(&fuzzer->random, 1000));
+		break;
+	}
 }
 
 static void fuzz_map(struct fuzzer *fuzzer)
@@ -346,7 +396,7 @@ static void (*const actions[])(struct fuzzer *fuzzer) = {
 	fuzz_create,  fuzz_create, fuzz_create, fuzz_open,  fuzz_open,	fuzz_destroy,	fuzz_list,
 	fuzz_info,    fuzz_plain,  fuzz_plain,	fuzz_plain, fuzz_export, fuzz_export,	fuzz_map,
 	fuzz_map,     fuzz_touch,  fuzz_touch,	fuzz_touch, fuzz_protect, fuzz_file_calls, fuzz_close,
-	fuzz_close,   fuzz_close,  fuzz_fork,	fuzz_garbage,
+	fuzz_close,   fuzz_close,  fuzz_fork,	fuzz_garbage, fuzz_adopt, fuzz_pin,
 };
 
 static _Noreturn void fuzz(uint64_t seed, unsigned int index, unsigned int seconds,
@@ -360,6 +410,9 @@ static _Noreturn void fuzz(uint64_t seed, unsigned int index, unsigned int secon
 	sigaction(SIGSEGV, &action, NULL);
 	for (int i = 0; i < FDS; i++)
 		fuzzer.fds[i] = -1;
+	fuzzer.data = open("/data/weights", O_RDONLY | O_DIRECT | O_CLOEXEC);
+	if (pipe2(fuzzer.pipe, O_NONBLOCK | O_CLOEXEC))
+		_exit(1);
 	pool_device();
 	proc_become(FIRST_UID + index % UIDS, FIRST_UID + index % UIDS);
 	while (proc_now_ms() < end) {
@@ -371,10 +424,11 @@ static _Noreturn void fuzz(uint64_t seed, unsigned int index, unsigned int secon
 	_exit(0);
 }
 
-/* Root's part: runs the shrinkers now and then, and kills and replaces a process. */
+/* Root's part: runs the shrinkers, moves the limits, and kills and replaces a process. */
 static void disturb(pid_t *children, unsigned int processes, uint64_t seed, unsigned int seconds,
 		    uint64_t *calls)
 {
+	static const char *const percents[] = { "10", "50", "85", "95" };
 	struct random random = { ~seed };
 	int64_t start = proc_now_ms(), end = start + (int64_t)seconds * 1000;
 
@@ -386,6 +440,8 @@ static void disturb(pid_t *children, unsigned int processes, uint64_t seed, unsi
 		reclaim_slabs();
 		if (round % 8)
 			continue;
+		proc_write("/sys/module/hearth/parameters/limit_percent", percents[below(&random, 4)]);
+		proc_write("/sys/module/hearth/parameters/uid_limit_pools", percents[below(&random, 4)]);
 		kill(children[victim], SIGKILL);
 		waitpid(children[victim], NULL, 0);
 		left = (end - proc_now_ms()) / 1000;
@@ -458,6 +514,7 @@ int main(int argc, char **argv)
 		return 2;
 	printf("# fuzz_ioctl -s %#llx -d %u -p %u\n", (unsigned long long)seed, seconds, processes);
 	fflush(stdout);
+	proc_write("/proc/sys/vm/nr_hugepages", "8");
 	for (unsigned int i = 0; i < processes; i++) {
 		children[i] = fork();
 		if (children[i] == 0)
@@ -466,10 +523,13 @@ int main(int argc, char **argv)
 	disturb(children, processes, seed, seconds, calls);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
+	proc_write("/sys/module/hearth/parameters/limit_percent", "85");
+	proc_write("/sys/module/hearth/parameters/uid_limit_pools", "1024");
 	for (unsigned int i = 0; i < processes; i++)
 		sum += calls[i];
 	printf("# %llu calls\n", (unsigned long long)sum);
 	printf("%s 1 nothing is left of random calls\n",
 	       check_nothing_is_left(before.used_bytes) ? "not ok" : "ok");
+	proc_write("/proc/sys/vm/nr_hugepages", "0");
 	return 0;
 }

@@ -532,6 +532,43 @@ TEST_F(abi, poll_tells_writable_then_sealed)
 	EXPECT_EQ(POLLOUT, poll_fd.revents);
 }
 
+/* Waits long for @events; the revents it woke for, 0 if nothing woke it. */
+static int wake_for(int pool, short events)
+{
+	struct pollfd poll_fd = { .fd = pool, .events = events };
+
+	return poll(&poll_fd, 1, 5000 * (int)proc_scale()) == 1 ? poll_fd.revents : 0;
+}
+
+/* A poll() that waits already, not one that comes later and sees for itself. */
+TEST_F(abi, poll_wakes_when_a_pool_is_whole_sealed_or_evicted)
+{
+	int deferred = pool_create(LARGE_BYTES, HEARTH_CREATE_DEFER);
+	static const short events[] = { POLLOUT, POLLIN, 0 };
+	static const int expected[] = { POLLOUT, POLLIN, POLLHUP };
+
+	ASSERT_FD(deferred);
+	for (int step = 0; step < 3; step++) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0)
+			_exit(wake_for(deferred, events[step]) != expected[step]);
+		usleep(100000 * proc_scale());
+		if (step == 0)
+			EXPECT_EQ(0, pool_allocate(deferred));
+		if (step == 1)
+			EXPECT_EQ(0, pool_seal(deferred));
+		if (step == 2) {
+			EXPECT_EQ(0, pool_idle(deferred));
+			for (int i = 0; i < 12; i++)
+				reclaim_slabs();
+		}
+		waitpid(child, &status, 0);
+		EXPECT_EQ(0, status) TH_LOG("step %d", step);
+	}
+}
+
 TEST_F(abi, fstat_tells_the_size)
 {
 	struct stat status;

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "common/test.h"
 
@@ -223,6 +224,52 @@ TEST_F(module, reserve_is_used_first_and_refilled)
 	EXPECT_EQ(0, proc_in_child(use_the_reserve, NULL));
 	EXPECT_EQ(0, unload_soon());
 	EXPECT_LE(self->available - (48 << 10), proc_field("/proc/meminfo", "MemAvailable"));
+}
+
+static int leave_a_page_in_a_pipe(void *argument)
+{
+	struct hearth_query query;
+	int fd = pool_create(2 * LARGE_BYTES, 0), ends[2];
+	char *address = pool_map(fd, 2 * LARGE_BYTES, PROT_READ | PROT_WRITE), *again;
+	struct iovec part = { address, 4096 };
+	static char page[4096];
+
+	(void)argument;
+	if (address == MAP_FAILED || pipe(ends))
+		return 1;
+	memset(address, 0x77, 2 * LARGE_BYTES);
+	if (vmsplice(ends[1], &part, 1, 0) != 4096)
+		return 2;
+	munmap(address, 2 * LARGE_BYTES);
+	close(fd);
+	for (int i = 0; i < 100; i++) {
+		if (pool_query(&query))
+			return 3;
+		if (query.reserve_bytes == query.reserve_free_bytes)
+			break;
+		usleep(10000);
+	}
+	/* The page's folio left the reserve, the other went back. */
+	if (query.reserve_bytes != LARGE_BYTES || query.reserve_free_bytes != LARGE_BYTES)
+		return 4;
+	fd = pool_create(2 * LARGE_BYTES, 0);
+	again = pool_map(fd, 2 * LARGE_BYTES, PROT_READ | PROT_WRITE);
+	if (again == MAP_FAILED)
+		return 5;
+	memset(again, 0x11, 2 * LARGE_BYTES);
+	if (read(ends[0], page, sizeof(page)) != 4096)
+		return 6;
+	for (size_t i = 0; i < sizeof(page); i++)
+		if (page[i] != 0x77)
+			return 7;
+	return 0;
+}
+
+TEST_F(module, a_page_that_somebody_holds_is_not_lent_again_from_the_reserve)
+{
+	ASSERT_EQ(0, unload_soon());
+	ASSERT_EQ(0, load("reserve_bytes=4194304"));
+	EXPECT_EQ(0, proc_in_child(leave_a_page_in_a_pipe, NULL));
 }
 
 static int idle_in_the_reserve(void *argument)

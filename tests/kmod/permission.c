@@ -2,6 +2,7 @@
 /* Who may open, see and destroy a named pool: owner, group and mode, in any user namespace. */
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -322,6 +323,62 @@ TEST_F(permission, root_of_another_namespace_is_nobody_special)
 	ASSERT_EQ(0, make_pool(self, 0600));
 	self->attempt.uid = OTHER;
 	EXPECT_EQ(ENOENT, proc_in_child(namespace_root_opens, &self->attempt));
+}
+
+/* The same, in a namespace where OWNER is uid 1: its pool can be asked for by name. */
+static _Noreturn void become_root_beside_the_owner(int mapped, struct attempt *attempt,
+						   int (*work)(void *argument))
+{
+	char byte;
+
+	proc_become(OTHER, OTHER);
+	if (unshare(CLONE_NEWUSER))
+		_exit(90);
+	(void)!write(mapped, "x", 1);
+	(void)!read(mapped, &byte, 1);
+	if (setresuid(0, 0, 0))
+		_exit(91);
+	attempt->uid = 1;
+	_exit(work(attempt));
+}
+
+/* What @work answers there. */
+static int as_root_beside_the_owner(struct attempt *attempt, int (*work)(void *argument))
+{
+	char map[64], path[64], byte;
+	int ends[2], status;
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+		return 92;
+	child = fork();
+	if (child == 0)
+		become_root_beside_the_owner(ends[1], attempt, work);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", child);
+	snprintf(map, sizeof(map), "0 %d 1\n1 %d 1\n", OTHER, OWNER);
+	(void)!read(ends[0], &byte, 1);
+	if (proc_write(path, map))
+		kill(child, SIGKILL);
+	(void)!write(ends[0], "x", 1);
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 93;
+}
+
+TEST_F(permission, root_of_another_namespace_may_nothing_with_a_neighbours_pool)
+{
+	if (proc_in_child(has_no_user_namespaces, NULL))
+		SKIP(return, "no user namespaces in this kernel");
+	ASSERT_EQ(0, make_pool(self, 0600));
+	EXPECT_EQ(ENOENT, as_root_beside_the_owner(&self->attempt, open_it));
+	EXPECT_EQ(ENOENT, as_root_beside_the_owner(&self->attempt, list_it));
+	EXPECT_EQ(ENOENT, as_root_beside_the_owner(&self->attempt, destroy_it));
+	EXPECT_EQ(0, pool_destroy(KEY, OWNER));
+	ASSERT_EQ(0, make_pool(self, 0644));
+	self->attempt.flags = HEARTH_OPEN_WRITE;
+	EXPECT_EQ(EACCES, as_root_beside_the_owner(&self->attempt, open_it));
+	EXPECT_EQ(EPERM, as_root_beside_the_owner(&self->attempt, destroy_it));
+	self->attempt.flags = 0;
+	EXPECT_EQ(0, as_root_beside_the_owner(&self->attempt, open_it));
 }
 
 TEST_F(permission, owner_is_numbered_as_its_namespace_does)

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include "common/test.h"
@@ -186,6 +187,29 @@ TEST_F(seal, is_refused_while_a_page_is_in_a_pipe)
 	EXPECT_EQ(-EBUSY, pool_seal(self->pool));
 	ASSERT_EQ(4096, read(ends[0], drain, sizeof(drain)));
 	EXPECT_EQ(0, pool_seal(self->pool));
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+TEST_F(seal, a_signal_interrupts_the_wait_and_the_pool_can_still_be_written)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
+	char *address = pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE);
+	struct iovec part = { address, 4096 };
+	int ends[2];
+
+	ASSERT_MAPPED(address);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(4096, vmsplice(ends[1], &part, 1, 0));
+	munmap(address, POOL_BYTES);
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &soon, NULL));
+	EXPECT_EQ(-EINTR, pool_seal(self->pool));
+	EXPECT_NE(MAP_FAILED, pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE));
 }
 
 TEST_F(seal, forbids_writable_mappings)

@@ -10,6 +10,7 @@
 #extension GL_GOOGLE_include_directive : require
 #define ARGS args_quantize
 #include "common.glsl"
+#include "exact.glsl"
 
 /* Values of a block: 32 or 256. */
 layout(constant_id = 2) const uint BLOCK_VALUES = 32;
@@ -23,31 +24,10 @@ const uint RUN_BLOCKS = RUN_VALUES / BLOCK_VALUES;
 shared uint greatest_bits[WORKGROUP_SIZE * 4 / 32];
 shared int sums[WORKGROUP_SIZE * 4 / 16];
 
+#define TWO_TO_64 18446744073709551616.0
+
 VIEW(Floats4, vec4, 4);
 VIEW(I16, int16_t, 2);
-
-float upper_half(float v)
-{
-    return uintBitsToFloat(floatBitsToUint(v) & 0xfffff000);
-}
-
-/* a / b for a >= 1e-30 to the nearest float, which a GPU's division need not be: corrected by the
- * exact remainder, for which q * b is had in two parts (Dekker 1971); fma() may not be fused. */
-float divide(float a, float b)
-{
-    float up = a < 1.0 ? 18446744073709551616.0 : 1.0; /* 2^64: keeps the parts from vanishing */
-    precise float scaled = a * up;
-    precise float q = scaled / b;
-    float q_upper = upper_half(q), b_upper = upper_half(b);
-    precise float q_lower = q - q_upper, b_lower = b - b_upper;
-    precise float product = q * b;
-    precise float rest = ((q_upper * b_upper - product) + q_upper * b_lower + q_lower * b_upper) +
-                         q_lower * b_lower;
-    precise float remainder = (scaled - product) - rest;
-    precise float corrected = q + remainder / b;
-
-    return corrected / up;
-}
 
 void quantize_run(uint64_t run, uint64_t n)
 {
@@ -69,9 +49,12 @@ void quantize_run(uint64_t run, uint64_t n)
     if (greatest >= 0x7f800000) { /* an infinity or NaN among them */
         scale = uintBitsToFloat(0x7fc00000);
     } else if (uintBitsToFloat(greatest) >= 1e-30) {
-        precise vec4 scaled = x * divide(127.0, uintBitsToFloat(greatest));
+        /* near 1, where no part of a product is too small or too large for a float */
+        float most = uintBitsToFloat(greatest);
+        float factor = most < 1.0 ? TWO_TO_64 : most > TWO_TO_64 ? 1.0 / TWO_TO_64 : 1.0;
+        precise vec4 scaled = x * (divide_exact(127.0, most * factor) * factor);
 
-        scale = divide(uintBitsToFloat(greatest), 127.0);
+        scale = divide_exact(most * factor, 127.0) / factor;
         q = ivec4(roundEven(scaled));
     }
     atomicAdd(sums[at / SUM_VALUES], q.x + q.y + q.z + q.w);

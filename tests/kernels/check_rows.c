@@ -128,7 +128,10 @@ static bool quantize_with(struct check *c, uint32_t n_cols, uint32_t rows, enum 
     uint64_t x = filled(c, n, kind), out = check_take(c, activation_bytes(type, n));
     struct dispatch d = {.op = KERNEL_QUANTIZE, .activation = type, .max_rows = rows};
 
+    if (kind == INPUT_ZERO) /* just not nothing */
+        ((float *)check_at(c, x))[0] = 1.1e-30f;
     if (kind == INPUT_LARGE) { /* what is not finite shows as NaN */
+        ((float *)check_at(c, x))[0] = 3.3e38f;
         ((float *)check_at(c, x))[n / 2] = INFINITY;
         ((float *)check_at(c, x))[n - 1] = NAN;
     }

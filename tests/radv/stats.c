@@ -156,22 +156,29 @@ static bool is_new(struct seen *s, const struct vk_launch *l)
     return true;
 }
 
-static bool compile(VkDevice device, const struct vk_gpu *gpu, struct vk_pipelines *pipelines,
-                    struct seen *seen, const struct dispatch *d)
+struct run {
+    VkDevice device;
+    const struct vk_gpu *gpu;
+    struct vk_pipelines *pipelines;
+    struct seen seen;
+    bool ok;
+};
+
+static void compile(struct run *r, const struct dispatch *d)
 {
     struct error err = {0};
     struct vk_launch l;
     VkPipeline p;
 
-    vk_launch_for(&gpu->caps, d, &l);
-    if (!is_new(seen, &l))
-        return true;
-    if (vk_pipelines_get(pipelines, &l, &p, &err) < 0) {
+    vk_launch_for(&r->gpu->caps, d, &l);
+    if (!is_new(&r->seen, &l))
+        return;
+    if (vk_pipelines_get(r->pipelines, &l, &p, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
-        return false;
+        r->ok = false;
+        return;
     }
-    print_pipeline(device, p, &l);
-    return true;
+    print_pipeline(r->device, p, &l);
 }
 
 /* A dispatch of the shapes of an 8B model; only what decides on the launch matters. */
@@ -231,52 +238,55 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     return d;
 }
 
-static bool compile_all(VkDevice device, const struct vk_gpu *gpu, struct vk_pipelines *pipelines,
-                        struct seen *seen)
+/* Whether the planner would ever record the op with these activations. */
+static bool is_recorded(const struct run *r, enum kernel_op op, enum gguf_type type,
+                        enum activation_type act, uint32_t rows)
+{
+    if (op == KERNEL_QUANTIZE)
+        return act != ACT_F32;
+    if (op == KERNEL_MATMUL && act != ACT_F32)
+        return (int)act == vk_activation_for(&r->gpu->caps, type, 4096, rows);
+    return act == ACT_F32;
+}
+
+/* An op with one weight type: all batches, activations and widths of heads. */
+static void compile_op(struct run *r, enum kernel_op op, enum gguf_type type)
 {
     static const uint32_t rows[] = {1, 4, 16, 64, 512}, channels[] = {64, 80, 128, 256};
-    bool ok = true;
 
-    for (int op = 0; op < KERNEL_OP_COUNT; op++) {
-        bool is_typed = op == KERNEL_EMBED || op == KERNEL_MATMUL;
-
-        for (int type = 0; type < (is_typed ? GGUF_TYPE_LIMIT : 1); type++) {
-            if (is_typed && !kernel_supports_type((enum gguf_type)type))
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        for (int act = 0; act < ACT_TYPE_COUNT; act++) {
+            if (!is_recorded(r, op, type, (enum activation_type)act, rows[i]))
                 continue;
-            for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++) {
-                int preferred = vk_activation_for(&gpu->caps, (enum gguf_type)type, 4096, rows[r]);
+            for (size_t c = 0; c < sizeof(channels) / sizeof(*channels); c++) {
+                struct dispatch d =
+                    example(op, type, (enum activation_type)act, rows[i], channels[c]);
 
-                for (int act = 0; act < ACT_TYPE_COUNT; act++) {
-                    if (op == KERNEL_MATMUL ? act != ACT_F32 && act != preferred
-                                            : (op == KERNEL_QUANTIZE) == (act == ACT_F32))
-                        continue;
-                    if (op != KERNEL_MATMUL && op != KERNEL_QUANTIZE && act != ACT_F32)
-                        continue;
-                    for (size_t c = 0; c < sizeof(channels) / sizeof(*channels); c++) {
-                        struct dispatch d =
-                            example((enum kernel_op)op, (enum gguf_type)type,
-                                    (enum activation_type)act, rows[r], channels[c]);
-
-                        ok &= compile(device, gpu, pipelines, seen, &d);
-                    }
-                }
+                compile(r, &d);
             }
         }
     }
-    return ok;
+}
+
+static void compile_all(struct run *r)
+{
+    for (int op = 0; op < KERNEL_OP_COUNT; op++) {
+        bool is_typed = op == KERNEL_EMBED || op == KERNEL_MATMUL;
+
+        for (int type = 0; type < (is_typed ? GGUF_TYPE_LIMIT : 1); type++)
+            if (!is_typed || kernel_supports_type((enum gguf_type)type))
+                compile_op(r, (enum kernel_op)op, (enum gguf_type)type);
+    }
 }
 
 int main(void)
 {
     VkInstance instance = VK_NULL_HANDLE;
-    struct vk_pipelines *pipelines = NULL;
     struct vk_gpu *list = NULL;
-    VkDevice device = VK_NULL_HANDLE;
+    struct run r = {.ok = true};
     struct error err = {0};
-    struct seen seen = {0};
     uint32_t size_max;
     size_t n = 0;
-    bool ok = true;
 
     setenv("CACHE_DIRECTORY", "/nonexistent", 1); /* everything is compiled */
     if (vk_instance_create(&instance, &err) < 0 || vk_gpus_list(instance, &list, &n, &err) < 0 ||
@@ -288,7 +298,7 @@ int main(void)
     vkCreateDevice = create_device;
     real_create_pipelines = vkCreateComputePipelines;
     vkCreateComputePipelines = create_pipelines;
-    if (list[0].missing[0] || vk_gpu_open(&list[0], &device, &err) < 0) {
+    if (list[0].missing[0] || vk_gpu_open(&list[0], &r.device, &err) < 0) {
         fprintf(stderr, "%s lacks %s %s\n", list[0].name, list[0].missing, err.text);
         return 1;
     }
@@ -297,20 +307,21 @@ int main(void)
     for (size_t i = 0; i < N_COLUMNS; i++)
         printf("\t%s", columns[i].ours);
     printf("\tv_dot4\tv_wmma\n");
+    r.gpu = &list[0];
     size_max = list[0].caps.subgroup_max;
     for (uint32_t size = list[0].caps.subgroup_min; size <= size_max; size *= 2) {
         list[0].caps.subgroup_default = list[0].caps.subgroup_min = size;
         list[0].caps.subgroup_max = size;
-        if (vk_pipelines_create(device, &list[0], &pipelines, &err) < 0) {
+        if (vk_pipelines_create(r.device, &list[0], &r.pipelines, &err) < 0) {
             fprintf(stderr, "%s\n", err.text);
             return 1;
         }
-        ok &= compile_all(device, &list[0], pipelines, &seen);
-        vk_pipelines_destroy(pipelines);
+        compile_all(&r);
+        vk_pipelines_destroy(r.pipelines);
     }
-    vkDestroyDevice(device, NULL);
+    vkDestroyDevice(r.device, NULL);
     vkDestroyInstance(instance, NULL);
-    free(seen.list);
+    free(r.seen.list);
     free(list);
-    return ok ? 0 : 1;
+    return r.ok ? 0 : 1;
 }

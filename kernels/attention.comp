@@ -37,7 +37,11 @@ const uint BLOCK = KV_BLOCK_TOKENS;
 const uint PER_LANE = (BLOCK + SUBGROUP_SIZE - 1) / SUBGROUP_SIZE;
 const uint PARTS = (SUBGROUP_SIZE + BLOCK - 1) / BLOCK;
 const uint V_LANE = V_RUNS * V_WIDTH; /* channels a lane keeps */
-const uint CK_QUADS = (CK + 3) / 4;
+const uint CK_QUADS = (CK + 31) / 32 * 8; /* of a query, zeros behind */
+/* Reads that are on their way at once: 16 bytes of a position's key, rows of values. Lanes of
+ * several positions have enough of them. */
+const uint READS = PER_LANE > 1 ? 1 : 4;
+const uint SLOTS = PER_LANE > 1 ? 4 : 8;
 const uint ROOM = QUERIES * SUBGROUP_SIZE; /* of a subgroup, when all is put together */
 
 const float LOG2_E = 1.4426950408889634;
@@ -87,6 +91,17 @@ void load_queries(uint t, uint n_rows, uint head, uint n_heads)
     }
 }
 
+/* Adds the products of all queries with channels 8 c.. of a key, to the lane's score i. */
+void add_products(uvec4 k, uint c, uint i)
+{
+    vec4 low = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
+    vec4 high = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+
+    [[unroll]] for (uint q = 0; q < QUERIES; q++)
+        scores[q * PER_LANE + i] += dot(queries[q * CK_QUADS + c * 2], low) +
+                                    dot(queries[q * CK_QUADS + c * 2 + 1], high);
+}
+
 /* Products of all queries with the 32 keys at an address: scores[query][PER_LANE]. */
 void score(uint64_t keys)
 {
@@ -95,16 +110,16 @@ void score(uint64_t keys)
     [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
         scores[i] = 0.0;
     if (K_WIDTH == 8) {
-        for (uint c = part; c < CK / 8; c += PARTS) {
+        /* past the last one zeros of the query meet what is there */
+        [[dont_unroll]] for (uint c = part * READS; c < CK / 8; c += PARTS * READS) {
             [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
-                uint at = (i * SUBGROUP_SIZE + position) * CK / 8 + c;
-                uvec4 k = Quads(keys).v[at];
-                vec4 low = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
-                vec4 high = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+                uint row = (i * SUBGROUP_SIZE + position) * (CK / 8);
+                uvec4 k[READS];
 
-                [[unroll]] for (uint q = 0; q < QUERIES; q++)
-                    scores[q * PER_LANE + i] += dot(queries[q * CK_QUADS + c * 2], low) +
-                                                dot(queries[q * CK_QUADS + c * 2 + 1], high);
+                [[unroll]] for (uint n = 0; n < READS; n++)
+                    k[n] = Quads(keys).v[row + min(c + n, CK / 8 - 1)];
+                [[unroll]] for (uint n = 0; n < READS; n++)
+                    add_products(k[n], c + n, i);
             }
         }
     } else {
@@ -126,6 +141,9 @@ void score(uint64_t keys)
  * new greatest score. */
 void soften(uint first)
 {
+    if (push.a.softcap > 0.0)
+        [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
+            scores[i] = push.a.softcap * LOG2_E * tanh_exact(scores[i]);
     [[unroll]] for (uint q = 0; q < QUERIES; q++) {
         float most = greatest[q], rescale;
 
@@ -133,8 +151,6 @@ void soften(uint first)
             uint j = first + i * SUBGROUP_SIZE + LANE % BLOCK;
             float s = scores[q * PER_LANE + i];
 
-            if (push.a.softcap > 0.0)
-                s = push.a.softcap * LOG2_E * tanh_exact(s);
             s = j >= row_first[q / HEADS] && j < row_end[q / HEADS] ? s : NEVER;
             scores[q * PER_LANE + i] = s;
             most = max(most, s);
@@ -154,35 +170,39 @@ void soften(uint first)
     }
 }
 
-/* Channels c.. of a row of values. */
-vec4 load_values(uint64_t row, uint c)
+/* Channels c.. of a row of values, zeros where there is none. */
+vec4 load_values(uint64_t row, uint c, bool is_there)
 {
     if (V_WIDTH == 4) {
         uvec2 v = Pairs(row).v[c / 4];
 
+        v = is_there ? v : uvec2(0);
         return vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
     }
-    if (V_WIDTH == 2)
-        return vec4(unpackHalf2x16(U32(row).v[c / 2]), 0.0, 0.0);
-    return vec4(float(F16(row).v[c]), 0.0, 0.0, 0.0);
+    if (V_WIDTH == 2) {
+        uint v = U32(row).v[c / 2];
+
+        return vec4(unpackHalf2x16(is_there ? v : 0), 0.0, 0.0);
+    }
+    return vec4(is_there ? float(F16(row).v[c]) : 0.0, 0.0, 0.0, 0.0);
 }
 
-/* Adds four values of each channel, weighted; weight i of slot `first` is in lane `lane`. */
-void mix_four(uint64_t values, uint first, uint begin, uint end, uint i, uint lane)
+/* Adds the values of SLOTS slots from `first` on; weight i of the first is in lane `lane`. What lies
+ * outside of [begin, end) may be anything, but can be read. */
+void mix_slots(uint64_t values, uint first, uint begin, uint end, uint i, uint lane)
 {
     uint cv = push.a.kv.n_channels_v;
 
     [[unroll]] for (uint run = 0; run < V_RUNS; run++) {
         uint c = (run * SUBGROUP_SIZE + LANE) * V_WIDTH;
-        vec4 v[4];
+        vec4 v[SLOTS];
 
-        [[unroll]] for (uint k = 0; k < 4; k++) {
-            v[k] = vec4(0.0);
-            if (first + k >= begin && first + k < end && c < cv)
-                v[k] = load_values(values + (first + k) * cv * 2, c);
-        }
+        c = c < cv ? c : 0; /* a lane without channels makes what nobody reads */
+        [[unroll]] for (uint k = 0; k < SLOTS; k++)
+            v[k] = load_values(values + (first + k) * cv * 2, c,
+                               first + k >= begin && first + k < end);
         [[unroll]] for (uint q = 0; q < QUERIES; q++) {
-            [[unroll]] for (uint k = 0; k < 4; k++) {
+            [[unroll]] for (uint k = 0; k < SLOTS; k++) {
                 float weight = subgroupBroadcast(scores[q * PER_LANE + i], lane + k);
 
                 [[unroll]] for (uint x = 0; x < V_WIDTH; x++)
@@ -192,15 +212,21 @@ void mix_four(uint64_t values, uint first, uint begin, uint end, uint i, uint la
     }
 }
 
-/* Adds the block's values of slots [begin, end); the other slots may hold anything. */
+/* Adds the block's values of slots [begin, end). Short code where a lane has one position; else a
+ * lane's number must be known to the compiler, or its broadcast becomes long (lavapipe). */
 void mix_values(uint64_t values, uint begin, uint end)
 {
+    if (PER_LANE == 1) {
+        [[dont_unroll]] for (uint slot = begin / SLOTS * SLOTS; slot < end; slot += SLOTS)
+            mix_slots(values, slot, begin, end, 0, slot);
+        return;
+    }
     [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
-        for (uint lane = 0; lane < BLOCK / PER_LANE; lane += 4) {
-            uint first = i * SUBGROUP_SIZE + lane;
+        [[unroll]] for (uint lane = 0; lane < BLOCK / PER_LANE; lane += SLOTS) {
+            uint slot = i * SUBGROUP_SIZE + lane;
 
-            if (first + 4 > begin && first < end)
-                mix_four(values, first, begin, end, i, lane);
+            if (slot + SLOTS > begin && slot < end)
+                mix_slots(values, slot, begin, end, i, lane);
         }
     }
 }

@@ -36,12 +36,16 @@ void vk_launch_kv_store(const struct vk_caps *caps, const struct dispatch *d, st
 
 /* ---- attention: see kernels/attention.comp for what its constants mean ---- */
 
-/* Queries of a workgroup: their sums must fit the registers of a subgroup's lanes, and they
- * themselves the shared memory. */
+/* Queries of a workgroup: their sums and weights must fit the registers of a subgroup, and they
+ * themselves the shared memory. Half as many where a lane has several runs of channels, since the
+ * weights then wait for all of them, and where it has several positions (lavapipe), since the code
+ * is long enough. */
 static uint32_t most_queries(const struct args_attention *a, const struct vk_launch *l)
 {
-    uint32_t n = ATTENTION_QUERIES, per_lane = (a->kv.n_channels_v - 1) / l->subgroup_size + 1;
+    uint32_t per_lane = (a->kv.n_channels_v - 1) / l->subgroup_size + 1, n = ATTENTION_QUERIES;
 
+    if (per_lane > 4 || l->subgroup_size < KV_BLOCK_TOKENS)
+        n /= 2;
     while (n > 1 && (n * per_lane > ATTENTION_SUMS || n * a->kv.n_channels_k > ATTENTION_CHANNELS))
         n--;
     return n;
@@ -75,8 +79,8 @@ void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, s
     queries = heads * rows;
     for (subgroups = is_few ? ATTENTION_SUBGROUPS_FEW : ATTENTION_SUBGROUPS; subgroups > 1;
          subgroups /= 2) {
-        uint32_t shared =
-            queries * (a->kv.n_channels_k + 4 + subgroups * (l->subgroup_size + 2)) * 4;
+        uint32_t padded = (a->kv.n_channels_k + 31) / 32 * 32;
+        uint32_t shared = queries * (padded + subgroups * (l->subgroup_size + 2)) * 4;
 
         if (subgroups * l->subgroup_size <= caps->workgroup_max && shared <= caps->shared_bytes)
             break;

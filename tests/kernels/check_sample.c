@@ -289,6 +289,42 @@ static bool sample_draws(struct check *c)
     return true;
 }
 
+/* A penalised logit that comes to exactly that of another token, or one step of a float beside it:
+ * who is first depends on the last bit of the division. */
+static bool sample_penalty_rounds(struct check *c)
+{
+    enum { VOCABULARY = 64 };
+    struct sampler s = make_sampler(c, VOCABULARY);
+    struct step_sample *list = check_at(c, s.samples);
+    uint32_t *history = check_at(c, s.history);
+
+    for (uint32_t round = 0; round < 300; round++) {
+        vary(c, &s, VOCABULARY, 0);
+        history[0] = round % 2 ? 5 : 50;
+        for (uint32_t i = 0; i < OUTPUTS; i++) {
+            float *logits = (float *)check_at(c, s.logits) + (size_t)i * VOCABULARY;
+            float logit = 20 + check_normal(c), penalty = 1 + (float)(1 + i + round % 50) * 0.01f;
+
+            for (uint32_t k = 0; k < VOCABULARY; k++)
+                logits[k] = logit / penalty;
+            logits[history[0]] = logit;
+            logits[6] = nextafterf(logits[6], 100);
+            logits[6] = round % 3 ? logits[7] : logits[6];
+            list[i] = (struct step_sample){.enabled = 1,
+                                           .repeat_penalty = penalty,
+                                           .top_p = 1,
+                                           .n_history = 1,
+                                           .history = check_address(c, s.history),
+                                           .n_top = 3};
+        }
+        if (!check_run(c, &s.d) || !equal_results(c, &s)) {
+            printf("# round %u\n", round);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* All equal, both zeros, the greatest and least numbers, infinities; temperatures of any size. */
 static bool sample_odd_logits(struct check *c)
 {
@@ -344,6 +380,7 @@ const struct check_case check_sample_cases[] = {
     {"sample_of_nothing", sample_of_nothing},
     {"sample_large", sample_large},
     {"sample_draws", sample_draws},
+    {"sample_penalty_rounds", sample_penalty_rounds},
     {"sample_odd_logits", sample_odd_logits},
     {"sample_forbidden", sample_forbidden},
     {0},

@@ -321,7 +321,7 @@ int main(int argc, char **argv)
     r = device_create(config, &c.dev, &err);
     if (r == -ENODEV || r == -ENOTSUP) { /* this machine has none */
         printf("1..0 # SKIP %s\n", err.text);
-        return 77;
+        return 0; /* to a reader of TAP any other code is an error */
     }
     if (r < 0 || buffer_create(c.dev, CHECK_BYTES, BUFFER_HOST, &c.buf, &err) < 0) {
         printf("Bail out! %s\n", err.text);

@@ -67,6 +67,7 @@ int main(void)
     if (vk_program_create(dev, &d, 1, &p, &err) < 0 || device_submit(dev, p, &ticket, &err) < 0 ||
         device_wait(dev, ticket, 60000000000u, &err) < 0)
         goto fail;
+    vkQueueWaitIdle(vk->queue); /* when the layer looks at what it found */
     program_destroy(p);
     buffer_destroy(buf);
     vkDestroyBuffer(vk->handle, b.buffer, NULL);

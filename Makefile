@@ -16,7 +16,7 @@ help: ## list the targets
 
 all: $(BUILD)/build.ninja ## build everything into build/
 	@ninja -C $(BUILD) product
-	@ln -sf cli/hearth $(BUILD)/hearth
+	@[ -e $(BUILD)/hearth ] || ln -s cli/hearth $(BUILD)/hearth
 
 $(BUILD)/build.ninja:
 	@scripts/deps build

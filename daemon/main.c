@@ -260,11 +260,13 @@ static void stop(struct daemon *d)
 {
     remove_socket(d);
     server_destroy(d->server);
-    engine_destroy(d->engine);
     if (d->loop) {
         signals_finish(&d->signals);
         loop_timer_clear(d->loop, &d->watchdog);
     }
+    /* What the device has begun it ends, however long that takes; another signal need not wait. */
+    signals_unblock(signos);
+    engine_destroy(d->engine);
     loop_destroy(d->loop);
     options_finish(&d->options);
     options_finish(&d->reread);

@@ -90,6 +90,20 @@ static int create_one(const char *config, struct device **ret_device, struct err
                      config);
 }
 
+/* Whether a name is one that create_one() knows, options aside. */
+static bool is_kind(const char *name, size_t n)
+{
+    static const char *const kinds[] = {"auto", "cpu", "vulkan"};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        size_t len = strlen(kinds[i]);
+
+        if (n >= len && !strncmp(name, kinds[i], len) && (n == len || name[len] == ':'))
+            return true;
+    }
+    return n == 0;
+}
+
 int device_create(const char *config, struct device **ret_device, struct error *err)
 {
     struct error first = {0}, e = {0};
@@ -98,6 +112,10 @@ int device_create(const char *config, struct device **ret_device, struct error *
 
     if (!config)
         config = "auto";
+    /* a slip in a fallback is told now, not on the day it is needed */
+    for (const char *p = config; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ','))
+        if (!is_kind(p, strcspn(p, ",")))
+            return create_one(p, ret_device, err);
     for (const char *p = config;; p++) {
         size_t n = strcspn(p, ",");
 

@@ -12,11 +12,15 @@ struct backend_ops {
     /* op is filled in and pending. Must not call back from here. */
     void (*start)(void *backend, struct loop_op *op);
     void (*cancel)(void *backend, struct loop_op *op);
-    /* Waits (timeout_ns < 0: for ever), then loop_deliver()s what came. 0 or a negative errno. */
+    /* Waits (timeout_ns < 0: for ever), tells loop_woke(), then loop_deliver()s what came. 0 or a
+     * negative errno. */
     int (*wait)(void *backend, int64_t timeout_ns);
 };
 
 extern const struct backend_ops uring_ops, epoll_ops;
+
+/* From here on loop_now_ns() is the time of the events that come now. */
+void loop_woke(struct loop *l);
 
 /* Hands an event to the operation's owner; after is_last op may be gone. */
 void loop_deliver(struct loop *l, struct loop_op *op, int result, const char *data, bool is_last);

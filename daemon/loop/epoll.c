@@ -274,6 +274,7 @@ static int epoll_wait_round(void *backend, int64_t timeout_ns)
     n = epoll_wait(e->fd, events, 256, ms > 1 << 30 ? 1 << 30 : (int)ms);
     if (n < 0 && errno != EINTR)
         return -errno;
+    loop_woke(e->loop);
     deliver_ended(e);
     for (int i = 0; i < n; i++)
         ready(e, events[i].data.fd, events[i].events);

@@ -91,6 +91,11 @@ void loop_stop(struct loop *l)
     l->is_stopping = true;
 }
 
+void loop_woke(struct loop *l)
+{
+    l->now_ns = clock_now_ns();
+}
+
 static void run_tasks(struct loop *l)
 {
     struct list due;

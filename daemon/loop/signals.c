@@ -22,6 +22,14 @@ int signals_block(const int *signos)
     return -pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+void signals_unblock(const int *signos)
+{
+    sigset_t set;
+
+    fill(&set, signos);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void on_ready(struct loop_op *op, const struct loop_event *event)
 {
     struct signals *s = container_of(op, struct signals, poll);

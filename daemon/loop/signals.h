@@ -17,6 +17,8 @@ struct signals {
 int signals_block(const int *signos);
 /* Tells of the blocked signos from now on; on_signal is set by the caller. */
 int signals_init(struct signals *s, struct loop *l, const int *signos);
+/* The signos do again what they do by default, in the calling thread. */
+void signals_unblock(const int *signos);
 /* Steps the loop until no event can come. */
 void signals_finish(struct signals *s);
 

@@ -242,6 +242,7 @@ static int uring_wait(void *backend, int64_t timeout_ns)
     rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts, NULL);
     if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY)
         return rc;
+    loop_woke(u->loop);
     /* only what is there now: what callbacks cause waits for the next round */
     for (ready = io_uring_cq_ready(&u->ring); ready; ready--) {
         struct loop_op *op;

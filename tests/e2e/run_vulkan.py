@@ -3,8 +3,11 @@
 """The daemon on a Vulkan device, beside one on the cpu.  -l lists, -t GLOB chooses."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import HEARTH, HEARTHD, MODEL, NAME, Daemon, Skip, equal, has, run
@@ -73,6 +76,27 @@ def status_names_the_device_and_that_nothing_is_copied():
     equal(d.stop(), 0)
 
 
+def a_third_signal_need_not_wait_for_a_busy_device():
+    need_vulkan()
+    # without its cache, lavapipe compiles for many seconds at the first question
+    d = Daemon("--device", "vulkan", env={"MESA_SHADER_CACHE_DISABLE": "true"})
+    asking = threading.Thread(target=lambda: d.hearth("run", NAME, "What is Hearth?"))
+    asking.start()
+    for _ in range(200):
+        if json.loads(d.hearth("status", "--json")[1])["requests_running"]:
+            break
+        time.sleep(0.05)
+    begin = time.monotonic()
+    for _ in range(3):  # finish what runs; do not finish it; now
+        if d.process.poll() is None:
+            d.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    d.process.wait(60)
+    took = time.monotonic() - begin
+    asking.join()
+    assert took < 5, "it took %.1f s" % took
+
+
 def a_machine_without_drivers_is_told_what_to_install():
     none = {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
     has(devices(**none)["note"], "mesa-vulkan-drivers")
@@ -103,7 +127,7 @@ def a_read_only_cache_directory_disturbs_nothing():
 
 TESTS = [
     greedy_answers_equal_the_cpu_devices, seeded_answers_are_the_same_every_time,
-    status_names_the_device_and_that_nothing_is_copied, a_machine_without_drivers_is_told_what_to_install,
+    status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
 ]
 

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define CONTENT_BYTES_MAX (256u << 20)
+#define ROOM_BYTES        (8u << 20) /* that a disk should have left for it */
 
 /* What stands before the content. */
 struct header {
@@ -133,11 +135,14 @@ static int make_directories(const char *path)
 int vk_cache_file_check(const char *path, struct error *err)
 {
     char copy[PATH_MAX];
+    struct statvfs fs;
     int r = make_directories(path);
 
     if (r == 0) {
         *strrchr(strcpy(copy, path), '/') = '\0';
         r = access(copy, W_OK | X_OK) < 0 ? -errno : 0;
+        if (r == 0 && statvfs(copy, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < ROOM_BYTES)
+            r = -ENOSPC;
     }
     return r < 0 ? error_set_errno(err, r, "%s cannot be written", path) : 0;
 }

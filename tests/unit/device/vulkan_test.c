@@ -132,6 +132,17 @@ static void a_subgroup_size_it_has_not_is_refused(void **state)
     assert_says(&err, "subgroups of");
 }
 
+static void a_slip_in_a_fallback_is_told(void **state)
+{
+    struct device *dev = NULL;
+    struct error err = {0};
+
+    assert_int_equal(device_create("cpu,nonsense", &dev, &err), -EINVAL);
+    assert_says(&err, "nonsense");
+    assert_int_equal(device_create("cpu,cpux:2", &dev, &err), -EINVAL);
+    assert_null(dev);
+}
+
 static void a_fallback_is_taken_only_when_allowed_and_told(void **state)
 {
     struct device *dev = NULL;
@@ -575,6 +586,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(odd_configurations_are_refused_with_how_to_write_them),
     VULKAN_TEST(a_device_that_is_not_there_is_named),
     VULKAN_TEST(a_subgroup_size_it_has_not_is_refused),
+    cmocka_unit_test(a_slip_in_a_fallback_is_told),
     cmocka_unit_test(a_fallback_is_taken_only_when_allowed_and_told),
     VULKAN_TEST(a_feature_it_lacks_is_named),
     cmocka_unit_test(a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu),

@@ -6,6 +6,7 @@
 #include "loop/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What an operation has told, and what to do when it tells more. */
@@ -303,6 +305,42 @@ FACT(two_operations_share_a_descriptor)
     close(pair[1]);
 }
 
+struct timed_event {
+    struct loop_op op;
+    struct loop *loop;
+    uint64_t caused_ns; /* when it was brought about */
+    int n;
+};
+
+static void on_timed_event(struct loop_op *op, const struct loop_event *event)
+{
+    struct timed_event *t = container_of(op, struct timed_event, op);
+
+    if (event->result > 0) {
+        assert_true(loop_now_ns(t->loop) >= t->caused_ns);
+        t->n++;
+    }
+}
+
+/* What started at an event must not be counted from the one before it. */
+FACT(an_event_is_told_at_its_own_time)
+{
+    struct timed_event t = {.op = {.on_event = on_timed_event}, .loop = l};
+    const struct timespec idle = {.tv_nsec = 20000000};
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    loop_poll(l, &t.op, ends[0], POLLIN);
+    loop_step(l, 0);
+    nanosleep(&idle, NULL);
+    t.caused_ns = clock_now_ns();
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    STEP_UNTIL(l, t.n > 0);
+    loop_cancel_wait(l, &t.op);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 struct clocked {
     struct timer timer;
     struct loop *loop;
@@ -440,6 +478,7 @@ int main(int argc, char **argv)
         BOTH(poll_tells_every_time_and_of_hangup),
         BOTH(an_operation_on_a_bad_descriptor_says_so),
         BOTH(two_operations_share_a_descriptor),
+        BOTH(an_event_is_told_at_its_own_time),
         BOTH(timers_fire_in_order_and_can_be_moved),
         BOTH(deferred_work_runs_once_a_round),
         BOTH(signals_arrive_as_events),

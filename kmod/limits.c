@@ -101,6 +101,54 @@ static struct owner *owner_find(kuid_t uid)
 	return NULL;
 }
 
+/* Room that allocations under way have been told of and not yet used up or given up. */
+static atomic64_t claimed_bytes;
+
+static long low_watermark_pages(void)
+{
+	long pages = 0;
+	int node, i;
+
+	for_each_online_node(node)
+		for (i = 0; i < MAX_NR_ZONES; i++)
+			pages += low_wmark_pages(&NODE_DATA(node)->node_zones[i]);
+	return pages;
+}
+
+/*
+ * What is available when @idle_pages of idle pools, which count as reclaimable with the kernel, do
+ * not: si_mem_available() holds back a part of all that is reclaimable, at most the low watermark.
+ */
+static long available_without(long idle_pages)
+{
+	long low = low_watermark_pages();
+	long all = global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
+		   global_node_page_state(NR_KERNEL_MISC_RECLAIMABLE);
+	long rest = max(all - idle_pages, 0L);
+
+	return si_mem_available() - idle_pages + min(all / 2, low) - min(rest / 2, low);
+}
+
+/* Is there room now? Is there any if all idle pools go? */
+struct room {
+	bool is_there;
+	bool can_be_made;
+};
+
+static struct room room_for(u64 bytes)
+{
+	u64 needed_bytes = bytes + (u64)atomic64_read(&claimed_bytes);
+	long needed_pages = (needed_bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
+	long idle_pages = hearth_shrink_reclaimable_bytes() >> PAGE_SHIFT;
+	long going_pages = hearth_shrink_going_bytes() >> PAGE_SHIFT;
+	long pages = available_without(idle_pages);
+
+	return (struct room){
+		.is_there = pages >= needed_pages,
+		.can_be_made = pages + idle_pages + going_pages >= needed_pages,
+	};
+}
+
 /* What stands in the way of @bytes more for @owner. */
 enum obstacle { NONE, OWNER_POOLS, OWNER_BYTES, ALL_BYTES };
 
@@ -146,10 +194,12 @@ static bool would_fit(u64 bytes, u64 limit, u64 used, u64 evictable)
 	return bytes <= limit && used <= limit - bytes + evictable;
 }
 
-/* Whether it would fit if every pool went that may: else none has to go. */
+/* Whether it would fit, and be had, if every pool went that may: else none has to go. */
 static bool could_fit(const struct hearth_charge *charge)
 {
 	u64 uid_limit = percent_bytes(READ_ONCE(uid_limit_percent));
+	u64 reserve = hearth_reserve_free_bytes() + hearth_shrink_idle_bytes() -
+		      hearth_shrink_reclaimable_bytes();
 	struct owner *owner;
 	u64 uid_used, used;
 
@@ -161,7 +211,8 @@ static bool could_fit(const struct hearth_charge *charge)
 	return would_fit(charge->bytes, uid_limit, uid_used,
 			 hearth_shrink_evictable_bytes(charge->uid)) &&
 	       would_fit(charge->bytes, hearth_limits_bytes(), used,
-			 hearth_shrink_evictable_bytes(INVALID_UID));
+			 hearth_shrink_evictable_bytes(INVALID_UID)) &&
+	       room_for(charge->bytes - min(reserve, charge->bytes)).can_be_made;
 }
 
 /* Whether something went that may have been in the way. */
@@ -240,54 +291,6 @@ void hearth_limits_uncharge(struct hearth_charge *charge)
 	charge->counted = false;
 	spin_unlock(&lock);
 	kfree(owner);
-}
-
-/* Room that allocations under way have been told of and not yet used up or given up. */
-static atomic64_t claimed_bytes;
-
-static long low_watermark_pages(void)
-{
-	long pages = 0;
-	int node, i;
-
-	for_each_online_node(node)
-		for (i = 0; i < MAX_NR_ZONES; i++)
-			pages += low_wmark_pages(&NODE_DATA(node)->node_zones[i]);
-	return pages;
-}
-
-/*
- * What is available when @idle_pages of idle pools, which count as reclaimable with the kernel, do
- * not: si_mem_available() holds back a part of all that is reclaimable, at most the low watermark.
- */
-static long available_without(long idle_pages)
-{
-	long low = low_watermark_pages();
-	long all = global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
-		   global_node_page_state(NR_KERNEL_MISC_RECLAIMABLE);
-	long rest = max(all - idle_pages, 0L);
-
-	return si_mem_available() - idle_pages + min(all / 2, low) - min(rest / 2, low);
-}
-
-/* Is there room now? Is there any if all idle pools go? */
-struct room {
-	bool is_there;
-	bool can_be_made;
-};
-
-static struct room room_for(u64 bytes)
-{
-	u64 needed_bytes = bytes + (u64)atomic64_read(&claimed_bytes);
-	long needed_pages = (needed_bytes >> PAGE_SHIFT) + (totalram_pages() >> MARGIN_SHIFT);
-	long idle_pages = hearth_shrink_reclaimable_bytes() >> PAGE_SHIFT;
-	long going_pages = hearth_shrink_going_bytes() >> PAGE_SHIFT;
-	long pages = available_without(idle_pages);
-
-	return (struct room){
-		.is_there = pages >= needed_pages,
-		.can_be_made = pages + idle_pages + going_pages >= needed_pages,
-	};
 }
 
 /**

@@ -471,7 +471,6 @@ static uint32_t state_of(int pool)
 /* Neither for the machine's limit, nor its owner's, nor for lack of memory. */
 TEST_F(limits, a_pool_that_cannot_fit_evicts_none)
 {
-	uint64_t ram = (uint64_t)proc_field("/proc/meminfo", "MemTotal") << 10;
 	int idle = pool_create(8 * LARGE_BYTES, 0), active = pool_create(8 * LARGE_BYTES, 0);
 	struct hearth_query query;
 
@@ -491,7 +490,11 @@ TEST_F(limits, a_pool_that_cannot_fit_evicts_none)
 	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
 	ASSERT_EQ(0, set(self->bytes.path, 100));
 	ASSERT_EQ(0, set(self->machine.path, 95));
-	EXPECT_EQ(-ENOMEM, pool_create(ram / 100 * 92 / LARGE_BYTES * LARGE_BYTES, 0));
+	ASSERT_EQ(0, pool_query(&query));
+	/* More than is free, with room below the limit and without. */
+	EXPECT_EQ(-ENOMEM, pool_create(query.limit_bytes - query.used_bytes, 0));
+	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
+	EXPECT_EQ(-ENOMEM, pool_create(query.limit_bytes - query.used_bytes + LARGE_BYTES, 0));
 	EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(idle));
 	/* Where it helps it is done. */
 	ASSERT_EQ(0, set(self->bytes.path, 10));

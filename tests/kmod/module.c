@@ -277,6 +277,7 @@ static int idle_in_the_reserve(void *argument)
 	static const char limit[] = "/sys/module/hearth/parameters/uid_limit_percent";
 	struct hearth_info info;
 	struct hearth_query query;
+	char percent[16];
 	long available;
 	int idle;
 
@@ -296,8 +297,10 @@ static int idle_in_the_reserve(void *argument)
 		return 4;
 	if (pool_query(&query) || query.idle_bytes != 32 * MIB)
 		return 5;
-	/* A pool that cannot be otherwise does have it. */
-	if (proc_write(limit, "2") || pool_create(32 * MIB, 0) < 0)
+	/* A pool that cannot be otherwise does have it: one of the two is within the limit. */
+	snprintf(percent, sizeof(percent), "%ld",
+		 1 + (48L << 10) * 100 / proc_field("/proc/meminfo", "MemTotal"));
+	if (proc_write(limit, percent) || pool_create(32 * MIB, 0) < 0)
 		return 6;
 	return pool_info(idle, &info) || info.state != HEARTH_STATE_EVICTED ? 7 : 0;
 }

@@ -532,12 +532,30 @@ TEST_F(abi, poll_tells_writable_then_sealed)
 	EXPECT_EQ(POLLOUT, poll_fd.revents);
 }
 
-/* Waits long for @events; the revents it woke for, 0 if nothing woke it. */
+/*
+ * Waits long for @events; the revents it woke for, 0 if nothing woke it: poll() looks once more when
+ * its time is over.
+ */
 static int wake_for(int pool, short events)
 {
 	struct pollfd poll_fd = { .fd = pool, .events = events };
+	int limit_ms = 10000 * (int)proc_scale();
+	int64_t start = proc_now_ms();
 
-	return poll(&poll_fd, 1, 5000 * (int)proc_scale()) == 1 ? poll_fd.revents : 0;
+	if (poll(&poll_fd, 1, limit_ms) != 1 || proc_now_ms() - start >= limit_ms)
+		return 0;
+	return poll_fd.revents;
+}
+
+static bool is_asleep(pid_t child)
+{
+	char path[64], text[512], *state;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", child);
+	if (proc_read(path, text, sizeof(text)) <= 0)
+		return true;
+	state = strrchr(text, ')');
+	return state && state[2] == 'S';
 }
 
 /* A poll() that waits already, not one that comes later and sees for itself. */
@@ -554,7 +572,8 @@ TEST_F(abi, poll_wakes_when_a_pool_is_whole_sealed_or_evicted)
 
 		if (child == 0)
 			_exit(wake_for(deferred, events[step]) != expected[step]);
-		usleep(100000 * proc_scale());
+		while (!is_asleep(child))
+			usleep(1000);
 		if (step == 0)
 			EXPECT_EQ(0, pool_allocate(deferred));
 		if (step == 1)

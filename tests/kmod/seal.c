@@ -212,6 +212,35 @@ TEST_F(seal, a_signal_interrupts_the_wait_and_the_pool_can_still_be_written)
 	EXPECT_NE(MAP_FAILED, pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE));
 }
 
+/* While the wait for pins looks at its pages they must not go. */
+TEST_F(seal, holds_an_idle_pool_against_eviction_meanwhile)
+{
+	char *address = pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE);
+	struct iovec part = { address, 4096 };
+	int ends[2], status;
+	pid_t child;
+
+	ASSERT_MAPPED(address);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(4096, vmsplice(ends[1], &part, 1, 0));
+	munmap(address, POOL_BYTES);
+	ASSERT_EQ(0, pool_idle(self->pool));
+	child = fork();
+	if (child == 0) {
+		usleep(20000);
+		while (true)
+			reclaim_slabs();
+	}
+	/* Before and between the attempts it may go. */
+	for (int i = 0; i < 3; i++) {
+		int result = pool_seal(self->pool);
+
+		EXPECT_TRUE(result == -EBUSY || result == -ESTALE) TH_LOG("%d", result);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+}
+
 TEST_F(seal, forbids_writable_mappings)
 {
 	ASSERT_EQ(0, pool_seal(self->pool));

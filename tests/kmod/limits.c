@@ -503,6 +503,30 @@ TEST_F(limits, a_pool_that_cannot_fit_evicts_none)
 	EXPECT_EQ(HEARTH_STATE_EVICTED, state_of(idle));
 }
 
+TEST_F(limits, the_longest_unused_goes_first_for_a_new_pool)
+{
+	static const int order[] = { 2, 0, 3, 1 };
+	struct hearth_query query;
+	int pools[4];
+	size_t each;
+
+	ASSERT_EQ(0, set(self->bytes.path, 10));
+	ASSERT_EQ(0, pool_query(&query));
+	each = (query.uid_limit_bytes - query.uid_used_bytes) / 4 / LARGE_BYTES * LARGE_BYTES;
+	for (int i = 0; i < 4; i++) {
+		pools[i] = pool_create(each, 0);
+		ASSERT_FD(pools[i]);
+	}
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pool_idle(pools[order[i]]));
+	}
+	for (int i = 0; i < 3; i++) {
+		ASSERT_LE(0, pool_create(each, 0));
+		EXPECT_EQ(HEARTH_STATE_EVICTED, state_of(pools[order[i]]));
+		EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(pools[order[i + 1]]));
+	}
+}
+
 TEST_F(limits, a_failed_creation_gives_everything_back)
 {
 	uint64_t ram = (uint64_t)proc_field("/proc/meminfo", "MemTotal") << 10;
@@ -511,9 +535,9 @@ TEST_F(limits, a_failed_creation_gives_everything_back)
 
 	ASSERT_EQ(0, set(self->machine.path, 95));
 	ASSERT_EQ(0, set(self->bytes.path, 100));
-	before = proc_field("/proc/meminfo", "MemAvailable");
+	before = proc_available_kib();
 	EXPECT_EQ(-ENOMEM, pool_create(ram / 100 * 94 / LARGE_BYTES * LARGE_BYTES, 0));
-	after = proc_field("/proc/meminfo", "MemAvailable");
+	after = proc_available_kib();
 	EXPECT_LE(before - (64 << 10), after);
 	ASSERT_EQ(0, pool_query(&query));
 	EXPECT_EQ(self->before.used_bytes, query.used_bytes);

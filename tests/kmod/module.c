@@ -56,7 +56,7 @@ FIXTURE(module)
 
 FIXTURE_SETUP(module)
 {
-	self->available = proc_field("/proc/meminfo", "MemAvailable");
+	self->available = proc_available_kib();
 	if (access("/sys/module/hearth", F_OK)) {
 		ASSERT_EQ(0, load(""));
 	}
@@ -138,7 +138,7 @@ TEST_F(module, unload_frees_idle_named_pools)
 	EXPECT_NE(0, access("/dev/hearth", F_OK));
 	EXPECT_NE(0, access("/sys/kernel/debug/hearth", F_OK));
 	/* 128 MiB were in those pools. */
-	EXPECT_LE(self->available - (48 << 10), proc_field("/proc/meminfo", "MemAvailable"));
+	EXPECT_LE(self->available - (48 << 10), proc_available_kib());
 }
 
 TEST_F(module, loads_and_unloads_again_and_again)
@@ -223,7 +223,7 @@ TEST_F(module, reserve_is_used_first_and_refilled)
 	ASSERT_EQ(0, load("reserve_bytes=67108864"));
 	EXPECT_EQ(0, proc_in_child(use_the_reserve, NULL));
 	EXPECT_EQ(0, unload_soon());
-	EXPECT_LE(self->available - (48 << 10), proc_field("/proc/meminfo", "MemAvailable"));
+	EXPECT_LE(self->available - (48 << 10), proc_available_kib());
 }
 
 static int leave_a_page_in_a_pipe(void *argument)

@@ -212,6 +212,52 @@ TEST_F(seal, a_signal_interrupts_the_wait_and_the_pool_can_still_be_written)
 	EXPECT_NE(MAP_FAILED, pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE));
 }
 
+/* Has somebody try to seal a pool of which a page is in a pipe; gives the trier. */
+static pid_t seal_in_vain(FIXTURE_DATA(seal) *self)
+{
+	char *address = pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE);
+	struct iovec part = { address, 4096 };
+	int ends[2];
+	pid_t child;
+
+	if (address == MAP_FAILED || pipe(ends) || vmsplice(ends[1], &part, 1, 0) != 4096)
+		return -1;
+	munmap(address, POOL_BYTES);
+	child = fork();
+	while (child == 0) {
+		pool_seal(self->pool);
+		usleep(500);
+	}
+	return child;
+}
+
+TEST_F(seal, lets_no_writer_in_while_it_waits)
+{
+	int64_t end = proc_now_ms() + 20000;
+	pid_t child = seal_in_vain(self);
+	bool map_was_refused = false, export_was_refused = false;
+
+	ASSERT_LT(0, child);
+	while (!(map_was_refused && export_was_refused) && proc_now_ms() < end) {
+		char *address = pool_map(self->pool, POOL_BYTES, PROT_READ | PROT_WRITE);
+		int dmabuf;
+
+		if (address == MAP_FAILED)
+			map_was_refused |= errno == EPERM;
+		else
+			munmap(address, POOL_BYTES);
+		dmabuf = pool_export(self->pool, 0, LARGE_BYTES, HEARTH_EXPORT_WRITE);
+		export_was_refused |= dmabuf == -EPERM;
+		if (dmabuf >= 0)
+			close(dmabuf);
+		usleep(2000);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	EXPECT_TRUE(map_was_refused);
+	EXPECT_TRUE(export_was_refused);
+}
+
 /* While the wait for pins looks at its pages they must not go. */
 TEST_F(seal, holds_an_idle_pool_against_eviction_meanwhile)
 {

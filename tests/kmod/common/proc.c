@@ -236,6 +236,18 @@ int proc_cgroup_create(const char *name, const char *controllers, char *path, si
 	return 0;
 }
 
+long proc_available_kib(void)
+{
+	static const char name[] = "\n              count:";
+	static char zones[1 << 17];
+	long pages = 0;
+
+	if (proc_read("/proc/zoneinfo", zones, sizeof(zones)) > 0)
+		for (char *at = zones; (at = strstr(at, name)); at += sizeof(name) - 1)
+			pages += atol(at + sizeof(name) - 1);
+	return proc_field("/proc/meminfo", "MemAvailable") + pages * 4;
+}
+
 unsigned int proc_scale(void)
 {
 	return access("/sys/kernel/debug/kmemleak", F_OK) ? 1 : 4;

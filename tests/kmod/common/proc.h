@@ -29,6 +29,9 @@ long proc_smaps_kib(const void *address, const char *field);
 /* A field of /proc/meminfo or of another file of "Name: number kB" lines; -1 if there is none. */
 long proc_field(const char *path, const char *field);
 
+/* MemAvailable and what lies in the lists of each CPU, which it leaves out, in KiB. */
+long proc_available_kib(void);
+
 /* Reads a file of one number, with any suffix; -1 on failure. */
 long long proc_number(const char *path);
 

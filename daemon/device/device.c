@@ -38,8 +38,8 @@ static bool has_gpu_node(void)
     return found;
 }
 
-/* The one that device_list marks. */
-static int create_auto(struct device **ret_device, struct error *err)
+/* The one that device_list marks. It has no options. */
+static int create_auto(const char *options, struct device **ret_device, struct error *err)
 {
     char config[sizeof(((struct device_entry *)0)->config)] = "cpu";
     struct device_entry *list = NULL;
@@ -72,41 +72,58 @@ static int create_auto(struct device **ret_device, struct error *err)
     return r;
 }
 
-static int create_one(const char *config, struct device **ret_device, struct error *err)
+static const struct kind {
+    const char *name;
+    int (*create)(const char *options, struct device **ret_device, struct error *err);
+    bool has_options; /* behind a colon */
+} kinds[] = {
+    {"auto", create_auto, false},
+    {"cpu", cpu_device_create, true},
+    {"vulkan", vk_device_create, true},
+};
+
+/* The kind that a configuration of n characters names, "" naming auto; *ret_options is what stands
+ * behind its colon. NULL when there is none. */
+static const struct kind *find_kind(const char *config, size_t n, const char **ret_options)
 {
-    if (!*config || !strcmp(config, "auto"))
-        return create_auto(ret_device, err);
-    if (!strcmp(config, "cpu"))
-        return cpu_device_create("", ret_device, err);
-    if (!strncmp(config, "cpu:", 4))
-        return cpu_device_create(config + 4, ret_device, err);
-    if (!strcmp(config, "vulkan"))
-        return vk_device_create("", ret_device, err);
-    if (!strncmp(config, "vulkan:", 7))
-        return vk_device_create(config + 7, ret_device, err);
+    *ret_options = "";
+    if (!n)
+        return &kinds[0];
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        size_t len = strlen(kinds[i].name);
+
+        if (n < len || strncmp(config, kinds[i].name, len) != 0)
+            continue;
+        if (n == len)
+            return &kinds[i];
+        if (kinds[i].has_options && config[len] == ':') {
+            *ret_options = config + len + 1;
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_device(const char *config, struct error *err)
+{
     return error_set(err, EINVAL,
                      "no device is called '%s': use auto, cpu, cpu:THREADS, vulkan or vulkan:N "
                      "(`hearth devices` lists them)",
                      config);
 }
 
-/* Whether a name is one that create_one() knows, options aside. */
-static bool is_kind(const char *name, size_t n)
+static int create_one(const char *config, struct device **ret_device, struct error *err)
 {
-    static const char *const kinds[] = {"auto", "cpu", "vulkan"};
+    const char *options;
+    const struct kind *kind = find_kind(config, strlen(config), &options);
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-        size_t len = strlen(kinds[i]);
-
-        if (n >= len && !strncmp(name, kinds[i], len) && (n == len || name[len] == ':'))
-            return true;
-    }
-    return n == 0;
+    return kind ? kind->create(options, ret_device, err) : unknown_device(config, err);
 }
 
 int device_create(const char *config, struct device **ret_device, struct error *err)
 {
     struct error first = {0}, e = {0};
+    const char *options;
     char one[64];
     int r = -EINVAL;
 
@@ -114,8 +131,8 @@ int device_create(const char *config, struct device **ret_device, struct error *
         config = "auto";
     /* a slip in a fallback is told now, not on the day it is needed */
     for (const char *p = config; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ','))
-        if (!is_kind(p, strcspn(p, ",")))
-            return create_one(p, ret_device, err);
+        if (!find_kind(p, strcspn(p, ","), &options))
+            return unknown_device(p, err);
     for (const char *p = config;; p++) {
         size_t n = strcspn(p, ",");
 

@@ -153,21 +153,27 @@ static void translate(const struct check *c, void *words, size_t bytes)
     }
 }
 
+bool check_finish(struct check *c, int r, struct program *p, struct error *err)
+{
+    uint64_t ticket;
+
+    if (r == 0)
+        r = device_submit(c->dev, p, &ticket, err);
+    if (r == 0)
+        r = device_wait(c->dev, ticket, UINT64_MAX, err);
+    program_destroy(p);
+    if (r < 0)
+        printf("# %s\n", err->text);
+    return r == 0;
+}
+
 static bool run_on_device(struct check *c, const struct dispatch *d)
 {
     struct program *p = NULL;
     struct error err = {0};
-    uint64_t ticket;
     int r = program_create(c->dev, d, 1, &p, &err);
 
-    if (r == 0)
-        r = device_submit(c->dev, p, &ticket, &err);
-    if (r == 0)
-        r = device_wait(c->dev, ticket, UINT64_MAX, &err);
-    program_destroy(p);
-    if (r < 0)
-        printf("# %s\n", err.text);
-    return r == 0;
+    return check_finish(c, r, p, &err);
 }
 
 bool check_run(struct check *c, const struct dispatch *d)

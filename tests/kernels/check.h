@@ -42,6 +42,9 @@ uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint
 
 /* Runs d on the device and, translated, on the copy. False with a message when refused. */
 bool check_run(struct check *c, const struct dispatch *d);
+/* Runs p, whose creation returned r, and destroys it. False with a message when any of it failed.
+ */
+bool check_finish(struct check *c, int r, struct program *p, struct error *err);
 /* f32[n] at offset: |got - want| <= absolute + relative * |want|, NaN with NaN, equal infinities.
  */
 bool check_floats(struct check *c, uint64_t offset, size_t n, double absolute, double relative);

@@ -22,19 +22,11 @@ static bool run_far(struct check *c, build_fn *build, const uint64_t *places)
     struct dispatch plain = build((uint64_t)(uintptr_t)c->copy, places);
     struct program *p = NULL;
     struct error err = {0};
-    uint64_t ticket;
     int r;
 
     ref_run(&plain);
     r = c->dev->ops->program_create(c->dev, &d, 1, &p, &err);
-    if (r == 0)
-        r = device_submit(c->dev, p, &ticket, &err);
-    if (r == 0)
-        r = device_wait(c->dev, ticket, UINT64_MAX, &err);
-    program_destroy(p);
-    if (r < 0)
-        printf("# %s\n", err.text);
-    return r == 0;
+    return check_finish(c, r, p, &err);
 }
 
 static bool is_gpu(const struct check *c)

@@ -144,10 +144,7 @@ struct seen {
 static bool is_new(struct seen *s, const struct vk_launch *l)
 {
     for (size_t i = 0; i < s->n; i++)
-        if (!strcmp(s->list[i].shader, l->shader) && s->list[i].subgroup_size == l->subgroup_size &&
-            s->list[i].workgroup_size == l->workgroup_size &&
-            s->list[i].n_constants == l->n_constants &&
-            !memcmp(s->list[i].constants, l->constants, l->n_constants * sizeof(uint32_t)))
+        if (vk_launch_is_same_pipeline(&s->list[i], l))
             return false;
     s->list = realloc(s->list, (s->n + 1) * sizeof(*s->list));
     if (!s->list)

@@ -79,6 +79,13 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     *ret_launch = l;
 }
 
+bool vk_launch_is_same_pipeline(const struct vk_launch *a, const struct vk_launch *b)
+{
+    return a->subgroup_size == b->subgroup_size && a->workgroup_size == b->workgroup_size &&
+           a->n_constants == b->n_constants && !strcmp(a->shader, b->shader) &&
+           !memcmp(a->constants, b->constants, a->n_constants * sizeof(*a->constants));
+}
+
 size_t vk_args_bytes(enum kernel_op op)
 {
     static const size_t sizes[KERNEL_OP_COUNT] = {

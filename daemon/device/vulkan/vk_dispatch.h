@@ -21,6 +21,9 @@ struct vk_caps {
 
 enum { VK_CONSTANTS_MOST = 6 };
 
+/* Of push constants: what every Vulkan device has. */
+#define VK_PUSH_BYTES 128u
+
 struct vk_launch {
     char shader[32];         /* a name that shader_find() knows */
     uint32_t subgroup_size;  /* constant 0 */
@@ -32,6 +35,8 @@ struct vk_launch {
 
 void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
                    struct vk_launch *ret_launch);
+/* Whether two launches run the same pipeline: all but their grids. */
+bool vk_launch_is_same_pipeline(const struct vk_launch *a, const struct vk_launch *b);
 /* Bytes of the dispatch's struct in args.h: what the push constants hold after their first 8. */
 size_t vk_args_bytes(enum kernel_op op);
 

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PUSH_CONSTANT_BYTES 128u
-
 /* The loader's library is opened once and stays: drivers do not survive being unloaded. */
 static VkResult load_result;
 
@@ -184,7 +182,7 @@ static void take_limits(struct vk_gpu *gpu, const struct properties *p)
     gpu->timestamp_ns = l->timestampPeriod;
     if (p->core.properties.apiVersion < VK_API_VERSION_1_3)
         miss(gpu, "Vulkan 1.3");
-    if (l->maxPushConstantsSize < PUSH_CONSTANT_BYTES)
+    if (l->maxPushConstantsSize < VK_PUSH_BYTES)
         miss(gpu, "128 bytes of push constants");
     if (l->maxComputeSharedMemorySize < 32768)
         miss(gpu, "32 KiB of shared memory");

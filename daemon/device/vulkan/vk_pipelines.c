@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PUSH_BYTES = 128, FIRST_OWN_CONSTANT = 2 };
+enum { FIRST_OWN_CONSTANT = 2 };
 
 struct entry {
     struct vk_launch key; /* its groups do not count */
@@ -67,7 +67,7 @@ static int create_cache(struct vk_pipelines *p, struct error *err)
 int vk_pipelines_create(VkDevice device, const struct vk_gpu *gpu,
                         struct vk_pipelines **ret_pipelines, struct error *err)
 {
-    const VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, PUSH_BYTES};
+    const VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, VK_PUSH_BYTES};
     const VkPipelineLayoutCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
         .pushConstantRangeCount = 1,
@@ -183,13 +183,6 @@ static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline
     return 0;
 }
 
-static bool is_same(const struct vk_launch *a, const struct vk_launch *b)
-{
-    return a->subgroup_size == b->subgroup_size && a->workgroup_size == b->workgroup_size &&
-           a->n_constants == b->n_constants && !strcmp(a->shader, b->shader) &&
-           !memcmp(a->constants, b->constants, a->n_constants * sizeof(*a->constants));
-}
-
 int vk_pipelines_get(struct vk_pipelines *p, const struct vk_launch *launch,
                      VkPipeline *ret_pipeline, struct error *err)
 {
@@ -197,7 +190,7 @@ int vk_pipelines_get(struct vk_pipelines *p, const struct vk_launch *launch,
     int r;
 
     for (size_t i = 0; i < p->n_entries; i++) {
-        if (is_same(&p->entries[i].key, launch)) {
+        if (vk_launch_is_same_pipeline(&p->entries[i].key, launch)) {
             *ret_pipeline = p->entries[i].pipeline;
             return 0;
         }

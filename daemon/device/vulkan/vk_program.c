@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUERIES_PER_SEGMENT = 2, PUSH_HEADER_BYTES = 8, PUSH_BYTES = 128 };
+enum { QUERIES_PER_SEGMENT = 2, PUSH_HEADER_BYTES = 8 };
 
-_Static_assert(PUSH_HEADER_BYTES + sizeof(union kernel_args) <= PUSH_BYTES, "push constants");
+_Static_assert(PUSH_HEADER_BYTES + sizeof(union kernel_args) <= VK_PUSH_BYTES, "push constants");
 
 /* What is recorded for one dispatch. */
 struct call {
@@ -24,7 +24,7 @@ struct call {
     uint32_t groups[3];
     uint32_t push_bytes;
     bool barrier;
-    uint32_t push[PUSH_BYTES / 4]; /* max_rows, 0, arguments */
+    uint32_t push[VK_PUSH_BYTES / 4]; /* max_rows, 0, arguments */
 };
 
 struct vk_program {

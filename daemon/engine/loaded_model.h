@@ -29,7 +29,7 @@ struct loaded_model {
     uint64_t file_bytes;           /* of all files */
     /* where the weights lie, as of the end of the fill */
     uint64_t pool_bytes, huge_bytes;
-    char pool_text[64], pool_promises[320];
+    char pool_text[64], pool_promises[512];
 };
 
 /* Reads and checks everything but the weights. */

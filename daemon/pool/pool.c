@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/pool.h"
 
+#include "pool/pool_allocator.h"
 #include "pool/pool_ops.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <numa.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-static const struct pool_ops *ops_of_kind(enum pool_kind kind)
+const struct pool_ops *pool_ops_of_kind(enum pool_kind kind)
 {
     switch (kind) {
     case POOL_KIND_AUTO:
@@ -18,8 +19,22 @@ static const struct pool_ops *ops_of_kind(enum pool_kind kind)
         return &pool_ops_anon;
     case POOL_KIND_MEMFD:
         return &pool_ops_memfd;
+    case POOL_KIND_KMOD:
+        return &pool_ops_kmod;
     }
     return NULL;
+}
+
+void pool_note(struct pool *pool, const char *fmt, ...)
+{
+    size_t used = strlen(pool->note);
+    va_list args;
+
+    va_start(args, fmt);
+    if (used && used + 2 < sizeof(pool->note))
+        used += (size_t)snprintf(pool->note + used, sizeof(pool->note) - used, "; ");
+    vsnprintf(pool->note + used, sizeof(pool->note) - used, fmt, args);
+    va_end(args);
 }
 
 static double gib(uint64_t bytes)
@@ -39,8 +54,8 @@ static int check_node(int node, const char *name, struct error *err)
     return 0;
 }
 
-static int new_pool(const struct pool_ops *ops, uint64_t bytes, const char *name, struct pool **ret,
-                    struct error *err)
+int pool_new(const struct pool_ops *ops, uint64_t bytes, const char *name, struct pool **ret,
+             struct error *err)
 {
     struct pool *pool;
     uint64_t mapped;
@@ -67,90 +82,142 @@ static int new_pool(const struct pool_ops *ops, uint64_t bytes, const char *name
     return 0;
 }
 
-int pool_create(const struct pool_config *config, uint64_t bytes, const char *name,
-                struct pool **ret, struct error *err)
+/* A pool as configured, no memory yet. */
+static int configured(const struct pool_config *config, uint64_t bytes, const char *name,
+                      struct pool **ret, struct error *err)
 {
-    const struct pool_ops *ops = ops_of_kind(config->kind);
-    struct pool *pool = NULL;
-    uint64_t available;
+    const struct pool_ops *ops = pool_ops_of_kind(config->kind);
     int r;
 
     if (!ops)
         return error_set(err, EINVAL, "%s: there is no pool kind %d", name, (int)config->kind);
-    r = check_node(config->numa_node, name, err);
+    r = pool_new(ops, bytes, name, ret, err);
     if (r < 0)
         return r;
-    r = new_pool(ops, bytes, name, &pool, err);
-    if (r < 0)
-        return r;
-    pool->stays_writable = config->stays_writable;
-    r = ops->create(pool, config, err);
-    if (r < 0)
-        goto fail;
+    (*ret)->stays_writable = config->stays_writable;
+    (*ret)->is_cache = config->is_cache;
+    (*ret)->is_exported = config->is_exported;
+    (*ret)->keeper = config->keeper;
+    (*ret)->is_named = config->key && ops->find;
+    if (config->key)
+        (*ret)->key = *config->key;
+    return 0;
+}
+
+/* Pages come as they are touched: what can never be had must not be promised. */
+static int check_available(const struct pool *pool, struct error *err)
+{
+    uint64_t available;
+
+    if (pool->ops->has_own_limits || pool->is_hugetlb) /* reserved pages are not of the rest */
+        return 0;
     available = pool_available_bytes();
-    if (!pool->is_hugetlb && bytes > available) { /* reserved pages are not taken from the rest */
-        r = error_set(err, ENOMEM,
-                      "%s: needs %.2f GiB of memory but only %.2f GiB can be had: close something, "
-                      "unload a model, or choose a smaller one",
-                      name, gib(bytes), gib(available));
-        goto fail;
+    if (pool->bytes <= available)
+        return 0;
+    return error_set(err, ENOMEM,
+                     "%s: needs %.2f GiB of memory but only %.2f GiB can be had: close something, "
+                     "unload a model, or choose a smaller one",
+                     pool->name, gib(pool->bytes), gib(available));
+}
+
+int pool_create(const struct pool_config *config, uint64_t bytes, const char *name,
+                struct pool **ret, struct error *err)
+{
+    struct pool *pool = NULL;
+    int r = check_node(config->numa_node, name, err);
+
+    if (r == 0)
+        r = configured(config, bytes, name, &pool, err);
+    if (r < 0)
+        return r;
+    r = pool->ops->create(pool, config, err);
+    if (r == 0)
+        r = check_available(pool, err);
+    if (r < 0) {
+        pool_forget(pool);
+        pool_destroy(pool);
+        return r;
     }
     *ret = pool;
     return 0;
+}
 
-fail:
-    pool_destroy(pool);
-    return r;
+int pool_find(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
+              struct error *err)
+{
+    struct pool *pool = NULL;
+    int r = configured(config, bytes, name, &pool, err);
+
+    if (r < 0)
+        return r;
+    if (pool->is_named)
+        r = pool->ops->find(pool, config, err);
+    else
+        r = error_set(err, ENOENT, "%s: no %s pool is kept", name, pool->ops->kind);
+    if (r < 0) {
+        pool->is_named = false; /* it keeps its name, which may be another process's */
+        pool_destroy(pool);
+        return r;
+    }
+    *ret = pool;
+    return 0;
 }
 
 int pool_adopt(int fd, uint64_t bytes, const char *name, struct pool **ret, struct error *err)
 {
     struct pool *pool = NULL;
-    struct stat st;
-    int seals, r;
+    int r = pool_new(&pool_ops_memfd, bytes, name, &pool, err);
 
-    if (fstat(fd, &st) < 0)
-        return error_set_errno(err, errno, "%s: the kept pool cannot be examined", name);
-    seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0)
-        return error_set(err, EINVAL, "%s: the descriptor is not that of a pool", name);
-    r = new_pool(&pool_ops_memfd, bytes, name, &pool, err);
     if (r < 0)
         return r;
-    if ((uint64_t)st.st_size != pool->mapped_bytes) {
-        r = error_set(err, EINVAL,
-                      "%s: the kept pool has %lld bytes, not %llu: load the model again", name,
-                      (long long)st.st_size, (unsigned long long)pool->mapped_bytes);
-        goto fail;
-    }
-    pool->is_sealed = seals & F_SEAL_WRITE;
-    pool->is_hugetlb = st.st_blksize >= (blksize_t)POOL_LARGE_PAGE_BYTES;
-    pool->fd = fd;
-    r = pool_memfd_map(pool, !pool->is_sealed, -1, err);
+    r = pool_memfd_take(pool, fd, err);
     if (r < 0) {
         pool->fd = -1; /* stays the caller's */
-        goto fail;
+        pool_destroy(pool);
+        return r;
     }
     *ret = pool;
     return 0;
-
-fail:
-    pool_destroy(pool);
-    return r;
 }
 
 void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
+    if (!pool->is_sealed && !pool->is_cache)
+        pool_forget(pool); /* half an image is of no use to anybody */
     pool->ops->destroy(pool);
     free(pool->name);
     free(pool);
 }
 
+void pool_forget(struct pool *pool)
+{
+    if (!pool || !pool->is_named)
+        return;
+    if (pool->ops->forget)
+        pool->ops->forget(pool);
+    pool->is_named = false;
+}
+
+int pool_allocate(struct pool *pool, const atomic_bool *cancel, struct error *err)
+{
+    struct pool_allocator a;
+    int r;
+
+    if (!pool->is_deferred)
+        return 0;
+    r = pool_allocator_start(&a, pool, err);
+    if (r < 0)
+        return r;
+    r = pool_allocator_wait(&a, pool->mapped_bytes, cancel, err);
+    pool_allocator_stop(&a);
+    return r;
+}
+
 void *pool_data(const struct pool *pool)
 {
-    return pool->data;
+    return pool->is_idle ? NULL : pool->data;
 }
 
 uint64_t pool_bytes(const struct pool *pool)
@@ -179,8 +246,56 @@ int pool_seal(struct pool *pool, struct error *err)
 
     if (pool->is_sealed)
         return 0;
+    if (pool->is_cache)
+        return error_set(err, EINVAL, "%s: a cache is written as long as it lives", pool->name);
     r = pool->ops->seal(pool, err);
     if (r == 0)
         pool->is_sealed = true;
     return r;
+}
+
+int pool_set_idle(struct pool *pool, bool is_idle, struct error *err)
+{
+    int r = 0;
+
+    if (pool->is_idle == is_idle)
+        return 0;
+    if (pool->ops->set_idle)
+        r = pool->ops->set_idle(pool, is_idle, err);
+    if (r == 0)
+        pool->is_idle = is_idle;
+    return r;
+}
+
+bool pool_is_evicted(const struct pool *pool)
+{
+    return pool->ops->is_evicted && pool->ops->is_evicted(pool);
+}
+
+int pool_export(const struct pool *pool, uint64_t offset, uint64_t bytes, bool is_writable,
+                int *ret_fd, struct error *err)
+{
+    uint64_t limit = pool_export_limit_bytes(pool);
+
+    if (!pool->ops->export)
+        return error_set(err, EOPNOTSUPP, "%s: %s memory has no dma-bufs", pool->name,
+                         pool->ops->kind);
+    if (!bytes || (offset | bytes) % POOL_LARGE_PAGE_BYTES || bytes > pool->mapped_bytes ||
+        offset > pool->mapped_bytes - bytes)
+        return error_set(err, EINVAL,
+                         "%s: no window of %llu bytes at offset %llu can be cut from %llu bytes",
+                         pool->name, (unsigned long long)bytes, (unsigned long long)offset,
+                         (unsigned long long)pool->mapped_bytes);
+    if (limit && bytes > limit)
+        return error_set(err, EFBIG, "%s: a window of %llu MiB is more than the %llu that %s takes",
+                         pool->name, (unsigned long long)(bytes >> 20),
+                         (unsigned long long)(limit >> 20), pool->ops->kind);
+    if (is_writable && pool->is_sealed)
+        return error_set(err, EPERM, "%s: is sealed against writing", pool->name);
+    return pool->ops->export(pool, offset, bytes, is_writable, ret_fd, err);
+}
+
+uint64_t pool_export_limit_bytes(const struct pool *pool)
+{
+    return pool->ops->export_limit_bytes ? pool->ops->export_limit_bytes(pool) : 0;
 }

@@ -16,15 +16,45 @@ enum {
     DEPTH_LIMIT = 1024,
     BLOCK_DEFAULT_BYTES = 1 << 20,
     BLOCK_LIMIT_BYTES = 64 << 20,
+    TRIES_LIMIT = 5, /* with waits of 20, 80, 320 and 1280 ms between them */
 };
 
-bool pool_fill_next(struct pool_fill_job *job, struct pool_block *ret)
+#define RETRY_FIRST_NS UINT64_C(20000000)
+
+/* Whether memory is there up to that byte of the job, and so far that its buffer can be
+ * registered: 0, -EAGAIN, or why it never will be. */
+static int check_memory(struct pool_fill_job *job, uint64_t end, struct error *err)
+{
+    uint64_t need, whole;
+    int r;
+
+    if (!job->allocator)
+        return 0;
+    need = ((uintptr_t)job->memory + end + POOL_FILL_STEP_BYTES - 1) & ~(POOL_FILL_STEP_BYTES - 1);
+    need -= (uintptr_t)job->pool_memory;
+    whole = job->allocator->pool->mapped_bytes;
+    need = need < whole ? need : whole;
+    if (job->allocated_bytes >= need)
+        return 0;
+    r = pool_allocator_check(job->allocator, need, err);
+    if (r == 0)
+        job->allocated_bytes = need;
+    return r;
+}
+
+bool pool_fill_has_memory(struct pool_fill_job *job, uint64_t n)
+{
+    return check_memory(job, n, NULL) == 0;
+}
+
+int pool_fill_next(struct pool_fill_job *job, struct pool_block *ret, struct error *err)
 {
     uint64_t at = job->next, end = job->bytes, bytes;
     bool is_direct = false;
+    int r;
 
     if (at >= job->bytes)
-        return false;
+        return 0;
     if (job->direct_start < job->direct_end) {
         if (at < job->direct_start) {
             end = job->direct_start;
@@ -36,6 +66,9 @@ bool pool_fill_next(struct pool_fill_job *job, struct pool_block *ret)
     bytes = end - at;
     if (bytes > job->options.block_bytes)
         bytes = job->options.block_bytes;
+    r = check_memory(job, at + bytes, err);
+    if (r < 0)
+        return r;
     *ret = (struct pool_block){
         .file_offset = job->file_offset + at,
         .memory = job->memory + at,
@@ -43,12 +76,19 @@ bool pool_fill_next(struct pool_fill_job *job, struct pool_block *ret)
         .is_direct = is_direct,
     };
     job->next = at + bytes;
-    return true;
+    return 1;
 }
 
 bool pool_fill_is_cancelled(const struct pool_fill_job *job)
 {
     return job->options.cancel && atomic_load_explicit(job->options.cancel, memory_order_relaxed);
+}
+
+unsigned pool_fill_depth(struct pool_fill_job *job)
+{
+    const atomic_bool *urgent = job->options.is_urgent;
+
+    return pool_fill_share_depth(&job->share, urgent && atomic_load(urgent), job->options.depth);
 }
 
 void pool_fill_report(const struct pool_fill_job *job)
@@ -72,17 +112,31 @@ static void drop_cache(const struct pool_fill_job *job, uint64_t offset, uint64_
     posix_fadvise(job->buffered_fd, (off_t)start, (off_t)(end - start), POSIX_FADV_DONTNEED);
 }
 
+uint64_t pool_fill_retry_ns(struct pool_fill_job *job, int64_t n, unsigned tries)
+{
+    bool may_pass = n == -EIO || n == -EAGAIN || n == -ETIMEDOUT || n == -EINTR || n == -ENOMEM;
+
+    if (!may_pass || tries >= TRIES_LIMIT)
+        return 0;
+    atomic_fetch_add(&job->retries, 1);
+    return n == -EINTR ? 1 : RETRY_FIRST_NS << (2 * (tries - 1));
+}
+
 int pool_fill_advance(struct pool_fill_job *job, struct pool_block *block, int64_t n,
                       struct error *err)
 {
-    if (n == -EINTR || n == -EAGAIN)
-        return 1;
     if (n == -EINVAL && block->is_direct) {
         /* some file systems open for direct I/O and refuse it when it comes to reading */
         atomic_store(&job->direct_refused, true);
         block->is_direct = false;
         return 1;
     }
+    if (n == -EIO || n == -ETIMEDOUT)
+        return error_set(err, (int)n,
+                         "reading %u bytes at offset %llu failed %d times (%s): the drive or its "
+                         "file system is damaged, see journalctl -k",
+                         block->bytes, (unsigned long long)block->file_offset, TRIES_LIMIT,
+                         strerror((int)-n));
     if (n < 0)
         return error_set_errno(err, (int)n, "reading %u bytes at offset %llu failed", block->bytes,
                                (unsigned long long)block->file_offset);
@@ -174,7 +228,7 @@ static void find_direct_range(struct pool_fill_job *job)
     job->direct_end = job->bytes - (job->file_offset + job->bytes) % align;
 }
 
-static int run(struct pool_fill_job *job, struct error *err)
+static int read_all(struct pool_fill_job *job, struct error *err)
 {
     int r = -ENOSYS;
 
@@ -184,6 +238,26 @@ static int run(struct pool_fill_job *job, struct error *err)
         r = pool_fill_uring(job, err);
     if (r == -ENOSYS)
         r = pool_fill_threads(job, err);
+    return r;
+}
+
+/* Reads, while a deferred pool gets its memory; all of it, whatever part is read into. */
+static int run(struct pool_fill_job *job, struct pool *pool, struct error *err)
+{
+    struct pool_allocator allocator;
+    int r;
+
+    if (!pool->is_deferred)
+        return read_all(job, err);
+    r = pool_allocator_start(&allocator, pool, err);
+    if (r < 0)
+        return r;
+    job->allocator = &allocator;
+    r = read_all(job, err);
+    if (r == 0)
+        r = pool_allocator_wait(&allocator, pool->mapped_bytes, job->options.cancel, err);
+    pool_allocator_stop(&allocator);
+    job->allocator = NULL;
     return r;
 }
 
@@ -225,10 +299,13 @@ int pool_fill_file(struct pool *pool, uint64_t pool_offset, int fd, uint64_t fil
     if (job.options.expect && !pool_file_id_equal(&id, job.options.expect))
         return error_set(err, ESTALE,
                          "the file was changed after its header was read: load it again");
-    job.memory = (char *)pool->data + pool_offset;
+    job.pool_memory = pool->data;
+    job.memory = job.pool_memory + pool_offset;
     open_descriptions(&job, fd);
     find_direct_range(&job);
-    r = run(&job, err);
+    pool_fill_share_begin(&job.share, job.options.is_urgent && atomic_load(job.options.is_urgent));
+    r = run(&job, pool, err);
+    pool_fill_share_end(&job.share);
     /* a changed file explains a failed read better than the read does */
     if (r != -ECANCELED) {
         int changed = check_changed(&id, fd, err);
@@ -240,6 +317,7 @@ int pool_fill_file(struct pool *pool, uint64_t pool_offset, int fd, uint64_t fil
         result.is_direct = job.direct_end > job.direct_start && !job.direct_refused;
         if (job.direct_refused)
             pool_fill_note(&job, "no direct I/O on this file system", -EINVAL);
+        result.retries = job.retries;
         result.ns = clock_now_ns() - start_ns;
         if (ret)
             *ret = result;

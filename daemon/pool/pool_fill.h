@@ -20,6 +20,9 @@ struct pool_fill_options {
     void *progress_data;
     /* Set by any thread to end the fill soon with -ECANCELED; may be NULL. */
     const atomic_bool *cancel;
+    /* Whether somebody waits for this fill: others then leave it the drive. Looked at all the time;
+     * NULL: nobody does. */
+    const atomic_bool *is_urgent;
     /* The file whose header was read; a fill of another is refused. May be NULL. */
     const struct pool_file_id *expect;
     /* For tests and measuring: leave out what would be tried first. */
@@ -32,6 +35,7 @@ struct pool_fill_result {
     bool is_direct;     /* all but the unaligned ends went around the page cache */
     bool is_uring;      /* else: preads on a few threads */
     bool is_registered; /* most reads used registered buffers */
+    unsigned retries;   /* reads that failed and succeeded when tried again */
     char note[160];     /* why not, "" when all three hold */
 };
 
@@ -40,10 +44,11 @@ struct pool_fill_result {
  * Direct I/O needs both offsets equal modulo 4 KiB. Leaves no copy in the page cache. The
  * descriptor is borrowed, its file position not used. options and ret may be NULL.
  *
- * Fails with a sentence (which the caller prefixes with the path) on an I/O error, a file that ends
+ * A read that fails in a way that may pass is tried again a few times, ever later. Fails with a
+ * sentence (which the caller prefixes with the path) on a lasting I/O error, a file that ends
  * early (-EIO), one that is changed meanwhile (-ESTALE), cancellation (-ECANCELED), ranges outside
- * the pool or a sealed pool (-EINVAL). No read is under way any more then; what the pool holds is
- * undefined.
+ * the pool or a sealed pool (-EINVAL), memory of a deferred pool that cannot be had (-ENOMEM). No
+ * read is under way any more then; what the pool holds is undefined.
  */
 int pool_fill_file(struct pool *pool, uint64_t pool_offset, int fd, uint64_t file_offset,
                    uint64_t bytes, const struct pool_fill_options *options,

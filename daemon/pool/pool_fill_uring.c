@@ -4,6 +4,7 @@
  * pinning them for each read. So a helper thread makes the pages of the pool a little ahead of the
  * reads, and pages that are there are pinned chunk by chunk as registered buffers.
  */
+#include "base/clock.h"
 #include "pool/pool_fill_job.h"
 
 #include <errno.h>
@@ -17,8 +18,8 @@
 #endif
 
 /* powers of two and multiples of large pages, so that none is split */
-#define CHUNK_LEAST_BYTES   ((uintptr_t)16 << 20)
-#define POPULATE_STEP_BYTES ((uint64_t)16 << 20)
+#define CHUNK_LEAST_BYTES   ((uintptr_t)POOL_FILL_STEP_BYTES)
+#define POPULATE_STEP_BYTES POOL_FILL_STEP_BYTES
 #define POPULATE_AHEAD_BYTES                                                                       \
     ((uint64_t)512 << 20)                         /* more would be taken long before it is needed */
 #define POPULATE_LEAST_BYTES ((uint64_t)64 << 20) /* for less a thread costs more than it saves */
@@ -26,6 +27,7 @@
 enum {
     CHUNKS_LIMIT = 16384,
     REPORT_INTERVAL_MS = 100,
+    WAIT_MS = 2, /* for memory, or to try again */
 };
 
 struct populator {
@@ -40,7 +42,8 @@ struct populator {
 
 struct slot {
     struct pool_block block;
-    unsigned retries;
+    unsigned tries;    /* that failed */
+    uint64_t again_ns; /* when to try again; 0: it is free or under way */
 };
 
 struct ring_fill {
@@ -48,8 +51,9 @@ struct ring_fill {
     struct io_uring ring;
     struct slot *slots;
     unsigned *free_slots;
-    unsigned n_free, depth;
-    uintptr_t first_chunk; /* address of chunk 0 */
+    unsigned n_free, n_waiting, depth; /* slots; n_waiting: those to be tried again */
+    bool is_starved;                   /* the next block's memory is not there yet */
+    uintptr_t first_chunk;             /* address of chunk 0 */
     uintptr_t chunk_bytes;
     unsigned n_chunks;    /* 0: no registered buffers */
     uint8_t *chunk_state; /* CHUNK_* */
@@ -150,9 +154,10 @@ static bool is_populated(struct ring_fill *f, unsigned chunk)
 {
     uintptr_t to = f->first_chunk + (chunk + 1) * f->chunk_bytes - (uintptr_t)f->job->memory;
 
+    to = to < f->job->bytes ? to : f->job->bytes;
     if (!f->populator.is_running)
-        return true;
-    return atomic_load(&f->populator.done) >= (to < f->job->bytes ? to : f->job->bytes);
+        return pool_fill_has_memory(f->job, to);
+    return atomic_load(&f->populator.done) >= to;
 }
 
 /* The chunk a block lies in, if it lies whole in a registered one; -1 otherwise. */
@@ -189,39 +194,74 @@ static void queue_slot(struct ring_fill *f, unsigned slot)
     io_uring_sqe_set_data64(sqe, slot);
 }
 
-/* Queues blocks while there are free slots. */
-static void queue_blocks(struct ring_fill *f)
+/* Queues blocks while there are free slots and the other fills leave room. */
+static int queue_blocks(struct ring_fill *f, struct error *err)
 {
+    unsigned most = pool_fill_depth(f->job);
     struct pool_block block;
+    int r = 0;
 
-    while (f->n_free && pool_fill_next(f->job, &block)) {
+    while (f->n_free && f->depth - f->n_free < most &&
+           (r = pool_fill_next(f->job, &block, err)) > 0) {
         unsigned slot = f->free_slots[--f->n_free];
         f->slots[slot] = (struct slot){.block = block};
         queue_slot(f, slot);
     }
+    f->is_starved = r == -EAGAIN;
     atomic_store(&f->populator.wanted, f->job->next + POPULATE_AHEAD_BYTES);
+    return r == -EAGAIN || r > 0 ? 0 : r;
+}
+
+static void free_slot(struct ring_fill *f, unsigned slot)
+{
+    f->slots[slot].again_ns = 0;
+    f->free_slots[f->n_free++] = slot;
+}
+
+/* Queues again what has waited long enough; at the end of a fill nothing waits any more. */
+static void queue_waiting(struct ring_fill *f, bool is_ending)
+{
+    uint64_t now_ns = f->n_waiting ? clock_now_ns() : 0;
+
+    for (unsigned i = 0; f->n_waiting && i < f->depth; i++) {
+        struct slot *slot = &f->slots[i];
+
+        if (!slot->again_ns || (!is_ending && slot->again_ns > now_ns))
+            continue;
+        f->n_waiting--;
+        slot->again_ns = 0;
+        if (is_ending)
+            free_slot(f, i);
+        else
+            queue_slot(f, i);
+    }
 }
 
 static int handle_completion(struct ring_fill *f, const struct io_uring_cqe *cqe, bool is_ending,
                              struct error *err)
 {
-    enum { RETRIES_LIMIT = 1000 };
-    unsigned slot = (unsigned)io_uring_cqe_get_data64(cqe);
+    unsigned index = (unsigned)io_uring_cqe_get_data64(cqe);
+    struct slot *slot = &f->slots[index];
+    uint64_t again_ns;
     int r;
 
     if (is_ending) {
-        f->free_slots[f->n_free++] = slot;
+        free_slot(f, index);
         return 0;
     }
-    r = pool_fill_advance(f->job, &f->slots[slot].block, cqe->res, err);
-    if (r > 0 && cqe->res <= 0 && ++f->slots[slot].retries > RETRIES_LIMIT)
-        r = error_set_errno(err, cqe->res, "reading at offset %llu fails again and again",
-                            (unsigned long long)f->slots[slot].block.file_offset);
+    again_ns = cqe->res < 0 ? pool_fill_retry_ns(f->job, cqe->res, ++slot->tries) : 0;
+    if (again_ns) {
+        slot->again_ns = clock_now_ns() + again_ns;
+        f->n_waiting++;
+        return 0;
+    }
+    slot->tries = cqe->res > 0 ? 0 : slot->tries;
+    r = pool_fill_advance(f->job, &slot->block, cqe->res, err);
     if (r > 0) {
-        queue_slot(f, slot);
+        queue_slot(f, index);
         return 0;
     }
-    f->free_slots[f->n_free++] = slot;
+    free_slot(f, index);
     return r;
 }
 
@@ -243,24 +283,38 @@ static int reap(struct ring_fill *f, int failed, struct error *err)
     return failed;
 }
 
+static bool is_read_whole(const struct ring_fill *f)
+{
+    return f->n_free == f->depth && f->job->next >= f->job->bytes;
+}
+
+/* Waits for a completion, or for what else there is to do. */
+static int submit_and_wait(struct ring_fill *f)
+{
+    bool is_short = f->n_waiting || f->is_starved;
+    struct __kernel_timespec timeout = {.tv_nsec =
+                                            (is_short ? WAIT_MS : REPORT_INTERVAL_MS) * 1000000};
+    struct io_uring_cqe *cqe;
+    int r = io_uring_submit_and_wait_timeout(&f->ring, &cqe, 1, &timeout, NULL);
+
+    return r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY || r > 0 ? 0 : r;
+}
+
 static int run(struct ring_fill *f, struct error *err)
 {
-    struct __kernel_timespec timeout = {.tv_nsec = REPORT_INTERVAL_MS * 1000000};
     uint64_t reported = 0;
     int failed = 0, r;
 
     for (;;) {
-        struct io_uring_cqe *cqe;
-
         if (!failed && pool_fill_is_cancelled(f->job))
             failed = error_set(err, ECANCELED, "loading was cancelled");
+        queue_waiting(f, failed);
         if (!failed)
-            queue_blocks(f);
-        if (f->n_free == f->depth ||
-            (failed && f->n_free + io_uring_sq_ready(&f->ring) == f->depth))
+            failed = queue_blocks(f, err);
+        if (is_read_whole(f) || (failed && f->n_free + io_uring_sq_ready(&f->ring) == f->depth))
             return failed; /* nothing is under way */
-        r = io_uring_submit_and_wait_timeout(&f->ring, &cqe, 1, &timeout, NULL);
-        if (r < 0 && r != -ETIME && r != -EINTR && r != -EAGAIN && r != -EBUSY && !failed)
+        r = submit_and_wait(f);
+        if (r < 0 && !failed)
             failed = error_set_errno(err, r, "io_uring failed");
         failed = reap(f, failed, err);
         if (!failed && atomic_load(&f->job->done) - reported >= f->job->bytes / 256) {
@@ -301,7 +355,8 @@ int pool_fill_uring(struct pool_fill_job *job, struct error *err)
     if (r < 0) {
         error_set(err, ENOMEM, "not enough memory to read with");
     } else {
-        populator_start(&f.populator, job->memory, job->bytes);
+        if (!job->allocator)
+            populator_start(&f.populator, job->memory, job->bytes);
         r = run(&f, err);
         populator_stop(&f.populator);
         job->result->is_uring = true;

@@ -71,9 +71,13 @@ void pool_get_info(const struct pool *pool, struct pool_info *ret)
     uint64_t base = (uint64_t)sysconf(_SC_PAGESIZE);
     const char *pages;
 
-    *ret = (struct pool_info){.kind = pool->ops->kind, .is_sealed = pool->is_sealed};
-    read_smaps(pool, ret);
-    ret->numa_node = find_node(pool);
+    *ret = (struct pool_info){
+        .kind = pool->ops->kind, .is_sealed = pool->is_sealed, .is_named = pool->is_named};
+    if (pool->ops->measure)
+        pool->ops->measure(pool, ret);
+    else if (pool->data)
+        read_smaps(pool, ret);
+    ret->numa_node = pool->data ? find_node(pool) : -1;
     ret->page_bytes = base;
     if (pool->is_hugetlb || (ret->resident_bytes && ret->huge_bytes * 2 > ret->resident_bytes))
         ret->page_bytes = POOL_LARGE_PAGE_BYTES;
@@ -88,7 +92,7 @@ void pool_get_info(const struct pool *pool, struct pool_info *ret)
                                                                 : "2 MiB and 4 KiB pages";
     snprintf(ret->text, sizeof(ret->text), "%s, %s", pool->ops->kind, pages);
     snprintf(ret->promises, sizeof(ret->promises), "%s%s%s", pool->ops->promises,
-             pool->note[0] ? "; " : "", pool->note);
+             pool->ops->promises[0] && pool->note[0] ? "; " : "", pool->note);
 }
 
 /* A file with one number; UINT64_MAX when it is absent or says "max". */

@@ -33,10 +33,18 @@ bool pool_file_id_equal(const struct pool_file_id *a, const struct pool_file_id 
            a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec;
 }
 
+static void finish(struct sha256_ctx *ctx, struct pool_key *ret)
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+
+    sha256_digest(ctx, sizeof(digest), digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        snprintf(ret->hex + 2 * i, 3, "%02x", digest[i]);
+}
+
 int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,
                      struct error *err)
 {
-    uint8_t digest[SHA256_DIGEST_SIZE];
     struct pool_file_id id;
     struct sha256_ctx ctx;
     uint64_t fields[6];
@@ -54,8 +62,18 @@ int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct poo
     sha256_update(&ctx, sizeof(fields), (const uint8_t *)fields);
     if (header_bytes)
         sha256_update(&ctx, header_bytes, header);
-    sha256_digest(&ctx, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(ret->hex + 2 * i, 3, "%02x", digest[i]);
+    finish(&ctx, ret);
     return 0;
+}
+
+void pool_key_derive(const struct pool_key *base, const char *purpose, const void *layout,
+                     size_t layout_bytes, struct pool_key *ret)
+{
+    struct sha256_ctx ctx;
+
+    sha256_init(&ctx);
+    sha256_update(&ctx, sizeof(base->hex), (const uint8_t *)base->hex);
+    sha256_update(&ctx, strlen(purpose) + 1, (const uint8_t *)purpose); /* the NUL parts them */
+    sha256_update(&ctx, layout_bytes, layout);
+    finish(&ctx, ret);
 }

@@ -27,4 +27,12 @@ struct pool_key {
 int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,
                      struct error *err);
 
+/*
+ * The key of something that belongs to another pool: a KV cache to the model whose tokens it holds.
+ * purpose: a word that tells such things apart; layout: whatever decides how its bytes are to be
+ * read, all of it (a cache of another layout must have another key).
+ */
+void pool_key_derive(const struct pool_key *base, const char *purpose, const void *layout,
+                     size_t layout_bytes, struct pool_key *ret);
+
 #endif

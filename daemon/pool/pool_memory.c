@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pools without the kernel module: anonymous memory and memfd, in large pages where they can be
- * had. */
+/* Where a pool is mapped, and pools of anonymous memory, in large pages where they can be had. */
 #include "pool/pool_ops.h"
 
 #include <errno.h>
@@ -18,12 +17,6 @@
 #define PR_SET_VMA           0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
-#ifndef MFD_HUGE_2MB
-#define MFD_HUGE_2MB (21U << 26)
-#endif
 #ifndef MAP_HUGE_2MB
 #define MAP_HUGE_2MB (21 << 26)
 #endif
@@ -33,7 +26,7 @@
  * inaccessible: overruns fault, and the kernel never joins two pools into one mapping, so
  * /proc/self/smaps tells them apart.
  */
-static int reserve(struct pool *pool, struct error *err)
+int pool_reserve(struct pool *pool, struct error *err)
 {
     const uint64_t large = POOL_LARGE_PAGE_BYTES;
     size_t bytes = (size_t)(pool->mapped_bytes + 2 * large);
@@ -66,13 +59,27 @@ static int map_at(struct pool *pool, void *at, int prot, int flags, int fd)
     return 0;
 }
 
+int pool_map_fd(struct pool *pool, int prot, int fd)
+{
+    return map_at(pool, pool->reservation ? place(pool) : pool->data, prot, MAP_SHARED, fd);
+}
+
+int pool_unmap(struct pool *pool)
+{
+    int r = map_at(pool, place(pool), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+
+    if (r == 0)
+        pool->data = NULL;
+    return r;
+}
+
 static void set_note(struct pool *pool, const char *what, int code)
 {
-    snprintf(pool->note, sizeof(pool->note), "%s (%s)", what, strerror(-code));
+    pool_note(pool, "%s (%s)", what, strerror(-code));
 }
 
 /* Hints: each may be refused, none is needed for the bytes to be right. */
-static void advise(struct pool *pool, int numa_node)
+void pool_advise(struct pool *pool, int numa_node)
 {
     size_t bytes = (size_t)pool->mapped_bytes;
     char name[80];
@@ -109,7 +116,7 @@ static int anon_create(struct pool *pool, const struct pool_config *config, stru
             set_note(pool, "too few free hugetlb pages", r);
     }
     if (!pool->is_hugetlb) {
-        r = reserve(pool, err);
+        r = pool_reserve(pool, err);
         if (r < 0)
             return r;
         r = map_at(pool, place(pool), PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, -1);
@@ -117,17 +124,14 @@ static int anon_create(struct pool *pool, const struct pool_config *config, stru
             return error_set_errno(err, r, "%s: %llu bytes cannot be mapped", pool->name,
                                    (unsigned long long)pool->mapped_bytes);
     }
-    advise(pool, config->numa_node);
+    pool_advise(pool, config->numa_node);
     return 0;
 }
 
 static int anon_seal(struct pool *pool, struct error *err)
 {
     if (pool->stays_writable) {
-        size_t used = strlen(pool->note);
-
-        snprintf(pool->note + used, sizeof(pool->note) - used, "%s%s", used ? "; " : "",
-                 "not even this one is: the GPU's driver maps them for writing");
+        pool_note(pool, "not even this one is: the GPU's driver maps them for writing");
         return 0;
     }
     if (mprotect(pool->data, (size_t)pool->mapped_bytes, PROT_READ) < 0)
@@ -135,7 +139,7 @@ static int anon_seal(struct pool *pool, struct error *err)
     return 0;
 }
 
-static void memory_destroy(struct pool *pool)
+void pool_memory_destroy(struct pool *pool)
 {
     if (pool->reservation)
         munmap(pool->reservation, pool->reservation_bytes);
@@ -145,131 +149,11 @@ static void memory_destroy(struct pool *pool)
         close(pool->fd);
 }
 
-/* A descriptor of the right size; sets pool->fd. */
-static int memfd_open(struct pool *pool, unsigned flags)
-{
-    char name[80];
-    int r;
-
-    snprintf(name, sizeof(name), "hearth:%.60s", pool->name);
-    pool->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-    if (pool->fd < 0)
-        return -errno;
-    if (ftruncate(pool->fd, (off_t)pool->mapped_bytes) < 0) {
-        r = -errno;
-        close(pool->fd);
-        pool->fd = -1;
-        return r;
-    }
-    return 0;
-}
-
-static int memfd_create_hugetlb(struct pool *pool)
-{
-    int r = memfd_open(pool, MFD_HUGETLB | MFD_HUGE_2MB);
-
-    if (r < 0)
-        return r;
-    r = map_at(pool, NULL, PROT_READ | PROT_WRITE, MAP_SHARED, pool->fd);
-    if (r < 0) {
-        close(pool->fd);
-        pool->fd = -1;
-    }
-    return r;
-}
-
-static int memfd_create_pool(struct pool *pool, const struct pool_config *config, struct error *err)
-{
-    int r;
-
-    if (config->use_hugetlb) {
-        r = memfd_create_hugetlb(pool);
-        pool->is_hugetlb = r == 0;
-        if (r < 0)
-            set_note(pool, "too few free hugetlb pages", r);
-    }
-    if (!pool->is_hugetlb) {
-        r = memfd_open(pool, 0);
-        if (r < 0)
-            return error_set_errno(err, r, "%s: no shared memory of %llu bytes", pool->name,
-                                   (unsigned long long)pool->mapped_bytes);
-        return pool_memfd_map(pool, true, config->numa_node, err);
-    }
-    advise(pool, config->numa_node);
-    return 0;
-}
-
-/*
- * A read-only mapping comes from a descriptor without write access: kernels before 6.7 count any
- * shared mapping of a writable one as a writer and then refuse the seal, or the mapping after it.
- */
-static int map_read_only(struct pool *pool, void *at)
-{
-    char path[40];
-    int fd, r;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool->fd);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    r = map_at(pool, at, PROT_READ, MAP_SHARED, fd);
-    close(fd);
-    return r;
-}
-
-int pool_memfd_map(struct pool *pool, bool is_writable, int numa_node, struct error *err)
-{
-    void *at = NULL;
-    int r = 0;
-
-    if (!pool->is_hugetlb) {
-        r = reserve(pool, err);
-        if (r < 0)
-            return r;
-        at = place(pool);
-    }
-    r = is_writable ? map_at(pool, at, PROT_READ | PROT_WRITE, MAP_SHARED, pool->fd)
-                    : map_read_only(pool, at);
-    if (r < 0)
-        return error_set_errno(err, r, "%s: shared memory cannot be mapped", pool->name);
-    advise(pool, numa_node);
-    return 0;
-}
-
-static int memfd_seal(struct pool *pool, struct error *err)
-{
-    const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    int r;
-
-    /* The writable mapping has to go first; replacing it keeps pool_data() where it is. */
-    r = map_read_only(pool, pool->data);
-    if (r < 0)
-        return error_set_errno(err, r, "%s: cannot be mapped read-only", pool->name);
-    if (fcntl(pool->fd, F_ADD_SEALS, seals) < 0)
-        return error_set_errno(err, errno, "%s: cannot be sealed", pool->name);
-    if (!pool->is_hugetlb)
-        madvise(pool->data, (size_t)pool->mapped_bytes, MADV_HUGEPAGE);
-    madvise(pool->data, (size_t)pool->mapped_bytes, MADV_DONTDUMP);
-    /* the pages are there, only the new mapping does not know them yet: no faults while computing
-     */
-    madvise(pool->data, (size_t)pool->bytes, MADV_POPULATE_READ);
-    return 0;
-}
-
 const struct pool_ops pool_ops_anon = {
     .kind = "anonymous",
     .promises = "without the kernel module: weights are read again after a restart, are not given "
                 "back under memory pressure, and only this process is kept from writing them",
     .create = anon_create,
     .seal = anon_seal,
-    .destroy = memory_destroy,
-};
-
-const struct pool_ops pool_ops_memfd = {
-    .kind = "memfd",
-    .promises = "without the kernel module: weights are not given back under memory pressure, and "
-                "survive a restart only where the service manager keeps their descriptor",
-    .create = memfd_create_pool,
-    .seal = memfd_seal,
-    .destroy = memory_destroy,
+    .destroy = pool_memory_destroy,
 };

@@ -343,9 +343,11 @@ static void fill_takes_every_answer_of_a_drive(void **state)
     struct error err = {0};
 
     assert_int_equal(pool_fill_advance(&job, &block, -EIO, &err), -EIO);
-    assert_string_equal(err.text, "reading 4096 bytes at offset 8192 failed: Input/output error");
-    assert_int_equal(pool_fill_advance(&job, &block, -EINTR, &err), 1);
-    assert_int_equal(pool_fill_advance(&job, &block, -EAGAIN, &err), 1);
+    assert_string_equal(err.text,
+                        "reading 4096 bytes at offset 8192 failed 5 times (Input/output error): "
+                        "the drive or its file system is damaged, see journalctl -k");
+    assert_int_equal(pool_fill_advance(&job, &block, -EFAULT, &err), -EFAULT);
+    assert_string_equal(err.text, "reading 4096 bytes at offset 8192 failed: Bad address");
     assert_int_equal(pool_fill_advance(&job, &block, -EINVAL, &err), -EINVAL);
     assert_memory_equal(&block, &whole, sizeof(block));
     block.is_direct = true;
@@ -361,6 +363,46 @@ static void fill_takes_every_answer_of_a_drive(void **state)
     assert_int_equal(pool_fill_advance(&job, &block, 3096, &err), 0);
     assert_int_equal(job.done, 4096);
     assert_int_equal(pool_fill_advance(&job, &block, 0, &err), -EIO);
+}
+
+static void fill_tries_again_ever_later_what_may_pass(void **state)
+{
+    static const int passing[] = {-EIO, -EAGAIN, -ETIMEDOUT, -ENOMEM};
+    struct pool_fill_job job = {0};
+
+    for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+        uint64_t last_ns = 0;
+
+        for (unsigned tries = 1; tries < 5; tries++) {
+            uint64_t ns = pool_fill_retry_ns(&job, passing[i], tries);
+            assert_true(ns > last_ns);
+            last_ns = ns;
+        }
+        assert_int_equal(pool_fill_retry_ns(&job, passing[i], 5), 0);
+    }
+    assert_true(pool_fill_retry_ns(&job, -EINTR, 1) > 0);
+    assert_int_equal(pool_fill_retry_ns(&job, -EINVAL, 1), 0);
+    assert_int_equal(pool_fill_retry_ns(&job, -EFAULT, 1), 0);
+}
+
+static void fills_share_the_drive_and_leave_it_to_the_urgent(void **state)
+{
+    struct pool_fill_share a, b, c;
+
+    pool_fill_share_begin(&a, false);
+    assert_int_equal(pool_fill_share_depth(&a, false, 32), 32);
+    pool_fill_share_begin(&b, false);
+    assert_int_equal(pool_fill_share_depth(&a, false, 32), 32);
+    pool_fill_share_begin(&c, false);
+    assert_int_equal(pool_fill_share_depth(&a, false, 32), 21);
+    assert_int_equal(pool_fill_share_depth(&a, false, 1), 1);
+    assert_int_equal(pool_fill_share_depth(&c, true, 32), 32); /* somebody came to wait for it */
+    assert_int_equal(pool_fill_share_depth(&a, false, 32), 1);
+    assert_int_equal(pool_fill_share_depth(&b, false, 32), 1);
+    pool_fill_share_end(&c);
+    assert_int_equal(pool_fill_share_depth(&b, false, 32), 32);
+    pool_fill_share_end(&b);
+    pool_fill_share_end(&a);
 }
 
 static int forbid_io_uring(void)
@@ -441,6 +483,8 @@ static const struct CMUnitTest tests[] = {
     FILL_TEST(fill_can_be_cancelled_and_reports_progress),
     FILL_TEST(fill_works_under_a_small_limit_on_locked_memory),
     FILL_TEST(fill_takes_every_answer_of_a_drive),
+    FILL_TEST(fill_tries_again_ever_later_what_may_pass),
+    FILL_TEST(fills_share_the_drive_and_leave_it_to_the_urgent),
     FILL_TEST(fill_works_where_io_uring_is_forbidden),
 };
 

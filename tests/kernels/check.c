@@ -137,17 +137,17 @@ uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint
     return at;
 }
 
-/* Addresses inside a dispatch's arguments that lie in the buffer move to the copy: every 8-byte
- * word of the arguments that looks like one. The words of pointers are 8-byte aligned in all the
- * argument structs. */
-static void translate(const struct check *c, void *words, size_t bytes)
+/* Addresses inside a dispatch's arguments that lie in the buffer become pointers into `memory`:
+ * every 8-byte word of the arguments that looks like one. The words of pointers are 8-byte aligned
+ * in all the argument structs. */
+static void translate(const struct check *c, void *words, size_t bytes, const void *memory)
 {
     for (size_t i = 0; i + 8 <= bytes; i += 8) {
         uint64_t v;
 
         memcpy(&v, (char *)words + i, 8);
         if (v >= c->buf->address && v < c->buf->address + c->buf->bytes) {
-            v = v - c->buf->address + (uint64_t)(uintptr_t)c->copy;
+            v = v - c->buf->address + (uint64_t)(uintptr_t)memory;
             memcpy((char *)words + i, &v, 8);
         }
     }
@@ -167,6 +167,14 @@ bool check_finish(struct check *c, int r, struct program *p, struct error *err)
     return r == 0;
 }
 
+void check_prepare(struct check *c, const struct dispatch *d)
+{
+    struct dispatch host = *d;
+
+    translate(c, &host.args, sizeof(host.args), c->buf->host);
+    ref_run(&host);
+}
+
 static bool run_on_device(struct check *c, const struct dispatch *d)
 {
     struct program *p = NULL;
@@ -181,8 +189,8 @@ bool check_run(struct check *c, const struct dispatch *d)
     struct dispatch copy = *d;
 
     memcpy(c->copy, c->buf->host, c->used);
-    translate(c, c->copy, c->used); /* block tables, histories */
-    translate(c, &copy.args, sizeof(copy.args));
+    translate(c, c->copy, c->used, c->copy); /* block tables, histories */
+    translate(c, &copy.args, sizeof(copy.args), c->copy);
     ref_run(&copy);
     return run_on_device(c, d);
 }

@@ -13,7 +13,7 @@
 enum check_input { INPUT_NORMAL, INPUT_TINY, INPUT_LARGE, INPUT_ZERO, INPUT_KINDS };
 
 /* One workspace twice: the device's buffer, and a copy on which the plain form runs. Dispatches are
- * built against the buffer; check_translate moves their addresses to the copy. */
+ * built against the buffer, by addresses that only the device may use. */
 struct check {
     struct device *dev;
     struct buffer *buf;
@@ -40,6 +40,9 @@ void check_fill_weights(struct check *c, enum gguf_type type, uint64_t offset, u
 uint64_t check_step(struct check *c, uint32_t n_tokens, uint32_t n_outputs);
 uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint32_t n_ids);
 
+/* Runs the plain C form of d over the workspace itself, to make what a case needs. Nothing in memory
+ * may hold an address that it reads. */
+void check_prepare(struct check *c, const struct dispatch *d);
 /* Runs d on the device and, translated, on the copy. False with a message when refused. */
 bool check_run(struct check *c, const struct dispatch *d);
 /* Runs p, whose creation returned r, and destroys it. False with a message when any of it failed.

@@ -23,24 +23,24 @@ static double activation_magnitude(enum activation_type type, const void *row, u
 
 /* Sum of |w x| of every result. K-quants subtract minima: what the fast forms sum is larger than
  * the weights themselves, by the factor their greatest weight has over its parts. */
-static double *magnitudes(const struct dispatch *d, uint32_t rows)
+static double *magnitudes(struct check *c, const struct dispatch *d, uint32_t rows)
 {
     const struct args_matmul *a = &d->args.matmul;
     uint64_t row_bytes = gguf_type_row_bytes(d->weight_type, a->n_cols);
     size_t x_bytes = activation_bytes(d->activation, a->n_cols);
+    const uint8_t *weight = check_at(c, a->weight - c->buf->address);
+    const uint8_t *activations = check_at(c, a->x - c->buf->address);
     double *m = calloc((size_t)rows * a->n_rows, sizeof(*m));
     float *w = malloc(a->n_cols * sizeof(*w));
 
     for (uint32_t i = 0; i < a->n_rows; i++) {
         float greatest = 0;
 
-        ref_dequantize(d->weight_type,
-                       (const uint8_t *)(uintptr_t)a->weight + i * row_bytes, // NOLINT
-                       w, a->n_cols);
+        ref_dequantize(d->weight_type, weight + i * row_bytes, w, a->n_cols);
         for (uint32_t k = 0; k < a->n_cols; k++)
             greatest = fmaxf(greatest, fabsf(w[k]));
         for (uint32_t r = 0; r < rows; r++) {
-            const uint8_t *x = (const uint8_t *)(uintptr_t)a->x + r * x_bytes; // NOLINT
+            const uint8_t *x = activations + r * x_bytes;
 
             for (uint32_t k = 0; k < a->n_cols; k++)
                 m[(size_t)r * a->n_rows + i] +=
@@ -76,7 +76,7 @@ static struct dispatch make(struct check *c, enum gguf_type type, struct shape s
                                                  .x = check_address(c, x),
                                                  .out = check_address(c, quantised),
                                                  .n_cols = s.n_cols};
-        ref_run(&q);
+        check_prepare(c, &q);
     }
     d.args.matmul = (struct args_matmul){
         .step = check_address(c, step),
@@ -108,7 +108,7 @@ static bool check_shape(struct check *c, enum gguf_type type, struct shape s, en
         d.args.matmul.bias = check_address(c, bias);
         d.args.matmul.accumulate = 1;
     }
-    m = magnitudes(&d, s.rows);
+    m = magnitudes(c, &d, s.rows);
     for (size_t i = 0; with_extras && i < (size_t)s.rows * s.n_rows; i++)
         m[i] += 8;
     ok = check_run(c, &d) && check_sums(c, out, m, (size_t)s.rows * s.n_rows, 1e-6) &&
@@ -228,7 +228,7 @@ static bool with_rows_present(struct check *c, enum gguf_type type, struct shape
     d.args.matmul.rows = ROWS_OUTPUTS;
     step = check_at(c, d.args.matmul.step - c->buf->address);
     *step = (struct step_header){.n_tokens = s.rows, .n_outputs = present, .n_seqs = 1};
-    m = magnitudes(&d, s.rows);
+    m = magnitudes(c, &d, s.rows);
     ok = check_run(c, &d) && check_sums(c, out, m, n, 1e-6) &&
          check_bytes(c, out + n * 4, (all - n) * 4);
     if (!ok)

@@ -90,7 +90,7 @@ def make_model(case, version):
     with tempfile.TemporaryDirectory(prefix="hearth-parity-", dir="/tmp") as tmp:
         plain = os.path.join(tmp, "plain.gguf")
         kind = "f32" if case.is_quantised else case.kind
-        run(["/usr/bin/python3", MKGGUF, case.arch, plain, "--type", kind] + case.options)
+        run([sys.executable, MKGGUF, case.arch, plain, "--type", kind] + case.options)
         if case.edit:
             model = ggufedit.Model(plain)
             case.edit(model)

@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define ADDRESS_ALIGN 4096u
@@ -406,6 +409,38 @@ static int import_host(struct vk_device *vk, struct buffer *buf, const struct me
     return bind_foreign(vk, buf, p.memoryTypeBits, kind, &info, err);
 }
 
+/* A driver that computes on the CPU maps whatever it is given, so it is looked at first. */
+static int check_dmabuf(const struct memory_import *mem, struct error *err)
+{
+    struct statfs fs;
+    off_t bytes;
+
+    if (fstatfs(mem->dmabuf_fd, &fs) < 0)
+        return error_set(err, errno, "descriptor %d, a dma-buf to map, is not open",
+                         mem->dmabuf_fd);
+    if (fs.f_type != DMA_BUF_MAGIC)
+        return error_set(err, EINVAL, "descriptor %d, which is to be mapped, is no dma-buf",
+                         mem->dmabuf_fd);
+    bytes = lseek(mem->dmabuf_fd, 0, SEEK_END);
+    if (bytes < 0)
+        return error_set_errno(err, errno, "the size of a dma-buf cannot be had");
+    if ((uint64_t)bytes < mem->bytes)
+        return error_set(err, EINVAL, "a dma-buf has %lld bytes, fewer than the %llu to map",
+                         (long long)bytes, (unsigned long long)mem->bytes);
+    return 0;
+}
+
+/* Closes what an import that failed should have left alone. lavapipe closes it nonetheless, and the
+ * number may be another thread's by now: then it is another file. */
+static void close_duplicate(int fd, int original)
+{
+    struct stat ours, theirs;
+
+    if (fstat(original, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+        ours.st_ino == theirs.st_ino)
+        close(fd);
+}
+
 static int import_dmabuf(struct vk_device *vk, struct buffer *buf, const struct memory_import *mem,
                          struct error *err)
 {
@@ -420,6 +455,9 @@ static int import_dmabuf(struct vk_device *vk, struct buffer *buf, const struct 
 
     if (!vk->gpu.can_import_dmabuf)
         return error_set(err, ENOTSUP, "%s cannot map dma-bufs", vk->gpu.name);
+    e = check_dmabuf(mem, err);
+    if (e < 0)
+        return e;
     r = vkGetMemoryFdPropertiesKHR(vk->handle, kind, mem->dmabuf_fd, &p);
     if (r != VK_SUCCESS)
         return vk_device_fail(vk, r, err, "a dma-buf cannot be mapped");
@@ -427,8 +465,8 @@ static int import_dmabuf(struct vk_device *vk, struct buffer *buf, const struct 
     if (info.fd < 0)
         return error_set_errno(err, errno, "a dma-buf cannot be duplicated");
     e = bind_foreign(vk, buf, p.memoryTypeBits, kind, &info, err);
-    if (!((struct vk_memory *)buf->backend)->memory)
-        close(info.fd); /* an import that succeeds takes it */
+    if (!((struct vk_memory *)buf->backend)->memory) /* else it is the driver's */
+        close_duplicate(info.fd, mem->dmabuf_fd);
     return e;
 }
 

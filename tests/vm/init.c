@@ -125,12 +125,34 @@ static void load_modules(void)
 		fclose(list);
 }
 
+/* Finds the disk that is the first namespace of the controller; kernels number as they find. */
+static bool find_data(char *path, size_t size)
+{
+	for (int i = 1; i <= 3; i++) {
+		FILE *file;
+		int nsid = 0;
+
+		snprintf(path, size, "/sys/block/nvme0n%d/nsid", i);
+		file = fopen(path, "r");
+		if (file && fscanf(file, "%d", &nsid) != 1)
+			nsid = 0;
+		if (file)
+			fclose(file);
+		snprintf(path, size, "/dev/nvme0n%d", i);
+		if (nsid == 1 && !access(path, F_OK))
+			return true;
+	}
+	return false;
+}
+
 static void mount_data(void)
 {
-	for (int i = 0; i < 100 && access("/dev/nvme0n1", F_OK); i++)
+	char path[64];
+
+	for (int i = 0; i < 100 && !find_data(path, sizeof(path)); i++)
 		usleep(100000);
 	mkdir("/data", 0755);
-	if (mount("/dev/nvme0n1", "/data", "ext4", MS_NOATIME, NULL))
+	if (mount(path, "/data", "ext4", MS_NOATIME, NULL))
 		say("no /data: %s", strerror(errno));
 }
 

@@ -24,7 +24,7 @@ vm_die() {
 # Exit status 77 means "cannot run here"; the reason is printed as the whole result.
 vm_skip() {
 	printf '1..0 # SKIP %s\n' "$*"
-	exit 77
+	exit "${VM_SKIP_STATUS:-77}"
 }
 
 vm_need_root() {

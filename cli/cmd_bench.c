@@ -100,15 +100,33 @@ static uint32_t nth_token(uint32_t i, uint32_t n_vocab)
     return (uint32_t)((i * 2654435761u) % n_vocab);
 }
 
+/* Ends the steps under way. */
+static int finish_all(struct runner *r, struct error *err)
+{
+    int e = 0;
+
+    while (e == 0 && runner_steps_under_way(r))
+        e = runner_finish(r, err);
+    return e;
+}
+
+/* Starts a step; the one before may still run, no more. */
+static int start(struct runner *r, const struct run_item *it, struct error *err)
+{
+    int e = runner_steps_under_way(r) == RUNNER_STEPS ? runner_finish(r, err) : 0;
+
+    return e < 0 ? e : runner_submit(r, it, 1, err);
+}
+
 static int feed(struct local_model *m, struct session *s, uint32_t n_tokens, struct error *err)
 {
     uint32_t n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
+    struct sample_result result;
     uint32_t *tokens = calloc(n_tokens, sizeof(*tokens));
     int r = tokens ? 0 : error_set(err, ENOMEM, "out of memory");
 
     for (uint32_t done = 0; r == 0 && done < n_tokens;) {
         struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
-        struct sample_result result;
         struct run_item it = {.session = s, .tokens = tokens + done};
         uint32_t batch = runner_batch_tokens(m->runner);
         it.n_tokens = n_tokens - done < batch ? n_tokens - done : batch;
@@ -119,30 +137,30 @@ static int feed(struct local_model *m, struct session *s, uint32_t n_tokens, str
             it.sample = &greedy;
             it.ret_result = &result;
         }
-        r = runner_step(m->runner, &it, 1, err);
+        r = start(m->runner, &it, err);
     }
+    if (r == 0)
+        r = finish_all(m->runner, err);
     free(tokens);
     return r;
 }
 
 static int generate(struct local_model *m, struct session *s, uint32_t n_tokens, struct error *err)
 {
-    uint32_t token = 1;
+    static const struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
+    struct sample_result results[RUNNER_STEPS];
+    uint32_t first = 1;
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < n_tokens; i++) {
-        struct step_sample greedy = {.top_p = 1, .repeat_penalty = 1};
-        struct sample_result result;
         struct run_item it = {.session = s,
-                              .tokens = &token,
+                              .tokens = i ? NULL : &first,
                               .n_tokens = 1,
                               .sample = &greedy,
-                              .ret_result = &result};
-        r = runner_step(m->runner, &it, 1, err);
-        if (r == 0)
-            token = result.token;
+                              .ret_result = &results[i % RUNNER_STEPS]};
+        r = start(m->runner, &it, err);
     }
-    return r;
+    return r == 0 ? finish_all(m->runner, err) : r;
 }
 
 /* One warm-up and n_runs timed runs of prompt or generation. */

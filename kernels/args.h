@@ -41,15 +41,20 @@ struct step_header {
 
 /* One row of the batch. Rows of one sequence are contiguous and in ascending position. */
 struct step_token {
-    u32 token;
+    u32 token;    /* or TOKEN_DRAWN */
     u32 position; /* from 0 in its sequence; also where its keys and values are stored */
     u32 seq;      /* index into the step's sequences */
     u32 reserved;
 };
 
+/* The token that the sequence's history holds at the row's position: a sampler of a step that was
+ * still under way when this one was written has put it there. */
+#define TOKEN_DRAWN 0xffffffffu
+
 struct step_seq {
     addr_t
         block_table; /* u32[n_blocks]: block numbers, position p is in entry p / KV_BLOCK_TOKENS */
+    addr_t history;  /* u32: tokens by position; read for TOKEN_DRAWN alone */
     u32 n_blocks;
     u32 reserved;
 };
@@ -72,6 +77,7 @@ struct step_sample {
     u32 n_bias;
     u32 n_top;      /* how many of the most likely tokens to report (at most SAMPLE_TOP_MAX) */
     addr_t allowed; /* u32 bitmask over the vocabulary, bit set: may be chosen; 0: all may */
+    addr_t drawn;   /* u32: where the token is stored besides the result; 0: nowhere */
 };
 
 struct logit_bias {
@@ -95,6 +101,7 @@ struct sample_result {
 /* out[t][0..n_cols) = dequantised row tokens[t].token of table, times scale. */
 struct args_embed {
     addr_t step, tokens; /* struct step_token[T] */
+    addr_t seqs;         /* struct step_seq[n_seqs]; 0: no token is TOKEN_DRAWN */
     addr_t table;        /* [n_rows][n_cols] in the dispatch's weight type */
     addr_t out;          /* f32[T][n_cols] */
     u32 n_rows, n_cols;

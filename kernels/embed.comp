@@ -11,6 +11,17 @@
 #define EXACT precise
 #include "dequant.glsl"
 
+/* TOKEN_DRAWN looked up; 0xffffffff, which no table has, where it cannot be. */
+uint token_id(step_token token)
+{
+    step_seq seq;
+
+    if (token.token != TOKEN_DRAWN || push.a.seqs == 0 || token.seq >= step_n_seqs(push.a.step))
+        return token.token;
+    seq = StepSeqs(push.a.seqs).v[token.seq];
+    return seq.history != 0 ? U32(seq.history).v[token.position] : TOKEN_DRAWN;
+}
+
 void main()
 {
     uint n_cols = push.a.n_cols, t = gl_WorkGroupID.y, n_units = row_units(n_cols), id;
@@ -18,7 +29,7 @@ void main()
     weights_init();
     if (t >= step_rows(push.a.step, ROWS_TOKENS))
         return;
-    id = StepTokens(push.a.tokens).v[t].token;
+    id = token_id(StepTokens(push.a.tokens).v[t]);
     for (uint u = gl_GlobalInvocationID.x; u < n_units;
          u += gl_NumWorkGroups.x * WORKGROUP_SIZE) {
         F32 y = F32(push.a.out_address + uint64_t(t) * n_cols * 4);

@@ -7,6 +7,7 @@ step_seq kv_seq_of(uint64_t step, uint64_t seqs, uint seq)
     step_seq none;
 
     none.block_table = 0;
+    none.history = 0;
     none.n_blocks = 0;
     none.reserved = 0;
     if (seq < step_n_seqs(step))

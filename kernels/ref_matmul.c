@@ -20,7 +20,7 @@ void ref_embed(const struct dispatch *d)
 
     for (uint32_t t = 0; t < n_tokens; t++) {
         float *out = (float *)addr_ptr(a->out) + (size_t)t * a->n_cols;
-        uint32_t id = tokens[t].token;
+        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]);
 
         memset(out, 0, a->n_cols * sizeof(float));
         if (id < a->n_rows)

@@ -194,7 +194,10 @@ void ref_sample(const struct dispatch *d)
     uint32_t n = step_rows(a->step, ROWS_OUTPUTS, d->max_rows);
 
     for (uint32_t i = 0; i < n; i++)
-        if (samples[i].enabled)
+        if (samples[i].enabled) {
             sample_row(&samples[i], logits + (size_t)i * a->n_vocab, a->n_vocab,
                        scratch + i * sample_scratch_bytes(a->n_vocab), &results[i]);
+            if (samples[i].drawn)
+                *(uint32_t *)addr_ptr(samples[i].drawn) = results[i].token;
+        }
 }

@@ -345,6 +345,8 @@ void main()
             token = fallback(s);
         if (gl_LocalInvocationID.x == 0) {
             Results(push.a.results).v[row].token = token;
+            if (s.drawn != 0)
+                U32(s.drawn).v[0] = token;
             Results(push.a.results).v[row].logprob =
                 log_probability(Words(row_logits).v[token]);
             Results(push.a.results).v[row].n_top =

@@ -31,6 +31,18 @@ static inline const struct step_seq *step_seq_of(addr_t step, addr_t seqs,
     return token->seq < h->n_seqs ? &list[token->seq] : NULL;
 }
 
+/* The id of a token, TOKEN_DRAWN looked up; UINT32_MAX, which no table has, where it cannot be. */
+static inline uint32_t step_token_id(addr_t step, addr_t seqs, const struct step_token *token)
+{
+    const struct step_seq *seq;
+
+    if (token->token != TOKEN_DRAWN || !seqs)
+        return token->token;
+    seq = step_seq_of(step, seqs, token);
+    return seq && seq->history ? ((const uint32_t *)addr_ptr(seq->history))[token->position]
+                               : UINT32_MAX;
+}
+
 /* The cache block that holds a position of a sequence; NULL when there is none. */
 static inline uint8_t *kv_block(const struct kv_layer *kv, const struct step_seq *seq,
                                 uint32_t position)

@@ -103,6 +103,8 @@ static int check_embed(const struct checker *c)
     const struct args_embed *a = &c->d->args.embed;
     int r = need_tokens(c, a->step, a->tokens);
 
+    if (r == 0 && a->seqs)
+        r = need(c, "seqs", a->seqs, 1, sizeof(struct step_seq), 8);
     if (r == 0)
         r = need_weight(c, a->table, a->n_rows, a->n_cols);
     return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);

@@ -32,7 +32,9 @@ int runner_session_create(struct runner *r, struct session **ret_session, struct
 /* What one session does in a step. */
 struct run_item {
     struct session *session;
-    const uint32_t *tokens; /* n_tokens >= 1 to feed at session->n_past */
+    /* n_tokens >= 1 to feed at session->n_past; NULL with n_tokens 1: the token that the session's
+     * last step draws, which is still under way or just ended */
+    const uint32_t *tokens;
     uint32_t n_tokens;
     /* Sampling settings for the token after the last one, or NULL. history and n_history are filled
      * in here from the session: set n_history to how far the penalties look back. */
@@ -40,14 +42,29 @@ struct run_item {
     struct sample_result *ret_result; /* when sample is set */
 };
 
-/* Runs one step over n items: at most max_seqs, at most batch_tokens in all. On success every
- * session has gone forward (n_past, history). -ENOSPC: the cache is full (nothing ran; blocks
+/* Most steps that may be under way at once: while one runs the next is made ready and queued. */
+#define RUNNER_STEPS 2u
+
+/*
+ * Starts one step over n items: at most max_seqs, at most batch_tokens in all, each of another
+ * session. Returns when it is queued behind the steps under way; the tokens have been read then,
+ * and every session has gone forward (n_past, n_history; its last token, where one is drawn, is
+ * known from runner_finish on). ret_result must stay until then.
+ * -EBUSY: RUNNER_STEPS are under way; -ENOSPC: the cache is full (nothing was started; blocks
  * already taken stay with their sessions); -EINVAL: a limit above is broken or a token is not in
- * the vocabulary; -EIO: the device failed. */
+ * the vocabulary; -EIO: the device failed.
+ */
+int runner_submit(struct runner *r, const struct run_item *items, size_t n, struct error *err);
+/* Waits for the oldest step under way and fills in its results; -EIO: the device failed. Then, and
+ * when none is under way (0), a session may be destroyed or truncated again. */
+int runner_finish(struct runner *r, struct error *err);
+uint32_t runner_steps_under_way(const struct runner *r);
+
+/* Both in one; none may be under way before (-EBUSY). */
 int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err);
 
 /* Feeds tokens to a session and returns the logits after every one of them, f32[n_tokens][vocab].
- */
+ * No step may be under way (-EBUSY). */
 int runner_logits(struct runner *r, struct session *s, const uint32_t *tokens, uint32_t n_tokens,
                   float *ret_logits, struct error *err);
 

@@ -12,10 +12,11 @@ struct session {
     struct kv_cache *kv;   /* the runner's */
     struct buffer *memory; /* what the device reads: the block table, then the token history */
     uint32_t *block_table; /* [max_blocks] in memory */
-    uint32_t *history;     /* [max_tokens] in memory: every token so far, sampled ones included */
+    uint32_t *history;     /* [max_tokens] in memory: every token so far; the device writes those it
+                              draws */
     uint32_t n_blocks;
     uint32_t n_past;    /* positions whose keys and values are stored */
-    uint32_t n_history; /* n_past, plus a sampled token not yet fed */
+    uint32_t n_history; /* n_past, plus a token drawn (or being drawn) and not yet fed */
     uint32_t max_tokens;
 };
 

@@ -181,6 +181,7 @@ static void record_embed(const struct recorder *r, const struct node *n, struct 
     d->args.embed = (struct args_embed){
         .step = r->step,
         .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
         .table = n->weight->address,
         .out = out,
         .n_rows = (uint32_t)t->shape[1],

@@ -40,8 +40,8 @@ void check_fill_weights(struct check *c, enum gguf_type type, uint64_t offset, u
 uint64_t check_step(struct check *c, uint32_t n_tokens, uint32_t n_outputs);
 uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint32_t n_ids);
 
-/* Runs the plain C form of d over the workspace itself, to make what a case needs. Nothing in memory
- * may hold an address that it reads. */
+/* Runs the plain C form of d over the workspace itself, to make what a case needs. Nothing in
+ * memory may hold an address that it reads. */
 void check_prepare(struct check *c, const struct dispatch *d);
 /* Runs d on the device and, translated, on the copy. False with a message when refused. */
 bool check_run(struct check *c, const struct dispatch *d);

@@ -202,7 +202,9 @@ static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int
 {
     const struct gguf_type_info *info = gguf_type_get_info(type);
     uint32_t n_rows = 50, rows = 21;
-    uint64_t n_blocks = (uint64_t)n_rows * n_cols / info->block_elements, table, out, tokens;
+    uint64_t n_blocks = (uint64_t)n_rows * n_cols / info->block_elements;
+    uint64_t table, out, tokens, seqs, history;
+    struct step_token *list;
     struct dispatch d = {.op = KERNEL_EMBED, .weight_type = type, .max_rows = rows};
 
     c->used = 0;
@@ -213,9 +215,19 @@ static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int
         *(uint8_t *)check_at(c, table + i) = (uint8_t)check_random(c);
     out = filled(c, (size_t)rows * n_cols + 16, INPUT_NORMAL);
     tokens = check_tokens(c, rows, 0, n_rows);
-    ((struct step_token *)check_at(c, tokens))[3].token = n_rows; /* not in the table */
+    list = check_at(c, tokens);
+    list[3].token = n_rows; /* not in the table */
+    seqs = check_take(c, sizeof(struct step_seq));
+    history = check_take(c, rows * sizeof(uint32_t));
+    *(struct step_seq *)check_at(c, seqs) = (struct step_seq){.history = check_address(c, history)};
+    for (uint32_t i = 0; i < rows; i++)
+        ((uint32_t *)check_at(c, history))[i] = check_random(c) % (n_rows + 1);
+    for (uint32_t i = 5; i < rows; i += 3)
+        list[i].token = TOKEN_DRAWN;
+    list[8].seq = 1; /* no such sequence */
     d.args.embed = (struct args_embed){.step = check_address(c, check_step(c, rows, 1)),
                                        .tokens = check_address(c, tokens),
+                                       .seqs = kind == INPUT_ZERO ? 0 : check_address(c, seqs),
                                        .table = check_address(c, table),
                                        .out = check_address(c, out),
                                        .n_rows = n_rows,

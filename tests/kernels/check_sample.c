@@ -10,10 +10,12 @@
 
 struct sampler {
     struct dispatch d;
-    uint64_t samples, logits, results, history, mask, bias;
+    uint64_t samples, logits, results, history, mask, bias, drawn;
 };
 
 enum { OUTPUTS = 3, HISTORY = 50, BIASES = 5 };
+
+#define NOT_DRAWN 0xdeadbeefu /* what lies where no token is stored */
 
 static struct sampler make_sampler(struct check *c, uint32_t n_vocab)
 {
@@ -26,6 +28,7 @@ static struct sampler make_sampler(struct check *c, uint32_t n_vocab)
     s.history = check_take(c, HISTORY * 4);
     s.mask = check_take(c, (n_vocab + 31) / 32 * 4);
     s.bias = check_take(c, BIASES * sizeof(struct logit_bias));
+    s.drawn = check_take(c, OUTPUTS * sizeof(uint32_t));
     memset(check_at(c, s.results), 0, OUTPUTS * sizeof(struct sample_result));
     s.d.args.sample = (struct args_sample){
         .step = check_address(c, check_step(c, 1, OUTPUTS)),
@@ -77,7 +80,10 @@ static void vary(struct check *c, const struct sampler *s, uint32_t n_vocab, uin
             .bias = round % 2 ? check_address(c, s->bias) : 0,
             .n_top = (const uint32_t[]){0, 3, 20, 99}[check_random(c) % 4],
             .allowed = round % 4 == 3 ? check_address(c, s->mask) : 0,
+            .drawn = (round + i) % 2 ? check_address(c, s->drawn + i * sizeof(uint32_t)) : 0,
         };
+    for (uint32_t i = 0; i < OUTPUTS; i++)
+        ((uint32_t *)check_at(c, s->drawn))[i] = NOT_DRAWN;
 }
 
 /* ---- what may differ ---- */
@@ -184,6 +190,8 @@ static bool equal_results(struct check *c, const struct sampler *s)
 {
     const struct sample_result *got = check_at(c, s->results);
     const struct sample_result *want = (const void *)(c->copy + s->results);
+    const struct step_sample *list = check_at(c, s->samples);
+    const uint32_t *drawn = check_at(c, s->drawn);
 
     for (uint32_t i = 0; i < OUTPUTS; i++) {
         const float *logits = (const float *)(const void *)(c->copy + s->logits) +
@@ -196,6 +204,10 @@ static bool equal_results(struct check *c, const struct sampler *s)
             ok = got[i].top_token[k] == want[i].top_token[k] &&
                  is_near(got[i].top_logprob[k], want[i].top_logprob[k],
                          logits[want[i].top_token[k]]);
+        if (drawn[i] != (list[i].enabled && list[i].drawn ? got[i].token : NOT_DRAWN)) {
+            printf("# row %u: token %u is stored as %u\n", i, got[i].token, drawn[i]);
+            return false;
+        }
         if (!ok) {
             printf("# row %u: token %u (%g), should be %u (%g)\n", i, got[i].token,
                    (double)got[i].logprob, want[i].token, (double)want[i].logprob);

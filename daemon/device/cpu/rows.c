@@ -22,13 +22,13 @@ void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch)
                &end);
     for (; t < end; t++) {
         float *out = (float *)addr_ptr(a->out) + t * a->n_cols;
+        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]);
 
-        if (tokens[t].token >= a->n_rows) {
+        if (id >= a->n_rows) {
             memset(out, 0, a->n_cols * sizeof(float));
             continue;
         }
-        ref_dequantize(d->weight_type,
-                       (const uint8_t *)addr_ptr(a->table) + tokens[t].token * row_bytes, out,
+        ref_dequantize(d->weight_type, (const uint8_t *)addr_ptr(a->table) + id * row_bytes, out,
                        a->n_cols);
         for (uint32_t i = 0; a->scale != 1 && i < a->n_cols; i++)
             out[i] *= a->scale;

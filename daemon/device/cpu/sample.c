@@ -186,9 +186,12 @@ void IN_LEVEL(sample)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_sample *a = &d->args.sample;
     const struct step_sample *s = (const struct step_sample *)addr_ptr(a->samples) + item;
+    struct sample_result *result = (struct sample_result *)addr_ptr(a->results) + item;
 
-    if (s->enabled)
-        sample_row(s, (float *)addr_ptr(a->logits) + (size_t)item * a->n_vocab, a->n_vocab,
-                   (uint8_t *)addr_ptr(a->scratch) + item * sample_scratch_bytes(a->n_vocab),
-                   (struct sample_result *)addr_ptr(a->results) + item);
+    if (!s->enabled)
+        return;
+    sample_row(s, (float *)addr_ptr(a->logits) + (size_t)item * a->n_vocab, a->n_vocab,
+               (uint8_t *)addr_ptr(a->scratch) + item * sample_scratch_bytes(a->n_vocab), result);
+    if (s->drawn)
+        *(uint32_t *)addr_ptr(s->drawn) = result->token;
 }

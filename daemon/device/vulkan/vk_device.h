@@ -27,8 +27,8 @@ struct vk_device {
     uint64_t last_ticket;
     VkCommandPool transfer_pool; /* for fills and copies at creation */
     struct vk_pipelines *pipelines;
-    uint64_t call_ns_per_row;   /* of the longest call last timed; 0 unknown */
-    struct vk_program *running; /* the last one submitted, until its times are taken; or NULL */
+    uint64_t call_ns_per_row;      /* of the longest call last timed; 0 unknown */
+    struct vk_program *unmeasured; /* submitted, until their times are taken; newest first */
     atomic_bool is_lost;
 };
 

@@ -40,8 +40,9 @@ struct vk_program {
     VkQueryPool queries; /* NULL where the GPU has no timestamps */
     uint64_t ticket;     /* of the last submission; 0: none yet */
     bool is_recorded;
-    const struct step_header *step; /* of the first call, where the CPU can see it; or NULL */
-    uint32_t rows_run;              /* of the last submission */
+    struct vk_program *next_unmeasured; /* of vk_device.unmeasured */
+    const struct step_header *step;     /* of the first call, where the CPU can see it; or NULL */
+    uint32_t rows_run;                  /* of the last submission */
 };
 
 static struct vk_program *program_of(struct program *p)
@@ -265,12 +266,22 @@ fail:
     return r;
 }
 
+/* Its times are no longer wanted. */
+static void forget_times(struct vk_device *vk, const struct vk_program *p)
+{
+    for (struct vk_program **at = &vk->unmeasured; *at; at = &(*at)->next_unmeasured) {
+        if (*at != p)
+            continue;
+        *at = p->next_unmeasured;
+        return;
+    }
+}
+
 void vk_program_destroy(struct program *program)
 {
     struct vk_program *p = program_of(program);
 
-    if (vk_device_of(program->device)->running == p)
-        vk_device_of(program->device)->running = NULL;
+    forget_times(vk_device_of(program->device), p);
     /* what still runs may read the command buffers */
     if (p->ticket && vk_wait(program->device, p->ticket, UINT64_MAX, NULL) < 0)
         vkDeviceWaitIdle(vk_device_of(program->device)->handle);
@@ -317,16 +328,9 @@ static void advise_rows(struct vk_program *p, uint64_t longest_ns)
     }
 }
 
-/* Takes the GPU's times of the last submission, once it has ended. */
-static void measure(struct vk_device *vk)
+/* Takes the GPU's times of the last submission, which has ended. */
+static void take_times(struct vk_program *p)
 {
-    struct vk_program *p = vk->running;
-    uint64_t value = 0;
-
-    if (!p || vkGetSemaphoreCounterValue(vk->handle, vk->timeline, &value) != VK_SUCCESS ||
-        value < p->ticket)
-        return;
-    vk->running = NULL;
     if (!p->queries) /* nothing is known of it: cuts and advice stay as careful as at first */
         return;
     for (size_t i = 0; i < p->segments.n; i++) {
@@ -337,6 +341,26 @@ static void measure(struct vk_device *vk)
         vk_segments_measured(&p->segments, i, ns);
     }
     advise_rows(p, vk_segments_longest_call(&p->segments));
+}
+
+/* Takes the times of all that has ended since; what is still under way keeps its place. */
+static void measure(struct vk_device *vk)
+{
+    struct vk_program **at = &vk->unmeasured;
+    uint64_t value = 0;
+
+    if (!*at || vkGetSemaphoreCounterValue(vk->handle, vk->timeline, &value) != VK_SUCCESS)
+        return;
+    while (*at) {
+        struct vk_program *p = *at;
+
+        if (value < p->ticket) {
+            at = &p->next_unmeasured;
+            continue;
+        }
+        *at = p->next_unmeasured;
+        take_times(p);
+    }
 }
 
 /* Cuts anew if the times say so, or records what could not be recorded before. The program does not
@@ -390,7 +414,9 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
     }
     *ret_ticket = p->ticket = ++vk->last_ticket;
     p->rows_run = p->step && p->step->n_tokens < p->max_rows ? p->step->n_tokens : p->max_rows;
-    vk->running = p;
+    forget_times(vk, p); /* a failing device may have left it there */
+    p->next_unmeasured = vk->unmeasured;
+    vk->unmeasured = p;
     return 0;
 }
 

@@ -316,6 +316,33 @@ static void rows_are_advised_by_the_time_they_take(void **state)
     program_destroy(p);
 }
 
+/* As a ring of two does: when one is submitted the other still runs. */
+static void programs_queued_in_turn_are_all_timed(void **state)
+{
+    struct fixture *f = *state;
+    PFN_vkGetQueryPoolResults real = vkGetQueryPoolResults;
+    struct dispatch d = add_in(f);
+    struct program *p[2];
+    uint64_t tickets[2] = {0}, slow_ns = 5000000;
+
+    NEED_DEVICE(f);
+    tick_ns = (double)vk_device_of(f->dev)->gpu.timestamp_ns;
+    if (tick_ns <= 0)
+        SKIP("a GPU without timestamps");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(program_create(f->dev, &d, 1, &p[i], NULL), 0);
+    ((struct step_header *)f->buf->host)->n_tokens = 1;
+    vkGetQueryPoolResults = fake_times;
+    faked_ns = (double)slow_ns;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(device_submit(f->dev, p[i % 2], &tickets[i % 2], NULL), 0);
+    /* the first has ended, or the third would not have been queued; the second may still run */
+    assert_int_equal(vk_device_of(f->dev)->call_ns_per_row, slow_ns);
+    vkGetQueryPoolResults = real;
+    for (int i = 0; i < 2; i++)
+        program_destroy(p[i]);
+}
+
 static void what_one_bucket_learnt_the_next_one_knows(void **state)
 {
     struct fixture *f = *state;
@@ -594,6 +621,7 @@ static const struct CMUnitTest tests[] = {
     VULKAN_TEST(a_program_runs_again_and_again_with_the_same_calls),
     VULKAN_TEST(submissions_run_in_order_without_waiting_between),
     VULKAN_TEST(rows_are_advised_by_the_time_they_take),
+    VULKAN_TEST(programs_queued_in_turn_are_all_timed),
     VULKAN_TEST(what_one_bucket_learnt_the_next_one_knows),
     VULKAN_TEST(a_program_that_could_not_be_cut_anew_runs_when_it_can),
     VULKAN_TEST(new_buffers_are_zero_and_aligned),

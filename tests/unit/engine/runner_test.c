@@ -187,6 +187,89 @@ static void a_session_can_be_taken_back(void **state)
     bench_finish(&b);
 }
 
+/* Greedy or drawn with a seed, penalties over what was said: n tokens after the prompt. */
+static void generate(struct bench *b, bool is_ahead, float temperature, uint32_t *ret, uint32_t n)
+{
+    struct sample_result results[RUNNER_STEPS];
+    struct step_sample sample = {.temperature = temperature,
+                                 .top_p = 1.0f,
+                                 .repeat_penalty = 1.3f,
+                                 .n_history = 20,
+                                 .seed_low = 7};
+    struct session *s = session(b);
+    uint32_t n_got = 0;
+
+    for (uint32_t i = 0; i < n || runner_steps_under_way(b->runner);) {
+        uint32_t n_most = i == n ? 0 : is_ahead ? RUNNER_STEPS - 1 : 0;
+        struct run_item it = {s, is_ahead ? NULL : ret + n_got - 1, 1, &sample,
+                              &results[i % RUNNER_STEPS]};
+
+        if (runner_steps_under_way(b->runner) > n_most) {
+            assert_int_equal(runner_finish(b->runner, NULL), 0);
+            ret[n_got] = results[n_got % RUNNER_STEPS].token;
+            n_got++;
+            continue;
+        }
+        if (!i)
+            it.tokens = b->prompt, it.n_tokens = PROMPT_TOKENS;
+        sample.draw = i++;
+        assert_int_equal(runner_submit(b->runner, &it, 1, NULL), 0);
+    }
+    assert_int_equal(n_got, n);
+    assert_memory_equal(s->history + PROMPT_TOKENS, ret, n * sizeof(*ret));
+    session_destroy(s);
+}
+
+static void steps_queued_ahead_draw_the_same_tokens(void **state)
+{
+    enum { N = 40 };
+    uint32_t waited[N], ahead[N];
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    for (int i = 0; i < 2; i++) {
+        generate(&b, false, i ? 0.8f : 0, waited, N);
+        generate(&b, true, i ? 0.8f : 0, ahead, N);
+        assert_memory_equal(waited, ahead, sizeof(ahead));
+    }
+    assert_int_not_equal(waited[3], waited[N - 3]); /* not one token for ever */
+    bench_finish(&b);
+}
+
+static void no_more_steps_are_queued_than_have_room(void **state)
+{
+    struct sample_result result;
+    struct error err = {0};
+    float logits[1];
+    struct session *s;
+    struct run_item it;
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    s = session(&b);
+    it = (struct run_item){.session = s, .n_tokens = 1};
+    assert_int_equal(runner_submit(b.runner, &it, 1, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "no token was drawn"));
+    for (uint32_t i = 0; i < RUNNER_STEPS; i++) {
+        it = (struct run_item){.session = s, .tokens = b.prompt + i, .n_tokens = 1};
+        assert_int_equal(runner_submit(b.runner, &it, 1, NULL), 0);
+        assert_int_equal(runner_steps_under_way(b.runner), i + 1);
+    }
+    assert_int_equal(runner_submit(b.runner, &it, 1, NULL), -EBUSY);
+    assert_int_equal(runner_step(b.runner, &it, 1, NULL), -EBUSY);
+    assert_int_equal(runner_logits(b.runner, s, b.prompt, 1, logits, NULL), -EBUSY);
+    assert_int_equal(s->n_past, RUNNER_STEPS);
+    for (uint32_t i = 0; i < RUNNER_STEPS; i++)
+        assert_int_equal(runner_finish(b.runner, NULL), 0);
+    assert_int_equal(runner_steps_under_way(b.runner), 0);
+    it = (struct run_item){s, b.prompt, 1, &greedy, &result};
+    assert_int_equal(runner_submit(b.runner, &it, 1, NULL), 0);
+    session_destroy(session(&b)); /* another's end is no matter */
+    assert_int_equal(runner_finish(b.runner, NULL), 0);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
 static void steps_beyond_a_limit_are_refused(void **state)
 {
     uint32_t many[200] = {0}, strange = 1u << 30;
@@ -245,6 +328,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(logits_are_those_that_are_sampled_from),
     cmocka_unit_test(sessions_step_together_as_they_do_alone),
     cmocka_unit_test(a_session_can_be_taken_back),
+    cmocka_unit_test(steps_queued_ahead_draw_the_same_tokens),
+    cmocka_unit_test(no_more_steps_are_queued_than_have_room),
     cmocka_unit_test(steps_beyond_a_limit_are_refused),
     cmocka_unit_test(a_full_cache_fails_a_step_and_nothing_else),
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bandwidth.h"
 #include "command.h"
+#include "kernel_times.h"
 #include "local_model.h"
 #include "progress.h"
 
@@ -20,6 +21,7 @@ static const char options[] =
     "  -d N            tokens already in the context (0)\n"
     "  -r N            runs of each (5)\n"
     "  --device NAME   auto, cpu, cpu:THREADS, vulkan, vulkan:N (auto)\n"
+    "  --kernels       also what the kernels of a step take: of generation, else of the prompt\n"
     "  --json          machine-readable\n";
 
 enum { RUNS_MOST = 1000 };
@@ -27,7 +29,7 @@ enum { RUNS_MOST = 1000 };
 struct arguments {
     const char *path, *device;
     uint32_t n_prompt, n_generate, n_depth, n_runs;
-    bool is_json;
+    bool is_json, has_kernels;
 };
 
 /* One line of the table. */
@@ -59,6 +61,7 @@ static int parse(int argc, char **argv, struct arguments *a)
     static const struct option longs[] = {
         {"device", required_argument, NULL, 'D'},
         {"json", no_argument, NULL, 'j'},
+        {"kernels", no_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -83,6 +86,9 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case 'j':
             a->is_json = true;
+            break;
+        case 'k':
+            a->has_kernels = true;
             break;
         default:
             r = -EINVAL;
@@ -186,6 +192,28 @@ static int measure(struct local_model *m, const struct arguments *a, bool is_pro
             return r;
     }
     return 0;
+}
+
+/* Of one step more: of generation, or where none was asked for of the prompt. */
+static int time_kernels(struct local_model *m, const struct arguments *a, struct error *err)
+{
+    const struct dispatch *calls;
+    struct session *s;
+    size_t n;
+    int r = runner_session_create(m->runner, &s, err);
+
+    if (r < 0)
+        return r;
+    if (a->n_depth)
+        r = feed(m, s, a->n_depth, err);
+    if (r == 0)
+        r = a->n_generate ? generate(m, s, 2, err) : feed(m, s, a->n_prompt, err);
+    if (r == 0) {
+        n = runner_last_calls(m->runner, &calls);
+        r = kernel_times_print(m->device, calls, n, err);
+    }
+    session_destroy(s); /* which the calls read */
+    return r;
 }
 
 static int by_value(const void *a, const void *b)
@@ -320,6 +348,8 @@ static int bench(const struct arguments *a, struct local_model *m, struct error 
         else
             print_table(a, m, list, n, bandwidth);
     }
+    if (r == 0 && a->has_kernels && !a->is_json)
+        r = time_kernels(m, a, err);
     free(list);
     return r;
 }

@@ -304,6 +304,13 @@ void program_destroy(struct program *p)
         p->device->ops->program_destroy(p);
 }
 
+uint64_t program_busy_ns(const struct program *p)
+{
+    const struct device_ops *ops = p->device->ops;
+
+    return ops->program_busy_ns ? ops->program_busy_ns(p) : 0;
+}
+
 int device_submit(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err)
 {
     return dev->ops->submit(dev, p, ret_ticket, err);

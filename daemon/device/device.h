@@ -108,6 +108,9 @@ void buffer_destroy(struct buffer *buf); /* NULL is fine; no program that names 
 int program_create(struct device *dev, const struct dispatch *list, size_t n,
                    struct program **ret_program, struct error *err);
 void program_destroy(struct program *p);
+/* How long the device worked on the program's last run, which has ended, in ns; 0 where it has no
+ * clock of its own. */
+uint64_t program_busy_ns(const struct program *p);
 
 /* Starts a program; returns at once with a ticket (tickets of a device grow). Programs run one
  * after the other in the order of submission. */

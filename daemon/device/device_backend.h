@@ -27,6 +27,8 @@ struct device_ops {
     int (*program_create)(struct device *dev, const struct dispatch *list, size_t n,
                           struct program **ret_program, struct error *err);
     void (*program_destroy)(struct program *p);
+    /* NULL: no clock. */
+    uint64_t (*program_busy_ns)(const struct program *p);
 
     int (*submit)(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
     /* Any thread. */

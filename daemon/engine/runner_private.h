@@ -38,6 +38,7 @@ struct runner {
     size_t n_buckets;
     struct plan_config logits_config; /* a plan that returns all logits */
     struct plan *logits_plan;
+    struct plan *last_plan;              /* of the step started last */
     struct flight flights[RUNNER_STEPS]; /* the oldest at first_flight */
     uint32_t first_flight, n_flights;
 };

@@ -145,6 +145,7 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     e = device_submit(r->device, f->plan->program, &f->ticket, err);
     if (e < 0)
         return e;
+    r->last_plan = f->plan;
     b->next = (b->next + 1) % RUNNER_STEPS;
     r->n_flights++;
     for (size_t i = 0; i < n; i++) {
@@ -174,6 +175,12 @@ int runner_finish(struct runner *r, struct error *err)
 uint32_t runner_steps_under_way(const struct runner *r)
 {
     return r->n_flights;
+}
+
+size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_list)
+{
+    *ret_list = r->last_plan ? r->last_plan->calls : NULL;
+    return r->last_plan ? r->last_plan->n_calls : 0;
 }
 
 int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err)

@@ -402,9 +402,9 @@ static int record(struct plan *p, const struct model *m, const struct kv_layer *
     if (p->config.has_sampler)
         record_sampler(&rec);
     r = program_create(p->device, rec.list, rec.n, &p->program, err);
+    p->calls = rec.list;
     p->n_calls = rec.n;
     p->n_barriers = rec.n_barriers;
-    free(rec.list);
     return r;
 }
 
@@ -452,5 +452,6 @@ void plan_destroy(struct plan *p)
         return;
     program_destroy(p->program);
     buffer_destroy(p->step_buffer);
+    free(p->calls);
     free(p);
 }

@@ -38,7 +38,8 @@ struct plan {
     struct device *device;
     struct program *program;
     struct buffer *step_buffer;
-    size_t n_calls, n_barriers; /* for status and tests */
+    struct dispatch *calls; /* [n_calls], as recorded; labels are the model's */
+    size_t n_calls, n_barriers;
 };
 
 /* Bytes of workspace a plan of this shape needs. */

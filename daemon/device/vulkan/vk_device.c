@@ -57,6 +57,7 @@ static const struct device_ops vk_ops = {
     .program_create = vk_program_create,
     .program_destroy = vk_program_destroy,
     .submit = vk_submit,
+    .program_busy_ns = vk_program_busy_ns,
     .wait = vk_wait,
 };
 

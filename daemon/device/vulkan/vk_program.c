@@ -307,6 +307,16 @@ static uint64_t segment_ns(const struct vk_program *p, size_t segment)
     return (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns);
 }
 
+uint64_t vk_program_busy_ns(const struct program *program)
+{
+    const struct vk_program *p = (const struct vk_program *)(const void *)program;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; p->queries && i < p->segments.n; i++)
+        sum += segment_ns(p, i);
+    return sum;
+}
+
 /* A call that takes long can only be made shorter by fewer rows: so many that the longest stays at
  * half the limit, by the rows of the step that was timed. More are advised in steps of two. */
 static void advise_rows(struct vk_program *p, uint64_t longest_ns)

@@ -13,7 +13,7 @@ static const char options[] = "  --json          machine-readable\n"
 static void print_model(const json_t *m)
 {
     char weights[FORMAT_BYTES_SIZE], huge[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
-    char copied[FORMAT_BYTES_SIZE], parameters[FORMAT_BYTES_SIZE];
+    char copied[FORMAT_BYTES_SIZE], parameters[FORMAT_BYTES_SIZE], prefixes[FORMAT_BYTES_SIZE];
     unsigned long long copied_bytes = number_of(m, "device_copy_bytes");
 
     printf("model     %s: %s, %s, %s parameters\n", text_of(m, "name"), text_of(m, "architecture"),
@@ -26,9 +26,18 @@ static void print_model(const json_t *m)
         printf("  device  holds a copy of %s\n", format_bytes(copied, copied_bytes));
     else
         printf("  device  maps them: no copy\n");
-    printf("  cache   %s for a context of %llu tokens\n",
+    printf("  cache   %s for a context of %llu tokens; %s hold earlier requests' beginnings\n",
            format_bytes(kv, number_of(m, "kv_bytes")),
-           (unsigned long long)number_of(m, "context_tokens"));
+           (unsigned long long)number_of(m, "context_tokens"),
+           format_bytes(prefixes, number_of(m, "prefix_bytes")));
+}
+
+/* How much of the prompts was there already. */
+static void print_hits(unsigned long long cached, unsigned long long computed)
+{
+    if (cached + computed)
+        printf("prompts   %llu tokens, %.0f %% of them computed for an earlier request\n",
+               cached + computed, 100.0 * (double)cached / (double)(cached + computed));
 }
 
 static void print_status(const char *socket, const json_t *s)
@@ -48,6 +57,7 @@ static void print_status(const char *socket, const json_t *s)
            (unsigned long long)number_of(s, "requests_running"),
            (unsigned long long)number_of(s, "requests_waiting"),
            (unsigned long long)number_of(s, "requests_total"));
+    print_hits(number_of(s, "cached_tokens_total"), number_of(s, "prompt_tokens_total"));
     json_array_foreach(models, i, it) if (json_object_get(it, "architecture")) print_model(it);
     json_array_foreach(lacks, i, it) printf("note      %s\n", json_string_value(it));
 }

@@ -211,6 +211,7 @@ static int start(struct daemon *d, struct error *err)
         .context_tokens = (uint32_t)o->context_tokens,
         .batch_tokens = (uint32_t)o->batch_tokens,
         .kv_bytes = o->kv_bytes,
+        .prefix_percent = (uint32_t)o->prefix_percent,
         .queue_limit = (uint32_t)o->queue_limit,
         .use_hugetlb = o->use_hugetlb,
         .numa_node = o->numa_node,

@@ -40,6 +40,8 @@ static const struct setting {
      offsetof(struct options, batch_tokens), 0, UINT32_MAX},
     {"kv-bytes", "BYTES", "KV cache of each model (K, M, G suffixes)", BYTES,
      offsetof(struct options, kv_bytes), 0, UINT64_MAX},
+    {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
+     NUMBER, offsetof(struct options, prefix_percent), 0, 100},
     {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
      0, UINT32_MAX},
     {"max-connections", "N", "most open connections", NUMBER,
@@ -326,8 +328,11 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
 {
     enum options_result result;
 
-    *o = (struct options){
-        .numa_node = -1, .logs_access = true, .drain_seconds = 30, .log_level = LOG_LEVEL_INFO};
+    *o = (struct options){.numa_node = -1,
+                          .logs_access = true,
+                          .drain_seconds = 30,
+                          .prefix_percent = 100,
+                          .log_level = LOG_LEVEL_INFO};
     arena_init(&o->arena, 1 << 20);
     result = read_flags(o, argc, argv, true, err);
     if (result == OPTIONS_RUN && read_file(o, err) < 0)

@@ -29,6 +29,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         .context_tokens = config->context_tokens,
         .batch_tokens = config->batch_tokens,
         .kv_bytes = config->kv_bytes,
+        .prefix_percent = config->prefix_percent,
         .pools = e->pools,
     };
     r = event_queue_init(&e->events, err);
@@ -231,6 +232,7 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     memcpy(s.device, w.device, sizeof(s.device));
     memcpy(s.device_note, w.device_note, sizeof(s.device_note));
     s.prompt_tokens_total = w.prompt_tokens;
+    s.cached_tokens_total = w.cached_tokens;
     s.completion_tokens_total = w.completion_tokens;
     s.prefill_ns_total = w.prefill_ns;
     s.decode_ns_total = w.decode_ns;

@@ -28,6 +28,7 @@ struct engine_config {
     uint32_t context_tokens;       /* per sequence; 0: the model's own, at most 8192 */
     uint32_t batch_tokens;         /* longest prefill step; 0: the default (512) */
     uint64_t kv_bytes;             /* cache of each model; 0: one context */
+    uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
     bool use_hugetlb;
     int numa_node; /* -1: any */
@@ -67,6 +68,7 @@ struct engine_model_info {
     const char *pool_promises;  /* what this kind of memory cannot give, a sentence; may be "" */
     const char *read_note;      /* how the file was read: "io_uring, direct" */
     uint64_t kv_bytes, kv_used_bytes;
+    uint64_t prefix_bytes; /* part of the cache that holds beginnings for later requests */
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds;
     uint32_t n_running, n_waiting;
@@ -188,7 +190,8 @@ struct engine_result {
      * the context, anything else ours. */
     const struct error *error;
     const char *stop_string; /* the one that matched, or NULL */
-    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    uint32_t prompt_tokens, completion_tokens;
+    uint32_t cached_tokens; /* of the prompt: not computed, as an earlier request had left them */
     uint64_t seed;
     /* nanoseconds */
     uint64_t queue_ns, prefill_ns, decode_ns, first_token_ns; /* first_token from engine_generate */
@@ -221,6 +224,7 @@ struct engine_stats {
     char device_note[192]; /* what a user should know of it, a sentence; "" */
     uint64_t requests_total, requests_failed, requests_cancelled;
     uint64_t prompt_tokens_total, completion_tokens_total;
+    uint64_t cached_tokens_total; /* of prompts, not among prompt_tokens_total: not computed */
     uint64_t prefill_ns_total, decode_ns_total, steps_total;
     uint32_t n_running, n_waiting;
 };

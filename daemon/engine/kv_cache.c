@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 /* Layers start on large pages, so that a window of them can be mapped by large GPU pages. */
 #define LAYER_ALIGN  (2ull << 20)
@@ -61,11 +62,29 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
     return 0;
 }
 
-int kv_cache_create(const struct model *m, struct device *dev, const struct pool_config *pools,
-                    uint64_t n_tokens, struct kv_cache **ret_kv, struct error *err)
+/* All blocks free, none shared. */
+static int make_blocks(struct kv_cache *kv, uint32_t n_blocks, uint64_t prefix_tokens)
+{
+    uint64_t most = prefix_tokens / KV_BLOCK_TOKENS, seed;
+
+    kv->n_blocks = kv->n_free = n_blocks;
+    kv->free_list = calloc(n_blocks, sizeof(*kv->free_list));
+    kv->ref_counts = calloc(n_blocks, sizeof(*kv->ref_counts));
+    if (!kv->free_list || !kv->ref_counts)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n_blocks; i++)
+        kv->free_list[i] = n_blocks - 1 - i;
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
+        seed = (uintptr_t)kv; /* early boot */
+    return prefix_cache_create(n_blocks, most < n_blocks ? (uint32_t)most : n_blocks, seed,
+                               &kv->prefixes);
+}
+
+int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
+                    struct kv_cache **ret_kv, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
+    uint64_t blocks = (cfg->n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
     struct kv_cache *kv = calloc(1, sizeof(*kv));
     struct device_info info;
     int r;
@@ -76,25 +95,20 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct pool
         __builtin_mul_overflow(blocks, layer_block_bytes(m), &layer_bytes) ||
         layer_bytes > UINT64_MAX / 2 / n_layers) {
         r = error_set(err, EINVAL, "a cache of %llu tokens is not possible",
-                      (unsigned long long)n_tokens);
+                      (unsigned long long)cfg->n_tokens);
         goto fail;
     }
     layer_bytes = (layer_bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
-    kv->n_blocks = kv->n_free = (uint32_t)blocks;
     kv->block_bytes = layer_block_bytes(m) * n_layers;
     kv->layers = calloc(n_layers, sizeof(*kv->layers));
     kv->buffers = calloc(n_layers, sizeof(struct buffer *));
-    kv->free_list = calloc(blocks, sizeof(*kv->free_list));
-    kv->ref_counts = calloc(blocks, sizeof(*kv->ref_counts));
-    if (!kv->layers || !kv->buffers || !kv->free_list || !kv->ref_counts) {
+    if (!kv->layers || !kv->buffers || make_blocks(kv, (uint32_t)blocks, cfg->prefix_tokens) < 0) {
         r = error_set(err, ENOMEM, "out of memory");
         goto fail;
     }
-    for (uint32_t i = 0; i < kv->n_blocks; i++)
-        kv->free_list[i] = kv->n_blocks - 1 - i;
     device_get_info(dev, &info);
     if (info.is_zero_copy) {
-        r = pool_create(pools, layer_bytes * n_layers, "kv", &kv->pool, err);
+        r = pool_create(&cfg->pools, layer_bytes * n_layers, "kv", &kv->pool, err);
         if (r < 0)
             goto fail;
     }
@@ -119,25 +133,64 @@ void kv_cache_destroy(struct kv_cache *kv)
     free(kv->layers);
     free(kv->free_list);
     free(kv->ref_counts);
+    prefix_cache_destroy(kv->prefixes);
     free(kv);
 }
 
 int kv_cache_take(struct kv_cache *kv, uint32_t *ret_block)
 {
-    if (!kv->n_free)
+    if (kv->n_free)
+        *ret_block = kv->free_list[--kv->n_free];
+    else if (!prefix_cache_evict(kv->prefixes, ret_block))
         return -ENOSPC;
-    *ret_block = kv->free_list[--kv->n_free];
     kv->ref_counts[*ret_block] = 1;
     return 0;
 }
 
 void kv_cache_ref(struct kv_cache *kv, uint32_t block)
 {
-    kv->ref_counts[block]++;
+    if (kv->ref_counts[block]++ == 0)
+        prefix_cache_hold(kv->prefixes, block);
 }
 
 void kv_cache_unref(struct kv_cache *kv, uint32_t block)
 {
-    if (--kv->ref_counts[block] == 0)
+    if (--kv->ref_counts[block])
+        return;
+    if (prefix_cache_has(kv->prefixes, block))
+        prefix_cache_release(kv->prefixes, block);
+    else
         kv->free_list[kv->n_free++] = block;
+}
+
+bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
+                          uint32_t *ret_block)
+{
+    if (!prefix_cache_find(kv->prefixes, uid, parent, tokens, ret_block))
+        return false;
+    kv_cache_ref(kv, *ret_block);
+    return true;
+}
+
+bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
+                    uint32_t *block)
+{
+    uint32_t other;
+
+    if (kv_cache_take_shared(kv, uid, parent, tokens, &other)) {
+        kv_cache_unref(kv, *block);
+        *block = other;
+        return true;
+    }
+    if (prefix_cache_enter(kv->prefixes, uid, parent, tokens, *block) == 0)
+        return true;
+    if (!prefix_cache_evict(kv->prefixes, &other))
+        return false;
+    kv->free_list[kv->n_free++] = other;
+    return prefix_cache_enter(kv->prefixes, uid, parent, tokens, *block) == 0;
+}
+
+uint32_t kv_cache_n_held(const struct kv_cache *kv)
+{
+    return kv->n_blocks - kv->n_free - prefix_cache_n_idle(kv->prefixes);
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The key/value cache of one loaded model: a pool cut into blocks of KV_BLOCK_TOKENS positions over
- * all layers, and the count of who holds each block. Belongs to the device thread.
+ * all layers, and the count of who holds each block. A full block may be shared: it is entered
+ * among its user's prefixes, is never written again, and stays when nobody holds it any more, until
+ * the room is needed. Belongs to the device thread.
  */
 #ifndef HEARTH_ENGINE_KV_CACHE_H
 #define HEARTH_ENGINE_KV_CACHE_H
 
 #include "device/device.h"
+#include "engine/prefix_cache.h"
 #include "model/model.h"
 #include "pool/pool.h"
 
@@ -18,17 +21,40 @@ struct kv_cache {
     uint32_t n_blocks, n_free;
     uint32_t *free_list;  /* the first n_free are free */
     uint32_t *ref_counts; /* [n_blocks] */
+    struct prefix_cache *prefixes;
     uint64_t block_bytes; /* of one block over all layers */
 };
 
-/* Room for at least n_tokens positions. The device must outlive it. */
-int kv_cache_create(const struct model *m, struct device *dev, const struct pool_config *pools,
-                    uint64_t n_tokens, struct kv_cache **ret_kv, struct error *err);
+struct kv_cache_config {
+    struct pool_config pools;
+    uint64_t n_tokens;      /* at least so many positions */
+    uint64_t prefix_tokens; /* at most so many of them may be shared */
+};
+
+/* The device must outlive it. */
+int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
+                    struct kv_cache **ret_kv, struct error *err);
 void kv_cache_destroy(struct kv_cache *kv); /* NULL is fine */
 
-/* Takes a free block with one reference; -ENOSPC when none is left. */
+/* Takes a free block with one reference, or else the shared one that was not used for longest;
+ * -ENOSPC when all are held. */
 int kv_cache_take(struct kv_cache *kv, uint32_t *ret_block);
 void kv_cache_ref(struct kv_cache *kv, uint32_t block);
-void kv_cache_unref(struct kv_cache *kv, uint32_t block); /* free again at the last one */
+/* At the last one the block is free again, or waits as a shared one. Who holds blocks of a chain
+ * lets go of the last first. */
+void kv_cache_unref(struct kv_cache *kv, uint32_t block);
+
+/* Takes a reference to the user's shared block that follows `parent` (PREFIX_ROOT: the first) and
+ * holds the keys and values of these KV_BLOCK_TOKENS tokens; false when there is none. */
+bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
+                          uint32_t *ret_block);
+/* Makes the caller's block, which the device has filled for these tokens, a shared one. Where the
+ * user has that one already, the caller's reference moves there. parent: shared, held by the
+ * caller, or PREFIX_ROOT. False when no more may be shared now; nothing has changed then. */
+bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
+                    uint32_t *block);
+
+/* Blocks that somebody holds. */
+uint32_t kv_cache_n_held(const struct kv_cache *kv);
 
 #endif

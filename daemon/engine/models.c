@@ -321,6 +321,7 @@ static void describe_loaded(struct engine *e, const struct model_entry *entry,
     if (worker_get_figures(e->worker, entry, &figures)) {
         info->kv_bytes = figures.kv_bytes;
         info->kv_used_bytes = figures.kv_used_bytes;
+        info->prefix_bytes = figures.prefix_bytes;
         info->device_copy_bytes = figures.copied_bytes;
         info->context_tokens = figures.context_tokens;
     }

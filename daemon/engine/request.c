@@ -192,6 +192,7 @@ void request_finish(struct engine_request *r, enum engine_finish finish)
         .error = finish == ENGINE_FINISH_ERROR ? &r->error : NULL,
         .stop_string = r->answer.stop_string,
         .prompt_tokens = n_prompt,
+        .cached_tokens = r->n_cached,
         .completion_tokens = r->n_tokens - n_prompt,
         .seed = r->params.sampling.seed,
         .queue_ns = started_ns - r->queued_ns,

@@ -46,6 +46,7 @@ struct engine_request {
     /* prompt, then everything sampled */
     uint32_t *tokens;
     uint32_t n_tokens, n_prompt, cap_tokens;
+    uint32_t n_cached; /* of the prompt: computed for an earlier request */
 
     /* device thread */
     struct scheduler_entry sched;

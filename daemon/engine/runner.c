@@ -87,7 +87,11 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     e = weights_import(lm, dev, &r->weights, err);
     if (e < 0)
         goto fail;
-    e = kv_cache_create(lm->model, dev, &cfg->pools, cfg->cache_tokens, &r->kv, err);
+    e = kv_cache_create(lm->model, dev,
+                        &(struct kv_cache_config){.pools = cfg->pools,
+                                                  .n_tokens = cfg->cache_tokens,
+                                                  .prefix_tokens = cfg->prefix_tokens},
+                        &r->kv, err);
     if (e < 0)
         goto fail;
     e = create_workspace(r, err);

@@ -103,7 +103,8 @@ void running_model_figures(struct running_model *m)
 
     m->figures = (struct worker_model_figures){
         .kv_bytes = kv->n_blocks * kv->block_bytes,
-        .kv_used_bytes = (kv->n_blocks - kv->n_free) * kv->block_bytes,
+        .kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes,
+        .prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes,
         .private_bytes = runner_private_bytes(m->runner),
         .copied_bytes = runner_copied_bytes(m->runner),
         .context_tokens = m->context_tokens,
@@ -251,6 +252,24 @@ static void make_room(struct running_model *m, struct engine_request *r)
     other->sched.is_blocked = true;
 }
 
+/* A request that begins, or begins again after it lost its blocks, takes over what its user had
+ * computed before. True when there was something, and less is to feed than the scheduler knew. */
+static bool take_prefix(struct engine_request *r, struct running_stats *stats)
+{
+    uint32_t n;
+
+    if (r->session->n_past)
+        return false;
+    n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
+    r->sched.n_pending = r->n_tokens - n;
+    r->sched.n_blocks = r->session->n_blocks;
+    if (!r->has_started) {
+        r->n_cached = n;
+        stats->cached_tokens += n;
+    }
+    return n > 0;
+}
+
 /* The tokens of a request that were fed; what remains to feed. */
 static void advance(struct running_model *m, struct engine_request *r, struct event *ev,
                     struct running_stats *stats)
@@ -330,6 +349,7 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
             fail(m, r, &err);
         return;
     }
+    session_share_prefix(r->session, r->caller.uid, r->session->n_past);
     r->sched.n_pending -= n_tokens;
     if (samples)
         advance(m, r, ev, stats);
@@ -343,6 +363,8 @@ bool running_model_step(struct running_model *m, struct running_stats *stats)
     m->scheduler.batch_tokens = runner_batch_tokens(m->runner);
     if (!scheduler_next(&m->scheduler, &choice, 1))
         return has_ended;
+    if (take_prefix(request_of(choice.entry), stats))
+        scheduler_next(&m->scheduler, &choice, 1);
     tell_start(m, request_of(choice.entry));
     step_one(m, request_of(choice.entry), choice.n_tokens, stats);
     return true;

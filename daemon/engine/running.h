@@ -26,7 +26,8 @@ struct running_model {
 /* What all steps did so far. Counted before the events of a step go out, so that who has heard of
  * an answer's end finds all of it counted. */
 struct running_stats {
-    atomic_uint_fast64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns, steps;
+    atomic_uint_fast64_t prompt_tokens, cached_tokens, completion_tokens;
+    atomic_uint_fast64_t prefill_ns, decode_ns, steps;
 };
 
 int running_model_create(struct model_entry *entry, struct loaded_model *lm, struct device *dev,

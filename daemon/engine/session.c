@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_REST_TOKENS = 2 };
 
 static uint32_t blocks_for(uint32_t n_tokens)
 {
@@ -54,12 +57,48 @@ int session_reserve(struct session *s, uint32_t n_tokens)
 
 void session_truncate(struct session *s, uint32_t n_tokens)
 {
+    uint32_t n_full = n_tokens / KV_BLOCK_TOKENS;
+
+    if (n_full < s->n_shared) {
+        n_tokens = n_full * KV_BLOCK_TOKENS;
+        s->n_shared = n_full;
+    }
     while (s->n_blocks > blocks_for(n_tokens))
         kv_cache_unref(s->kv, s->block_table[--s->n_blocks]);
     if (s->n_past > n_tokens)
         s->n_past = n_tokens;
     if (s->n_history > n_tokens)
         s->n_history = n_tokens;
+}
+
+/* The block before the i-th of the session. */
+static uint32_t parent_of(const struct session *s, uint32_t i)
+{
+    return i ? s->block_table[i - 1] : PREFIX_ROOT;
+}
+
+uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
+                             uint32_t n_tokens)
+{
+    uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0;
+
+    session_truncate(s, 0); /* what a step that failed has reserved */
+    most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
+    while (i < most && kv_cache_take_shared(s->kv, uid, parent_of(s, i),
+                                            tokens + i * KV_BLOCK_TOKENS, &s->block_table[i]))
+        i++;
+    s->n_blocks = s->n_shared = i;
+    s->n_past = s->n_history = i * KV_BLOCK_TOKENS;
+    memcpy(s->history, tokens, s->n_history * sizeof(*tokens));
+    return s->n_past;
+}
+
+void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
+{
+    while (s->n_shared < n_done / KV_BLOCK_TOKENS &&
+           kv_cache_share(s->kv, uid, parent_of(s, s->n_shared),
+                          s->history + s->n_shared * KV_BLOCK_TOKENS, &s->block_table[s->n_shared]))
+        s->n_shared++;
 }
 
 uint64_t session_block_table_address(const struct session *s)

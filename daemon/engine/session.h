@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A session is one mutable timeline on a loaded model: the tokens seen so far and the cache blocks
- * that hold their keys and values. Belongs to the device thread.
+ * that hold their keys and values. Its full blocks may be shared with later sessions of the same
+ * user; only full ones, so that no session ever writes into a block that another reads. Belongs to
+ * the device thread.
  */
 #ifndef HEARTH_ENGINE_SESSION_H
 #define HEARTH_ENGINE_SESSION_H
@@ -15,6 +17,7 @@ struct session {
     uint32_t *history;     /* [max_tokens] in memory: every token so far; the device writes those it
                               draws */
     uint32_t n_blocks;
+    uint32_t n_shared;  /* of these, from the first on, shared: not to be written any more */
     uint32_t n_past;    /* positions whose keys and values are stored */
     uint32_t n_history; /* n_past, plus a token drawn (or being drawn) and not yet fed */
     uint32_t max_tokens;
@@ -27,8 +30,19 @@ void session_destroy(struct session *s); /* NULL is fine; gives its blocks back 
 /* Makes sure blocks exist for the first n positions; -ENOSPC when the cache has none left (what was
  * taken stays with the session). */
 int session_reserve(struct session *s, uint32_t n_tokens);
-/* Forgets everything from position n on. */
+/* Forgets everything from position n on; where n lies within a shared block, from that block on
+ * (n_past tells), as computing less than a block again costs less than a copy. */
 void session_truncate(struct session *s, uint32_t n_tokens);
+
+/* An empty session takes over the blocks the user's earlier sessions shared for the beginning of
+ * these tokens. At least two tokens are left to compute: the logits after the last are needed, and
+ * a single one would be computed by the kernels for generated tokens, which round otherwise.
+ * Returns how many tokens are there now: n_past. */
+uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
+                             uint32_t n_tokens);
+/* Shares the blocks that are full of the first n_done positions, with which the device is done:
+ * n_past, or less while steps are under way. */
+void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done);
 
 uint64_t session_block_table_address(const struct session *s);
 uint64_t session_history_address(const struct session *s);

@@ -67,6 +67,8 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     cfg.cache_tokens = w->config.kv_bytes / model_kv_bytes_per_token(lm->model);
     if (cfg.cache_tokens < context)
         cfg.cache_tokens = context;
+    cfg.prefix_tokens = cfg.cache_tokens / 100 * w->config.prefix_percent +
+                        cfg.cache_tokens % 100 * w->config.prefix_percent / 100;
     return cfg;
 }
 
@@ -337,6 +339,7 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
 {
     *ret_stats = (struct worker_stats){
         .prompt_tokens = w->totals.prompt_tokens,
+        .cached_tokens = w->totals.cached_tokens,
         .completion_tokens = w->totals.completion_tokens,
         .prefill_ns = w->totals.prefill_ns,
         .decode_ns = w->totals.decode_ns,

@@ -15,12 +15,13 @@ struct worker_config {
     const char *device;
     uint32_t context_tokens, batch_tokens; /* 0: defaults */
     uint64_t kv_bytes;                     /* 0: one context */
+    uint32_t prefix_percent;               /* most of it that may be shared */
     struct pool_config pools;
 };
 
 struct worker_stats {
     char device[128], device_note[192];
-    uint64_t prompt_tokens, completion_tokens, prefill_ns, decode_ns, steps;
+    uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
 };
 
 /* Starts the thread and waits until it has its device. */
@@ -50,6 +51,7 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
 /* Figures of an attached model, readable at any time. */
 struct worker_model_figures {
     uint64_t kv_bytes, kv_used_bytes, private_bytes;
+    uint64_t prefix_bytes; /* shared blocks, in use or not */
     uint64_t copied_bytes; /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
 };

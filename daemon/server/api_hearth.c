@@ -56,6 +56,7 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_uint(out, "device_copy_bytes", m->device_copy_bytes);
         jsonout_key_uint(out, "kv_bytes", m->kv_bytes);
         jsonout_key_uint(out, "kv_used_bytes", m->kv_used_bytes);
+        jsonout_key_uint(out, "prefix_bytes", m->prefix_bytes);
         jsonout_key_uint(out, "context_tokens", m->context_tokens);
         jsonout_key_uint(out, "context_trained_tokens", m->context_trained_tokens);
         jsonout_key_uint(out, "n_vocab", m->n_vocab);
@@ -309,6 +310,7 @@ void api_hearth_status(struct exchange *x, const char *tail)
     jsonout_key_uint(out, "requests_waiting", stats.n_waiting);
     jsonout_key_uint(out, "requests_total", stats.requests_total);
     jsonout_key_uint(out, "prompt_tokens_total", stats.prompt_tokens_total);
+    jsonout_key_uint(out, "cached_tokens_total", stats.cached_tokens_total);
     jsonout_key_uint(out, "completion_tokens_total", stats.completion_tokens_total);
     write_memory(out);
     write_lacks(s, &stats, out);

@@ -73,6 +73,9 @@ static void engine_part(struct strbuf *out, struct server *s)
     one(out, "generations_waiting", "gauge", "Generations queued.", e.n_waiting);
     one(out, "prompt_tokens_total", "counter", "Prompt tokens computed.",
         (double)e.prompt_tokens_total);
+    one(out, "prompt_tokens_cached_total", "counter",
+        "Prompt tokens not computed, as an earlier request had left them.",
+        (double)e.cached_tokens_total);
     one(out, "completion_tokens_total", "counter", "Tokens generated.",
         (double)e.completion_tokens_total);
     one(out, "prefill_seconds_total", "counter", "Time spent on prompts.",
@@ -95,8 +98,10 @@ static void models_part(struct strbuf *out, const struct engine_model_info *mode
          offsetof(struct engine_model_info, huge_page_bytes)},
         {"model_kv_bytes", "Memory of a model's KV cache.",
          offsetof(struct engine_model_info, kv_bytes)},
-        {"model_kv_used_bytes", "Part of the KV cache in use.",
+        {"model_kv_used_bytes", "Part of the KV cache that running requests hold.",
          offsetof(struct engine_model_info, kv_used_bytes)},
+        {"model_prefix_bytes", "Part of the KV cache that holds beginnings for later requests.",
+         offsetof(struct engine_model_info, prefix_bytes)},
     };
 
     for (size_t g = 0; g < sizeof(gauges) / sizeof(gauges[0]); g++) {

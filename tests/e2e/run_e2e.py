@@ -92,6 +92,32 @@ def many_clients_at_once_are_all_answered_right():
     equal(len(answers), 16)
 
 
+def a_chat_seen_before_is_not_computed_again():
+    d = Daemon()
+    words = "What is Hearth? " * 20
+
+    def ask(messages):
+        answer = d.chat(messages, max_tokens=24)
+        return answer["choices"][0]["message"]["content"], answer["usage"]
+
+    def cached(usage):
+        return usage["prompt_tokens_details"]["cached_tokens"]
+
+    text, usage = ask(words)
+    equal(cached(usage), 0)
+    again, usage = ask(words)
+    equal(again, text)
+    assert 0 < cached(usage) < usage["prompt_tokens"], usage
+    assert usage["prompt_tokens"] - cached(usage) < 34, usage       # all but the last block and what follows it
+    _, longer = ask([{"role": "user", "content": words}, {"role": "assistant", "content": text},
+                     {"role": "user", "content": "What is 12 + 34?"}])
+    assert longer["prompt_tokens"] > usage["prompt_tokens"] and cached(longer) >= cached(usage), longer
+    metrics = d.get("/metrics")[2].decode()
+    equal(re.search(r"^hearth_prompt_tokens_cached_total (\d+)$", metrics, re.M).group(1), str(cached(usage) + cached(longer)))
+    assert int(re.search(r"^hearth_model_prefix_bytes\S* (\d+)$", metrics, re.M).group(1)) > 0, metrics
+    has(d.hearth("status")[1], "hold earlier requests' beginnings", "% of them computed for an earlier request")
+
+
 # ---- the command ----
 
 def run_streams_an_answer():
@@ -483,7 +509,7 @@ def openai_client_passes():
 
 TESTS = [
     demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
-    many_clients_at_once_are_all_answered_right, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
+    many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,

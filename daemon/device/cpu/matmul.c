@@ -2,6 +2,7 @@
 /* Products of weights and activations: cut into runs of weight rows, dot product by dot product. */
 #include "device/cpu/level.h"
 #include "device/cpu/vec.h"
+#include "device/device.h"
 #include "kernels/ref.h"
 
 /* Weights of one item: enough to be worth taking, little enough that workers end together. */
@@ -170,7 +171,10 @@ void IN_LEVEL(matmul)(const struct dispatch *d, uint32_t item, void *scratch)
     const uint8_t *w = addr_ptr(a->weight);
     dot_fn *dot = choose(d->weight_type, d->activation);
 
-    if (rows > DOT_ROWS && IN_LEVEL(gemm)(d, first, end - first, rows, scratch))
+    /* what a program for many rows computes must not depend on how many there are: the end of a
+     * prompt may have few */
+    if ((rows > DOT_ROWS || d->max_rows > DEVICE_FEW_ROWS) &&
+        IN_LEVEL(gemm)(d, first, end - first, rows, scratch))
         return;
     if (!dot) {
         for (uint32_t i = first; i < end; i++)

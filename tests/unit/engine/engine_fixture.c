@@ -25,8 +25,15 @@ const char *fixture_model(void)
 
 struct engine *fixture_engine(uint32_t context_tokens)
 {
-    struct engine_config config = {
-        .device = "cpu:2", .context_tokens = context_tokens, .numa_node = -1};
+    return fixture_engine_sharing(context_tokens, 100);
+}
+
+struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_percent)
+{
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = context_tokens,
+                                   .prefix_percent = prefix_percent,
+                                   .numa_node = -1};
     struct engine *e = NULL;
     struct error err = {0};
 
@@ -111,6 +118,7 @@ void ask_init(struct ask *a, struct engine *e, const char *text)
 {
     memset(a, 0, sizeof(*a));
     a->engine = e;
+    a->uid = 1000;
     strbuf_init(&a->text, 0);
     a->prompt = (struct engine_prompt){
         .text = text, .text_len = text ? strlen(text) : 0, .add_special = true};
@@ -129,7 +137,7 @@ void ask_finish(struct ask *a)
 void ask_begin(struct ask *a)
 {
     static const struct engine_events events = {on_start, on_token, on_done};
-    struct engine_caller caller = {.uid = 1000, .pid = 1};
+    struct engine_caller caller = {.uid = a->uid, .pid = 1};
     struct error err = {0};
 
     if (engine_generate(a->engine, fixture_model(), &a->prompt, &a->params, &caller, &events, a,

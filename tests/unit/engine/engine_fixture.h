@@ -15,6 +15,7 @@ struct ask {
     struct engine_request *request;
     struct engine_prompt prompt;
     struct engine_params params;
+    uid_t uid; /* who asks */
     /* called in on_token; may cancel or pause */
     void (*hook)(struct ask *a);
 
@@ -38,6 +39,8 @@ const char *fixture_model(void);
 
 /* An engine over the cpu device. context_tokens as in engine_config. */
 struct engine *fixture_engine(uint32_t context_tokens);
+/* The same, and prefixes of earlier requests may take this share of the cache (above: all). */
+struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_percent);
 
 /* Greedy, eight tokens, going on past end tokens. */
 void ask_init(struct ask *a, struct engine *e, const char *text);

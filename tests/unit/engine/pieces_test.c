@@ -260,14 +260,14 @@ struct cache_fixture {
 static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
 {
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
-    struct pool_config pools = {.kind = POOL_KIND_AUTO, .numa_node = -1};
+    struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .n_tokens = n_tokens};
     struct gguf_builder b;
     struct error err = {0};
 
     gguf_builder_transformer(&b, &shape);
     model_fixture_init(&f->model, &b);
     assert_int_equal(device_create("cpu:1", &f->dev, NULL), 0);
-    if (kv_cache_create(f->model.model, f->dev, &pools, n_tokens, &f->kv, &err) < 0)
+    if (kv_cache_create(f->model.model, f->dev, &cfg, &f->kv, &err) < 0)
         fail_msg("%s", err.text);
 }
 
@@ -317,14 +317,14 @@ static void layers_of_the_cache_do_not_overlap(void **state)
 static void impossible_caches_are_refused(void **state)
 {
     static const uint64_t sizes[] = {0, UINT64_MAX, UINT64_MAX - 31, 1ull << 62, 1ull << 40};
-    struct pool_config pools = {.kind = POOL_KIND_AUTO, .numa_node = -1};
     struct cache_fixture f;
 
     cache_init(&f, 1);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .n_tokens = sizes[i]};
         struct kv_cache *kv = NULL;
         struct error err = {0};
-        assert_true(kv_cache_create(f.model.model, f.dev, &pools, sizes[i], &kv, &err) < 0);
+        assert_true(kv_cache_create(f.model.model, f.dev, &cfg, &kv, &err) < 0);
         assert_null(kv);
         assert_true(err.text[0]);
     }

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT */
+/* Prompts seen before: what a later session takes over, that its results are the same, and that
+ * nothing of it reaches another user or stands in a running request's way. */
+#include "harness.h"
+
+#include "engine/runner.h"
+#include "engine_fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_TOKENS = 75, ALICE = 1000, BOB = 1001 };
+
+/* ---- sessions stepped by hand ---- */
+
+struct bench {
+    struct device *dev;
+    struct loaded_model *lm;
+    struct runner *runner;
+    uint32_t prompt[PROMPT_TOKENS];
+};
+
+static void bench_init(struct bench *b, uint64_t cache_tokens)
+{
+    struct runner_config cfg = {
+        .context_tokens = 128,
+        .cache_tokens = cache_tokens,
+        .prefix_tokens = cache_tokens,
+        .batch_tokens = 128,
+        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+    };
+    struct error err = {0};
+
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    if (device_create("cpu:2", &b->dev, &err) < 0 ||
+        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
+        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
+        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
+        b->prompt[i] = (7 + i * 31) % 500;
+}
+
+static void bench_finish(struct bench *b)
+{
+    runner_destroy(b->runner);
+    loaded_model_unref(b->lm);
+    device_destroy(b->dev);
+}
+
+static struct session *session(struct bench *b)
+{
+    struct session *s = NULL;
+
+    assert_int_equal(runner_session_create(b->runner, &s, NULL), 0);
+    return s;
+}
+
+/* Feeds the first n tokens of the prompt as far as they are not there; *ret is what is sampled. */
+static int feed(struct bench *b, struct session *s, uint32_t n, struct sample_result *ret)
+{
+    static const struct step_sample greedy = {.top_p = 1.0f, .repeat_penalty = 1.0f, .n_top = 5};
+    struct run_item it = {s, b->prompt + s->n_past, n - s->n_past, &greedy, ret};
+
+    memset(ret, 0, sizeof(*ret));
+    return runner_step(b->runner, &it, 1, NULL);
+}
+
+/* A session that has computed the first n tokens and shared what it could. */
+static struct session *prefilled(struct bench *b, uid_t uid, uint32_t n, struct sample_result *ret)
+{
+    struct session *s = session(b);
+
+    session_take_prefix(s, uid, b->prompt, n);
+    assert_int_equal(feed(b, s, n, ret), 0);
+    session_share_prefix(s, uid, s->n_past);
+    return s;
+}
+
+static uint32_t n_held(const struct bench *b)
+{
+    return kv_cache_n_held(runner_kv(b->runner));
+}
+
+static void a_prompt_seen_before_gives_the_same_result_to_the_bit(void **state)
+{
+    static const uint32_t lengths[] = {75, 68, 67, 66, 65, 36, 35, 34};
+    struct sample_result first, again;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 512);
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        uid_t uid = ALICE + (uid_t)i;
+        session_destroy(prefilled(&b, uid, lengths[i], &first));
+        s = session(&b);
+        assert_int_equal(session_take_prefix(s, uid, b.prompt, lengths[i]),
+                         (lengths[i] - 2) / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS);
+        assert_memory_equal(s->history, b.prompt, s->n_history * sizeof(uint32_t));
+        assert_int_equal(feed(&b, s, lengths[i], &again), 0);
+        assert_memory_equal(&again, &first, sizeof(first));
+        session_destroy(s);
+    }
+    bench_finish(&b);
+}
+
+static void two_tokens_are_left_to_compute(void **state)
+{
+    struct sample_result ret;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 66), 64);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 65), 32);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 64), 32);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 33), 0);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 1), 0);
+    assert_int_equal(s->n_blocks, 0);
+    assert_int_equal(n_held(&b), 0);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
+/* Where steps are queued ahead, positions count before the device has filled them. */
+static void only_what_the_device_is_done_with_is_shared(void **state)
+{
+    struct sample_result ret;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    s = session(&b);
+    assert_int_equal(feed(&b, s, PROMPT_TOKENS, &ret), 0);
+    session_share_prefix(s, ALICE, 31);
+    assert_int_equal(s->n_shared, 0);
+    session_share_prefix(s, ALICE, 63);
+    assert_int_equal(s->n_shared, 1);
+    session_share_prefix(s, ALICE, 64);
+    assert_int_equal(s->n_shared, 2);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
+static void prompts_share_as_far_as_they_are_equal(void **state)
+{
+    struct sample_result ret;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
+    b.prompt[40] ^= 1;
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 32);
+    b.prompt[31] ^= 1;
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 0);
+    session_destroy(s);
+    bench_finish(&b);
+}
+
+static void sessions_of_another_user_take_nothing_over(void **state)
+{
+    struct sample_result alices, bobs;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &alices));
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, BOB, b.prompt, PROMPT_TOKENS), 0);
+    session_destroy(s);
+    session_destroy(prefilled(&b, BOB, PROMPT_TOKENS, &bobs)); /* nor is one entered for both */
+    assert_memory_equal(&alices, &bobs, sizeof(bobs));
+    assert_int_equal(prefix_cache_n_entered(runner_kv(b.runner)->prefixes), 4);
+    bench_finish(&b);
+}
+
+static void a_shared_block_is_never_written(void **state)
+{
+    struct sample_result first, other, again;
+    struct session *writer, *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    writer = prefilled(&b, ALICE, PROMPT_TOKENS, &first);
+    session_truncate(writer, 40); /* within the second block: it goes whole */
+    assert_int_equal(writer->n_past, 32);
+    assert_int_equal(writer->n_history, 32);
+    assert_int_equal(writer->n_blocks, 1);
+    for (uint32_t i = 32; i < PROMPT_TOKENS; i++)
+        b.prompt[i] ^= 3;
+    assert_int_equal(feed(&b, writer, PROMPT_TOKENS, &other), 0);
+    session_share_prefix(writer, ALICE, PROMPT_TOKENS);
+    for (uint32_t i = 32; i < PROMPT_TOKENS; i++)
+        b.prompt[i] ^= 3;
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
+    assert_int_equal(feed(&b, s, PROMPT_TOKENS, &again), 0);
+    assert_memory_equal(&again, &first, sizeof(first));
+    session_destroy(s);
+    session_destroy(writer);
+    bench_finish(&b);
+}
+
+static void what_two_sessions_compute_at_once_is_kept_once(void **state)
+{
+    struct sample_result one, two;
+    struct session *first, *second;
+    struct bench b;
+
+    bench_init(&b, 256);
+    first = session(&b);
+    second = session(&b);
+    assert_int_equal(feed(&b, first, PROMPT_TOKENS, &one), 0);
+    assert_int_equal(feed(&b, second, PROMPT_TOKENS, &two), 0);
+    assert_int_equal(n_held(&b), 6);
+    session_share_prefix(first, ALICE, PROMPT_TOKENS);
+    session_share_prefix(second, ALICE, PROMPT_TOKENS);
+    assert_int_equal(n_held(&b), 4);
+    assert_memory_equal(first->block_table, second->block_table, 2 * sizeof(uint32_t));
+    assert_int_not_equal(first->block_table[2], second->block_table[2]);
+    session_destroy(first);
+    assert_int_equal(n_held(&b), 3);
+    session_destroy(second);
+    assert_int_equal(n_held(&b), 0);
+    bench_finish(&b);
+}
+
+static void prefixes_give_way_to_who_needs_the_room(void **state)
+{
+    struct sample_result ret;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 128); /* four blocks, of which the prompt leaves two shared */
+    session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
+    s = session(&b);
+    assert_int_equal(session_reserve(s, 3 * KV_BLOCK_TOKENS), 0);
+    session_destroy(s);
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 32);
+    session_truncate(s, 0);
+    assert_int_equal(session_reserve(s, 4 * KV_BLOCK_TOKENS), 0);
+    session_truncate(s, 0);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 0);
+    session_destroy(s);
+    assert_int_equal(runner_kv(b.runner)->n_free, 4);
+    bench_finish(&b);
+}
+
+/* A failed step leaves reserved blocks with its session; they are not lost under those taken. */
+static void reserved_blocks_make_room_for_taken_ones(void **state)
+{
+    struct sample_result ret;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 256);
+    session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
+    s = session(&b);
+    assert_int_equal(session_reserve(s, PROMPT_TOKENS), 0);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
+    assert_int_equal(n_held(&b), 2);
+    session_destroy(s);
+    assert_int_equal(n_held(&b), 0);
+    bench_finish(&b);
+}
+
+/* ---- requests ---- */
+
+static int32_t prompt_ids[PROMPT_TOKENS];
+
+/* An engine, made on first use: prefixes may take this share of its cache. */
+static struct engine *engine(void **state, uint32_t context_tokens, uint32_t prefix_percent)
+{
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    if (!*state)
+        *state = fixture_engine_sharing(context_tokens, prefix_percent);
+    for (int i = 0; i < PROMPT_TOKENS; i++)
+        prompt_ids[i] = (7 + i * 31) % 500;
+    return *state;
+}
+
+static int drop_engine(void **state)
+{
+    engine_destroy(*state);
+    return 0;
+}
+
+static void question(struct ask *a, struct engine *e, const int32_t *ids, size_t n)
+{
+    ask_init(a, e, NULL);
+    a->prompt = (struct engine_prompt){.ids = ids, .n_ids = n};
+    a->params.top_logprobs = 3;
+}
+
+static void assert_same_answer(const struct ask *a, const struct ask *b)
+{
+    assert_int_equal(a->n_ids, b->n_ids);
+    assert_memory_equal(a->ids, b->ids, a->n_ids * sizeof(a->ids[0]));
+    assert_memory_equal(a->logprobs, b->logprobs, a->n_ids * sizeof(a->logprobs[0]));
+}
+
+/* The figures of the model once no request holds a block: they follow the answers. */
+static const struct engine_model_info *idle_model(struct engine *e)
+{
+    const struct engine_model_info *info = NULL;
+    bool is_idle = false;
+
+    for (int i = 0; i < 1000 && !is_idle; i++) {
+        fixture_idle(e, 5);
+        assert_int_equal(engine_find_model(e, fixture_model(), &info, NULL), 0);
+        is_idle = !info->kv_used_bytes;
+    }
+    assert_true(is_idle);
+    return info;
+}
+
+static void a_question_asked_again_is_answered_alike_and_says_what_was_cached(void **state)
+{
+    struct engine *e = engine(state, 256, 100);
+    const struct engine_model_info *info;
+    struct engine_stats stats;
+    struct ask first, again, bobs;
+
+    question(&first, e, prompt_ids, PROMPT_TOKENS);
+    question(&again, e, prompt_ids, PROMPT_TOKENS);
+    question(&bobs, e, prompt_ids, PROMPT_TOKENS);
+    bobs.uid = BOB;
+    ask_run(&first);
+    assert_int_equal(first.result.cached_tokens, 0);
+    ask_run(&again);
+    assert_int_equal(again.result.cached_tokens, 64);
+    assert_int_equal(again.result.prompt_tokens, PROMPT_TOKENS);
+    assert_same_answer(&again, &first);
+    ask_run(&bobs);
+    assert_int_equal(bobs.result.cached_tokens, 0);
+    assert_same_answer(&bobs, &first);
+    engine_get_stats(e, &stats);
+    assert_int_equal(stats.cached_tokens_total, 64);
+    assert_int_equal(stats.prompt_tokens_total, 3 * PROMPT_TOKENS - 64);
+    info = idle_model(e);
+    assert_int_equal(info->prefix_bytes, info->kv_bytes / 8 * 4); /* two blocks each, of eight */
+    ask_finish(&first);
+    ask_finish(&again);
+    ask_finish(&bobs);
+}
+
+static void a_conversation_goes_on_from_its_last_answer(void **state)
+{
+    struct engine *e = engine(state, 256, 100);
+    int32_t ids[PROMPT_TOKENS + 40];
+    struct ask first, next;
+
+    question(&first, e, prompt_ids, PROMPT_TOKENS);
+    first.params.max_tokens = 30;
+    ask_run(&first);
+    memcpy(ids, prompt_ids, sizeof(prompt_ids));
+    memcpy(ids + PROMPT_TOKENS, first.ids, 30 * sizeof(ids[0]));
+    memcpy(ids + PROMPT_TOKENS + 30, prompt_ids, 10 * sizeof(ids[0]));
+    question(&next, e, ids, PROMPT_TOKENS + 40);
+    ask_run(&next);
+    assert_int_equal(next.result.cached_tokens, 96); /* 75 of the prompt and 21 of the answer */
+    ask_finish(&first);
+    ask_finish(&next);
+}
+
+static void cancel_after_two(struct ask *a)
+{
+    if (a->n_ids == 2)
+        engine_cancel(a->request, false);
+}
+
+static void a_cancelled_request_leaves_what_it_computed(void **state)
+{
+    struct engine *e = engine(state, 256, 100);
+    struct ask gone, next;
+
+    question(&gone, e, prompt_ids, PROMPT_TOKENS);
+    gone.params.max_tokens = 0;
+    gone.hook = cancel_after_two;
+    ask_run(&gone);
+    assert_int_equal(gone.result.finish, ENGINE_FINISH_CANCEL);
+    question(&next, e, prompt_ids, PROMPT_TOKENS);
+    ask_run(&next);
+    assert_int_equal(next.result.cached_tokens, 64);
+    idle_model(e); /* none is held any more */
+    ask_finish(&gone);
+    ask_finish(&next);
+}
+
+static void pause_after_five(struct ask *a)
+{
+    if (a->n_ids == 5)
+        engine_pause(a->request, true);
+}
+
+/* A cache of four blocks: who pauses with three loses them to who needs three or four, and takes
+ * back what is left of them. */
+static void lose_blocks(void **state, uint32_t others_tokens)
+{
+    struct engine *e = engine(state, 128, 100);
+    int32_t others[PROMPT_TOKENS];
+    struct ask plain, paused, other;
+
+    for (int i = 0; i < PROMPT_TOKENS; i++)
+        others[i] = (11 + i * 17) % 500;
+    question(&plain, e, prompt_ids, PROMPT_TOKENS);
+    plain.uid = BOB;
+    ask_run(&plain);
+    question(&paused, e, prompt_ids, PROMPT_TOKENS);
+    paused.hook = pause_after_five;
+    ask_begin(&paused);
+    while (paused.n_ids < 5)
+        fixture_idle(e, 5);
+    question(&other, e, others, PROMPT_TOKENS);
+    other.params.max_tokens = others_tokens;
+    ask_run(&other);
+    assert_int_equal(other.result.finish, ENGINE_FINISH_LENGTH);
+    engine_pause(paused.request, false);
+    ask_wait(&paused);
+    assert_int_equal(paused.result.finish, ENGINE_FINISH_LENGTH);
+    assert_int_equal(paused.result.cached_tokens, 0); /* told of the prompt, not of the repair */
+    assert_int_equal(paused.n_ids, plain.n_ids);
+    assert_memory_equal(paused.ids, plain.ids, plain.n_ids * sizeof(plain.ids[0]));
+    ask_finish(&plain);
+    ask_finish(&paused);
+    ask_finish(&other);
+}
+
+static void who_lost_some_blocks_answers_as_if_nothing_had_been(void **state)
+{
+    lose_blocks(state, 10);
+}
+
+static void who_lost_all_blocks_answers_as_if_nothing_had_been(void **state)
+{
+    lose_blocks(state, 30);
+}
+
+static void prefixes_can_be_turned_off(void **state)
+{
+    struct engine *e = engine(state, 256, 0);
+    struct ask a;
+
+    for (int i = 0; i < 2; i++) {
+        question(&a, e, prompt_ids, PROMPT_TOKENS);
+        ask_run(&a);
+        assert_int_equal(a.result.cached_tokens, 0);
+        ask_finish(&a);
+    }
+    assert_int_equal(idle_model(e)->prefix_bytes, 0);
+}
+
+static void prefixes_take_no_more_than_their_share(void **state)
+{
+    struct engine *e = engine(state, 256, 25); /* two blocks of eight */
+    const struct engine_model_info *info;
+    struct ask a;
+
+    for (int i = 0; i < 3; i++) {
+        question(&a, e, prompt_ids, PROMPT_TOKENS);
+        a.uid = ALICE + (uid_t)i;
+        ask_run(&a);
+        ask_finish(&a);
+    }
+    info = idle_model(e);
+    assert_int_equal(info->prefix_bytes, info->kv_bytes / 4);
+    question(&a, e, prompt_ids, PROMPT_TOKENS);
+    a.uid = ALICE + 2; /* the last one's are those that are left */
+    ask_run(&a);
+    assert_int_equal(a.result.cached_tokens, 64);
+    ask_finish(&a);
+}
+
+#define ON_ENGINE(test) cmocka_unit_test_teardown(test, drop_engine)
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_prompt_seen_before_gives_the_same_result_to_the_bit),
+    cmocka_unit_test(two_tokens_are_left_to_compute),
+    cmocka_unit_test(only_what_the_device_is_done_with_is_shared),
+    cmocka_unit_test(prompts_share_as_far_as_they_are_equal),
+    cmocka_unit_test(sessions_of_another_user_take_nothing_over),
+    cmocka_unit_test(a_shared_block_is_never_written),
+    cmocka_unit_test(what_two_sessions_compute_at_once_is_kept_once),
+    cmocka_unit_test(prefixes_give_way_to_who_needs_the_room),
+    cmocka_unit_test(reserved_blocks_make_room_for_taken_ones),
+    ON_ENGINE(a_question_asked_again_is_answered_alike_and_says_what_was_cached),
+    ON_ENGINE(a_conversation_goes_on_from_its_last_answer),
+    ON_ENGINE(a_cancelled_request_leaves_what_it_computed),
+    ON_ENGINE(who_lost_some_blocks_answers_as_if_nothing_had_been),
+    ON_ENGINE(who_lost_all_blocks_answers_as_if_nothing_had_been),
+    ON_ENGINE(prefixes_can_be_turned_off),
+    ON_ENGINE(prefixes_take_no_more_than_their_share),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

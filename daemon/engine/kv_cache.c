@@ -2,6 +2,7 @@
 #include "engine/kv_cache.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -12,6 +13,11 @@
 static uint64_t layer_block_bytes(const struct model *m)
 {
     return (uint64_t)KV_BLOCK_TOKENS * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
+}
+
+static uint64_t align(uint64_t bytes)
+{
+    return (bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
 }
 
 /* A window of the pool that the device maps, or where it cannot, memory of its own. */
@@ -29,15 +35,16 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
         return r;
     /* the device copied what it should have mapped: then the pool is of no use */
     buffer_destroy(*ret_buffer);
+    pool_forget(kv->pool);
     pool_destroy(kv->pool);
     kv->pool = NULL;
     return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
 }
 
-/* Makes the cache's windows of whole layers, each as large as fits, and points the layers there.
- */
+/* Makes the cache's windows of whole layers, from `start` on, each as large as fits, and points the
+ * layers there. */
 static int make_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
-                       uint64_t layer_bytes, struct error *err)
+                       uint64_t start, uint64_t layer_bytes, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
     uint32_t per_window = layer_bytes < WINDOW_BYTES ? (uint32_t)(WINDOW_BYTES / layer_bytes) : 1;
@@ -45,7 +52,7 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
     for (uint32_t first = 0; first < n_layers; first += per_window) {
         uint32_t n = n_layers - first < per_window ? n_layers - first : per_window;
         struct buffer *buf;
-        int r = make_window(kv, dev, first * layer_bytes, n * layer_bytes, &buf, err);
+        int r = make_window(kv, dev, start + first * layer_bytes, n * layer_bytes, &buf, err);
         if (r < 0)
             return r;
         kv->buffers[kv->n_buffers++] = buf;
@@ -62,22 +69,94 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
     return 0;
 }
 
-/* All blocks free, none shared. */
-static int make_blocks(struct kv_cache *kv, uint32_t n_blocks, uint64_t prefix_tokens)
+/* No block shared, but for what the directory says. The others are free. */
+static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
+                       const struct pool_key *key)
 {
-    uint64_t most = prefix_tokens / KV_BLOCK_TOKENS, seed;
+    uint64_t most = cfg->prefix_tokens / KV_BLOCK_TOKENS, seed;
+    int r;
 
-    kv->n_blocks = kv->n_free = n_blocks;
-    kv->free_list = calloc(n_blocks, sizeof(*kv->free_list));
-    kv->ref_counts = calloc(n_blocks, sizeof(*kv->ref_counts));
+    kv->free_list = calloc(kv->n_blocks, sizeof(*kv->free_list));
+    kv->ref_counts = calloc(kv->n_blocks, sizeof(*kv->ref_counts));
     if (!kv->free_list || !kv->ref_counts)
         return -ENOMEM;
-    for (uint32_t i = 0; i < n_blocks; i++)
-        kv->free_list[i] = n_blocks - 1 - i;
     if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
         seed = (uintptr_t)kv; /* early boot */
-    return prefix_cache_create(n_blocks, most < n_blocks ? (uint32_t)most : n_blocks, seed,
-                               &kv->prefixes);
+    r = prefix_cache_create(kv->n_blocks, most < kv->n_blocks ? (uint32_t)most : kv->n_blocks, seed,
+                            &kv->prefixes);
+    if (r == 0 && key)
+        r = prefix_directory_open(&kv->directory, pool_data(kv->pool), kv->n_blocks, key->hex,
+                                  kv->prefixes);
+    if (r < 0)
+        return r;
+    kv->n_found = (uint32_t)r;
+    for (uint32_t i = kv->n_blocks; i-- > 0;)
+        if (!prefix_cache_has(kv->prefixes, i))
+            kv->free_list[kv->n_free++] = i;
+    return 0;
+}
+
+/* All that decides what a block holds, besides the model. */
+static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
+                       const struct kv_cache_config *cfg, struct pool_key *ret)
+{
+    struct device_info info;
+    char layout[320];
+    int n;
+
+    device_get_info(dev, &info);
+    n = snprintf(layout, sizeof(layout),
+                 "f16, %u layers of %u blocks of %u tokens of %u + %u, on %s",
+                 m->dims.dim[DIM_LAYERS], kv->n_blocks, KV_BLOCK_TOKENS, m->dims.dim[DIM_K],
+                 m->dims.dim[DIM_V], info.name);
+    pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
+}
+
+/* A pool for the directory and the layers: the one that is there, or a new one. */
+static int make_pool(struct kv_cache *kv, const struct kv_cache_config *cfg,
+                     const struct pool_key *key, uint64_t bytes, struct error *err)
+{
+    struct pool_config pools = cfg->pools;
+
+    pools.is_cache = true;
+    pools.key = key;
+    /* whatever stands against finding one, it can be made */
+    if (key && pool_find(&pools, bytes, "kv", &kv->pool, NULL) == 0)
+        return 0;
+    return pool_create(&pools, bytes, "kv", &kv->pool, err);
+}
+
+static bool is_named(const struct pool *pool)
+{
+    struct pool_info info;
+
+    if (!pool)
+        return false;
+    pool_get_info(pool, &info);
+    return info.is_named;
+}
+
+static int make_memory(struct kv_cache *kv, const struct model *m, struct device *dev,
+                       const struct kv_cache_config *cfg, struct error *err)
+{
+    uint64_t layer_bytes = align(layer_block_bytes(m) * kv->n_blocks);
+    uint64_t directory_bytes = align(prefix_directory_bytes(kv->n_blocks));
+    struct pool_key key;
+    struct device_info info;
+    int r = 0;
+
+    if (cfg->model_key)
+        derive_key(kv, m, dev, cfg, &key);
+    device_get_info(dev, &info);
+    if (info.is_zero_copy)
+        r = make_pool(kv, cfg, cfg->model_key ? &key : NULL,
+                      directory_bytes + layer_bytes * m->dims.dim[DIM_LAYERS], err);
+    if (r == 0)
+        r = make_layers(kv, m, dev, directory_bytes, layer_bytes, err);
+    if (r < 0)
+        return r;
+    r = make_blocks(kv, cfg, is_named(kv->pool) ? &key : NULL);
+    return r < 0 ? error_set(err, -r, "out of memory") : 0;
 }
 
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
@@ -86,7 +165,6 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
     uint64_t blocks = (cfg->n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
     struct kv_cache *kv = calloc(1, sizeof(*kv));
-    struct device_info info;
     int r;
 
     if (!kv)
@@ -98,36 +176,29 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
                       (unsigned long long)cfg->n_tokens);
         goto fail;
     }
-    layer_bytes = (layer_bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
+    kv->n_blocks = (uint32_t)blocks;
     kv->block_bytes = layer_block_bytes(m) * n_layers;
     kv->layers = calloc(n_layers, sizeof(*kv->layers));
     kv->buffers = calloc(n_layers, sizeof(struct buffer *));
-    if (!kv->layers || !kv->buffers || make_blocks(kv, (uint32_t)blocks, cfg->prefix_tokens) < 0) {
-        r = error_set(err, ENOMEM, "out of memory");
-        goto fail;
-    }
-    device_get_info(dev, &info);
-    if (info.is_zero_copy) {
-        r = pool_create(&cfg->pools, layer_bytes * n_layers, "kv", &kv->pool, err);
-        if (r < 0)
-            goto fail;
-    }
-    r = make_layers(kv, m, dev, layer_bytes, err);
+    r = kv->layers && kv->buffers ? make_memory(kv, m, dev, cfg, err)
+                                  : error_set(err, ENOMEM, "out of memory");
     if (r < 0)
         goto fail;
     *ret_kv = kv;
     return 0;
 fail:
-    kv_cache_destroy(kv);
+    kv_cache_destroy(kv, false);
     return r;
 }
 
-void kv_cache_destroy(struct kv_cache *kv)
+void kv_cache_destroy(struct kv_cache *kv, bool is_left)
 {
     if (!kv)
         return;
     for (size_t i = 0; i < kv->n_buffers; i++)
         buffer_destroy(kv->buffers[i]);
+    if (kv->pool && !is_left)
+        pool_set_idle(kv->pool, true, NULL);
     pool_destroy(kv->pool);
     free(kv->buffers);
     free(kv->layers);
@@ -137,11 +208,31 @@ void kv_cache_destroy(struct kv_cache *kv)
     free(kv);
 }
 
+/* Takes the idle block that was not used for longest out of the tree. */
+static bool evict(struct kv_cache *kv, uint32_t *ret_block)
+{
+    if (!prefix_cache_evict(kv->prefixes, ret_block))
+        return false;
+    if (kv->directory.records)
+        prefix_directory_clear(&kv->directory, *ret_block);
+    return true;
+}
+
+static bool enter(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
+                  uint32_t block)
+{
+    if (prefix_cache_enter(kv->prefixes, uid, parent, tokens, block) < 0)
+        return false;
+    if (kv->directory.records)
+        prefix_directory_set(&kv->directory, uid, parent, tokens, block);
+    return true;
+}
+
 int kv_cache_take(struct kv_cache *kv, uint32_t *ret_block)
 {
     if (kv->n_free)
         *ret_block = kv->free_list[--kv->n_free];
-    else if (!prefix_cache_evict(kv->prefixes, ret_block))
+    else if (!evict(kv, ret_block))
         return -ENOSPC;
     kv->ref_counts[*ret_block] = 1;
     return 0;
@@ -182,12 +273,17 @@ bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint3
         *block = other;
         return true;
     }
-    if (prefix_cache_enter(kv->prefixes, uid, parent, tokens, *block) == 0)
+    if (enter(kv, uid, parent, tokens, *block))
         return true;
-    if (!prefix_cache_evict(kv->prefixes, &other))
+    if (!evict(kv, &other))
         return false;
     kv->free_list[kv->n_free++] = other;
-    return prefix_cache_enter(kv->prefixes, uid, parent, tokens, *block) == 0;
+    return enter(kv, uid, parent, tokens, *block);
+}
+
+bool kv_cache_is_kept(const struct kv_cache *kv)
+{
+    return kv->directory.records;
 }
 
 uint32_t kv_cache_n_held(const struct kv_cache *kv)

@@ -3,13 +3,14 @@
  * The key/value cache of one loaded model: a pool cut into blocks of KV_BLOCK_TOKENS positions over
  * all layers, and the count of who holds each block. A full block may be shared: it is entered
  * among its user's prefixes, is never written again, and stays when nobody holds it any more, until
- * the room is needed. Belongs to the device thread.
+ * the room is needed; where the pool can be found again, so can what is shared in it. Belongs to
+ * the device thread.
  */
 #ifndef HEARTH_ENGINE_KV_CACHE_H
 #define HEARTH_ENGINE_KV_CACHE_H
 
 #include "device/device.h"
-#include "engine/prefix_cache.h"
+#include "engine/prefix_directory.h"
 #include "model/model.h"
 #include "pool/pool.h"
 
@@ -22,19 +23,26 @@ struct kv_cache {
     uint32_t *free_list;  /* the first n_free are free */
     uint32_t *ref_counts; /* [n_blocks] */
     struct prefix_cache *prefixes;
-    uint64_t block_bytes; /* of one block over all layers */
+    struct prefix_directory directory; /* of the pool, if a later process can find it */
+    uint32_t n_found;                  /* blocks that an earlier process had shared */
+    uint64_t block_bytes;              /* of one block over all layers */
 };
 
 struct kv_cache_config {
     struct pool_config pools;
     uint64_t n_tokens;      /* at least so many positions */
     uint64_t prefix_tokens; /* at most so many of them may be shared */
+    /* The model's, by which a later process finds the pool, if its kind can be found and the layout
+     * is the same; NULL: none shall. */
+    const struct pool_key *model_key;
 };
 
-/* The device must outlive it. */
+/* With what an earlier process left in such a cache. The device must outlive it. */
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err);
-void kv_cache_destroy(struct kv_cache *kv); /* NULL is fine */
+/* is_left: for a later process to find, where the pool can be; else its memory is given up. NULL is
+ * fine. */
+void kv_cache_destroy(struct kv_cache *kv, bool is_left);
 
 /* Takes a free block with one reference, or else the shared one that was not used for longest;
  * -ENOSPC when all are held. */
@@ -54,6 +62,8 @@ bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const
 bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
                     uint32_t *block);
 
+/* A later process can find what is shared. */
+bool kv_cache_is_kept(const struct kv_cache *kv);
 /* Blocks that somebody holds. */
 uint32_t kv_cache_n_held(const struct kv_cache *kv);
 

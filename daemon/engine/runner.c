@@ -122,7 +122,7 @@ void runner_destroy(struct runner *r)
         free(r->flights[i].ret_results);
     plan_destroy(r->logits_plan);
     buffer_destroy(r->workspace);
-    kv_cache_destroy(r->kv);
+    kv_cache_destroy(r->kv, false);
     weights_release(r->weights);
     loaded_model_unref(r->lm);
     free(r);

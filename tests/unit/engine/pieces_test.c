@@ -273,7 +273,7 @@ static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
 
 static void cache_finish(struct cache_fixture *f)
 {
-    kv_cache_destroy(f->kv);
+    kv_cache_destroy(f->kv, false);
     device_destroy(f->dev);
     model_fixture_finish(&f->model);
 }

@@ -6,6 +6,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char options[] = "  --json          machine-readable\n"
                               "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
@@ -18,7 +19,7 @@ static void print_model(const json_t *m)
 
     printf("model     %s: %s, %s, %s parameters\n", text_of(m, "name"), text_of(m, "architecture"),
            text_of(m, "type"), format_count(parameters, number_of(m, "parameters")));
-    printf("  weights %s in %s (%s in large pages), read by %s in %.2f s\n",
+    printf("  weights %s in %s (%s in large pages), %s, in %.2f s\n",
            format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
            format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),
            json_number_value(json_object_get(m, "load_seconds")));
@@ -40,6 +41,21 @@ static void print_hits(unsigned long long cached, unsigned long long computed)
                cached + computed, 100.0 * (double)cached / (double)(cached + computed));
 }
 
+static void print_loading(const json_t *m)
+{
+    uint64_t done_bytes = number_of(m, "loaded_bytes"), total_bytes = number_of(m, "file_bytes");
+    double seconds = json_number_value(json_object_get(m, "load_seconds"));
+    double rate = seconds > 0 ? (double)done_bytes / seconds : 0;
+    char done[FORMAT_BYTES_SIZE], total[FORMAT_BYTES_SIZE], speed[FORMAT_BYTES_SIZE];
+
+    printf("loading   %s: %s of %s", text_of(m, "name"), format_bytes(done, done_bytes),
+           format_bytes(total, total_bytes));
+    if (rate > 0 && done_bytes <= total_bytes)
+        printf(", %s/s, %.0f s left", format_bytes(speed, (uint64_t)rate),
+               (double)(total_bytes - done_bytes) / rate);
+    putchar('\n');
+}
+
 static void print_status(const char *socket, const json_t *s)
 {
     const json_t *models = json_object_get(s, "models"), *lacks = json_object_get(s, "lacks");
@@ -51,6 +67,7 @@ static void print_status(const char *socket, const json_t *s)
            (unsigned long long)number_of(s, "pid"),
            json_number_value(json_object_get(s, "uptime_seconds")), socket, text_of(s, "loop"));
     printf("device    %s\n", text_of(s, "device"));
+    printf("weights   in %s\n", text_of(s, "weights_in"));
     printf("memory    %s private (weights and caches among it where no module holds them)\n",
            format_bytes(private, number_of(json_object_get(s, "memory"), "private_bytes")));
     printf("requests  %llu running, %llu waiting, %llu so far\n",
@@ -58,7 +75,13 @@ static void print_status(const char *socket, const json_t *s)
            (unsigned long long)number_of(s, "requests_waiting"),
            (unsigned long long)number_of(s, "requests_total"));
     print_hits(number_of(s, "cached_tokens_total"), number_of(s, "prompt_tokens_total"));
-    json_array_foreach(models, i, it) if (json_object_get(it, "architecture")) print_model(it);
+    json_array_foreach(models, i, it)
+    {
+        if (json_object_get(it, "architecture"))
+            print_model(it);
+        else if (!strcmp(text_of(it, "state"), "loading"))
+            print_loading(it);
+    }
     json_array_foreach(lacks, i, it) printf("note      %s\n", json_string_value(it));
 }
 

@@ -3,6 +3,8 @@
 
 #include "progress.h"
 
+#include "engine/pool_buffer.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
         .full_barriers = cfg->full_barriers,
     };
     struct device_info info;
+    char memory[80];
     struct progress bar;
     struct loaded_model_progress progress = {.report = report, .user = &bar};
     int r;
@@ -31,7 +34,7 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
     if (r < 0)
         return r;
     device_get_info(m->device, &info);
-    rc.pools.stays_writable = info.writes_imports;
+    pool_config_for_device(&rc.pools, &info, memory, NULL);
     r = loaded_model_open(cfg->path, &m->lm, err);
     if (r < 0)
         return r;

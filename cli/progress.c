@@ -51,13 +51,18 @@ const char *format_count(char *out, uint64_t n)
 void progress_show(struct progress *p, uint64_t done_bytes, uint64_t total_bytes)
 {
     uint64_t now_ns = clock_now_ns();
-    double seconds = (double)(now_ns - p->start_ns) * 1e-9;
-    double rate = seconds > 0 ? (double)done_bytes / seconds : 0;
+    bool is_first = !p->first_ns;
+    double seconds = is_first ? 0 : (double)(now_ns - p->first_ns) * 1e-9;
+    double rate = seconds > 0 ? (double)(done_bytes - p->first_bytes) / seconds : 0;
     double left = rate > 0 ? (double)(total_bytes - done_bytes) / rate : 0;
     char done[FORMAT_BYTES_SIZE], total[FORMAT_BYTES_SIZE], speed[FORMAT_BYTES_SIZE];
     char bar[BAR_WIDTH + 1];
     int filled = total_bytes ? (int)(done_bytes * BAR_WIDTH / total_bytes) : 0;
 
+    if (is_first) {
+        p->first_ns = now_ns;
+        p->first_bytes = done_bytes;
+    }
     if (!p->is_terminal || now_ns - p->start_ns < QUIET_NS || now_ns - p->drawn_ns < INTERVAL_NS)
         return;
     for (int i = 0; i < BAR_WIDTH; i++)

@@ -8,6 +8,7 @@
 
 struct progress {
     const char *what;
+    uint64_t first_ns, first_bytes; /* of what was shown: who joins late knows no rate before */
     uint64_t start_ns, drawn_ns;
     bool is_shown, is_terminal;
 };

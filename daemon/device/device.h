@@ -52,6 +52,7 @@ struct device_info {
     uint32_t n_threads;    /* cpu only */
     bool is_zero_copy;     /* imports map the same memory; else they copy it */
     bool writes_imports;   /* host memory to import must be mapped writable */
+    bool maps_dmabufs;     /* dma-bufs can be imported, and reading them is as fast as own memory */
     char note[192];        /* what a user should know of this choice, a sentence; "" */
 };
 

@@ -35,6 +35,7 @@ struct model_entry {
     bool has_loader;
     struct event *loaded; /* EVENT_LOADED, made in advance; the loader's */
     atomic_bool cancel_load;
+    atomic_bool is_urgent;     /* an interactive request waits */
     uint64_t last_progress_ns; /* loader thread */
     uint64_t loaded_bytes;
     uint64_t load_start_ns;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/engine_private.h"
 
+#include "engine/pool_buffer.h"
 #include "engine/running.h"
 
 #include <errno.h>
@@ -20,9 +21,9 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     e->events.fd = -1;
     e->queue_limit = config->queue_limit ? config->queue_limit : QUEUE_LIMIT_DEFAULT;
     e->pools = (struct pool_config){
-        .kind = POOL_KIND_AUTO,
         .use_hugetlb = config->use_hugetlb,
         .numa_node = config->numa_node,
+        .keeper = config->keeper,
     };
     workers = (struct worker_config){
         .device = config->device,
@@ -35,8 +36,10 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     r = event_queue_init(&e->events, err);
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
-    if (r == 0)
-        e->pools.stays_writable = worker_device_info(e->worker)->writes_imports;
+    if (r == 0) {
+        pool_config_for_device(&e->pools, worker_device_info(e->worker), e->memory, e->advice);
+        worker_set_pools(e->worker, &e->pools);
+    }
     if (r == 0)
         r = prompter_create(e->worker, &e->events, &e->prompter, err);
     if (r == 0)
@@ -77,6 +80,8 @@ static void end_listeners(struct engine *e)
 static void release_models(struct engine *e)
 {
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
+        if (entry->lm)
+            loaded_model_leave(entry->lm);
         loaded_model_unref(entry->lm);
         entry->lm = NULL;
     }
@@ -231,6 +236,8 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     worker_get_stats(e->worker, &w);
     memcpy(s.device, w.device, sizeof(s.device));
     memcpy(s.device_note, w.device_note, sizeof(s.device_note));
+    s.memory = e->memory;
+    s.memory_advice = e->advice;
     s.prompt_tokens_total = w.prompt_tokens;
     s.cached_tokens_total = w.cached_tokens;
     s.completion_tokens_total = w.completion_tokens;

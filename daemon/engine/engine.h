@@ -21,6 +21,7 @@
 
 struct engine;
 struct engine_request;
+struct pool_keeper; /* pool/pool_keeper.h */
 
 struct engine_config {
     const char *device;            /* as device_create takes it; NULL: "auto" */
@@ -31,7 +32,8 @@ struct engine_config {
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
     bool use_hugetlb;
-    int numa_node; /* -1: any */
+    int numa_node;              /* -1: any */
+    struct pool_keeper *keeper; /* keeps memory over a restart; borrowed; NULL: nobody does */
 };
 
 int engine_create(const struct engine_config *config, struct engine **ret_engine,
@@ -66,11 +68,12 @@ struct engine_model_info {
     uint64_t device_copy_bytes; /* weights the device could not map and holds a copy of */
     const char *pool_kind;      /* "anonymous, 2 MiB pages" */
     const char *pool_promises;  /* what this kind of memory cannot give, a sentence; may be "" */
-    const char *read_note;      /* how the file was read: "io_uring, direct" */
+    const char *read_note;      /* how the file was read: "io_uring, direct", "resident, ..." */
+    uint64_t resident_bytes;    /* of the file: found in memory and not read */
     uint64_t kv_bytes, kv_used_bytes;
     uint64_t prefix_bytes; /* part of the cache that holds beginnings for later requests */
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
-    double load_seconds;
+    double load_seconds; /* while loading: so far */
     uint32_t n_running, n_waiting;
     const char *chat_template; /* source or NULL */
 };
@@ -221,7 +224,9 @@ void engine_pause(struct engine_request *r, bool paused);
 
 struct engine_stats {
     char device[128];
-    char device_note[192]; /* what a user should know of it, a sentence; "" */
+    char device_note[192];     /* what a user should know of it, a sentence; "" */
+    const char *memory;        /* what weights lie in: "pools of the kernel module"; the engine's */
+    const char *memory_advice; /* what would be better and how to have it; "" for the best */
     uint64_t requests_total, requests_failed, requests_cancelled;
     uint64_t prompt_tokens_total, completion_tokens_total;
     uint64_t cached_tokens_total; /* of prompts, not among prompt_tokens_total: not computed */

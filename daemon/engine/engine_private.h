@@ -16,7 +16,8 @@ struct engine {
     struct prompter *prompter;
     struct catalogue catalogue;
     struct pool_config pools;
-    struct list requests; /* engine_request.all */
+    char memory[80], advice[1024]; /* which kind they are, and what would be better */
+    struct list requests;          /* engine_request.all */
     uint32_t n_waiting, queue_limit;
     bool is_stopping; /* engine_destroy has begun; its callbacks may still call in */
     uint64_t requests_total, requests_failed, requests_cancelled;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv_cache.h"
 
+#include "engine/pool_buffer.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +26,11 @@ static uint64_t align(uint64_t bytes)
 static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset, uint64_t bytes,
                        struct buffer **ret_buffer, struct error *err)
 {
-    struct memory_import mem = {.dmabuf_fd = -1, .bytes = bytes};
     int r;
 
     if (!kv->pool)
         return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
-    mem.host = (char *)pool_data(kv->pool) + offset;
-    r = buffer_import(dev, &mem, ret_buffer, err);
+    r = pool_buffer_import(dev, kv->pool, offset, bytes, true, ret_buffer, err);
     if (r < 0 || (*ret_buffer)->is_imported || kv->n_buffers)
         return r;
     /* the device copied what it should have mapped: then the pool is of no use */

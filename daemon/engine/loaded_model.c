@@ -105,7 +105,8 @@ static int check_tensors(const struct loaded_model *lm, size_t file, struct erro
     return 0;
 }
 
-static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
+/* A new pool, filled and sealed. */
+static int read_file(struct loaded_model *lm, size_t i, const struct pool_config *config,
                      struct file_progress *progress, struct error *err)
 {
     const struct gguf_file *file = gguf_file(lm->gguf, i);
@@ -113,21 +114,48 @@ static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config
         .progress = report_file,
         .progress_data = progress,
         .cancel = progress->outer ? progress->outer->is_cancelled : NULL,
+        .is_urgent = progress->outer ? progress->outer->is_urgent : NULL,
         .expect = &lm->file_ids[i],
     };
-    int r = check_tensors(lm, i, err);
+    int r = pool_create(config, file->size_bytes, lm->path, &lm->pools[i], err);
 
-    if (r == 0)
-        r = pool_create(pools, file->size_bytes, lm->path, &lm->pools[i], err);
     if (r == 0)
         r = pool_fill_file(lm->pools[i], 0, file->fd, 0, file->size_bytes, &options, &lm->fill,
                            err);
+    return r < 0 ? r : pool_seal(lm->pools[i], err);
+}
+
+static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
+                     struct file_progress *progress, struct error *err)
+{
+    const struct gguf_file *file = gguf_file(lm->gguf, i);
+    struct pool_config config = *pools;
+    int r = check_tensors(lm, i, err);
+
+    config.key = &lm->file_keys[i];
+    config.is_deferred = true;
     if (r == 0)
-        r = pool_seal(lm->pools[i], err);
+        r = pool_key_of_file(file->fd, file->header, file->header_bytes, &lm->file_keys[i], err);
+    /* whatever stands against finding it, it can still be read */
+    if (r == 0 && pool_find(&config, file->size_bytes, lm->path, &lm->pools[i], NULL) == 0)
+        lm->resident_bytes += file->size_bytes;
+    else if (r == 0)
+        r = read_file(lm, i, &config, progress, err);
     if (r < 0)
         error_prefix(err, "%s", file->path);
     progress->before_bytes += file->size_bytes;
     return r;
+}
+
+/* The parts of a split model are one model. */
+static void derive_key(struct loaded_model *lm)
+{
+    size_t n = gguf_n_files(lm->gguf);
+
+    lm->key = lm->file_keys[0];
+    if (n > 1)
+        pool_key_derive(&lm->file_keys[0], "split", lm->file_keys, n * sizeof(*lm->file_keys),
+                        &lm->key);
 }
 
 static void describe_pools(struct loaded_model *lm)
@@ -149,13 +177,15 @@ int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
     struct file_progress files = {.outer = progress, .total_bytes = lm->file_bytes};
 
     lm->pools = calloc(n, sizeof(struct pool *));
-    if (!lm->pools)
+    lm->file_keys = calloc(n, sizeof(*lm->file_keys));
+    if (!lm->pools || !lm->file_keys)
         return error_set(err, ENOMEM, "out of memory");
     for (size_t i = 0; i < n; i++) {
         int r = fill_file(lm, i, pools, &files, err);
         if (r < 0)
             return r;
     }
+    derive_key(lm);
     describe_pools(lm);
     return 0;
 }
@@ -166,13 +196,26 @@ struct loaded_model *loaded_model_ref(struct loaded_model *lm)
     return lm;
 }
 
+void loaded_model_leave(struct loaded_model *lm)
+{
+    atomic_store(&lm->is_left, true);
+}
+
+static void release_pool(const struct loaded_model *lm, struct pool *pool)
+{
+    if (pool && !atomic_load(&lm->is_left))
+        pool_set_idle(pool, true, NULL);
+    pool_destroy(pool);
+}
+
 void loaded_model_unref(struct loaded_model *lm)
 {
     if (!lm || atomic_fetch_sub(&lm->ref_count, 1) != 1)
         return;
     for (size_t i = 0; lm->pools && i < gguf_n_files(lm->gguf); i++)
-        pool_destroy(lm->pools[i]);
+        release_pool(lm, lm->pools[i]);
     free(lm->pools);
+    free(lm->file_keys);
     free(lm->file_ids);
     template_destroy(lm->chat_template);
     free(lm->chat_template_source);

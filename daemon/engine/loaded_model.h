@@ -25,11 +25,15 @@ struct loaded_model {
     char *chat_template_source;
     struct pool **pools;           /* [gguf_n_files], NULL until filled */
     struct pool_file_id *file_ids; /* [gguf_n_files] as they were when the headers were read */
-    struct pool_fill_result fill;  /* how the last file was read */
+    struct pool_key *file_keys;    /* [gguf_n_files] names of the pools; set by the fill */
+    struct pool_key key;           /* of the whole model, for what belongs to it; likewise */
+    struct pool_fill_result fill;  /* how the last file was read, if any was */
     uint64_t file_bytes;           /* of all files */
+    uint64_t resident_bytes;       /* of these, found in memory and not read */
     /* where the weights lie, as of the end of the fill */
     uint64_t pool_bytes, huge_bytes;
     char pool_text[64], pool_promises[512];
+    atomic_bool is_left; /* see loaded_model_leave() */
 };
 
 /* Reads and checks everything but the weights. */
@@ -39,10 +43,16 @@ struct loaded_model_progress {
     void (*report)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *user;
     const atomic_bool *is_cancelled; /* may be NULL */
+    const atomic_bool *is_urgent;    /* somebody waits for it; may be NULL */
 };
-/* Creates the pools, reads the files into them and seals them. -ECANCELED when told to stop. */
+/* Takes the pools that hold the files already, creates the others, reads the files into them and
+ * seals them. -ECANCELED when told to stop. */
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err);
+
+/* Its pools are for the next process to find: else, when the last reference goes, they become idle
+ * and whoever holds them may free them. */
+void loaded_model_leave(struct loaded_model *lm);
 
 struct loaded_model *loaded_model_ref(struct loaded_model *lm);
 void loaded_model_unref(struct loaded_model *lm); /* NULL is fine */

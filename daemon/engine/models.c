@@ -35,7 +35,8 @@ static void *load(void *arg)
     struct model_entry *entry = arg;
     struct engine *e = entry->engine;
     struct event *ev = entry->loaded;
-    struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load};
+    struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load,
+                                             &entry->is_urgent};
     struct error err = {0};
     int r;
 
@@ -59,6 +60,7 @@ int models_start_load(struct engine *e, struct model_entry *entry, struct error 
     entry->loaded_bytes = 0;
     entry->last_progress_ns = 0;
     atomic_store(&entry->cancel_load, false);
+    atomic_store(&entry->is_urgent, !list_empty(&entry->waiting));
     entry->loaded = event_new(&e->events, EVENT_LOADED, entry);
     if (!entry->loaded)
         return error_set(err, ENOMEM, "out of memory");
@@ -145,6 +147,17 @@ static bool unload_attached(struct engine *e, struct model_entry *entry)
     return true;
 }
 
+static const char *read_note(const struct loaded_model *lm)
+{
+    const struct pool_fill_result *fill = &lm->fill;
+
+    if (lm->resident_bytes == lm->file_bytes)
+        return "resident, nothing read";
+    if (fill->is_uring)
+        return fill->is_direct ? "io_uring, direct" : "io_uring, buffered";
+    return fill->is_direct ? "reads, direct" : "reads, buffered";
+}
+
 static void handle_attached(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     if (err->code) {
@@ -156,8 +169,9 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     entry->state = ENGINE_MODEL_READY;
     entry->loaded_bytes = entry->lm->file_bytes;
     entry->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
-    log_info("loaded %s: %llu bytes in %.3f s, %s", entry->name,
-             (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text);
+    log_info("loaded %s: %llu bytes in %.3f s, %s, %s", entry->name,
+             (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text,
+             read_note(entry->lm));
     requests_release(e, entry);
     tell_listeners(entry, err);
 }
@@ -292,13 +306,6 @@ int engine_unload(struct engine *e, const char *name, struct error *err)
     return r;
 }
 
-static const char *read_note(const struct pool_fill_result *fill)
-{
-    if (fill->is_uring)
-        return fill->is_direct ? "io_uring, direct" : "io_uring, buffered";
-    return fill->is_direct ? "reads, direct" : "reads, buffered";
-}
-
 static void describe_loaded(struct engine *e, const struct model_entry *entry,
                             struct engine_model_info *info)
 {
@@ -313,7 +320,8 @@ static void describe_loaded(struct engine *e, const struct model_entry *entry,
     info->huge_page_bytes = lm->huge_bytes;
     info->pool_kind = lm->pool_text;
     info->pool_promises = lm->pool_promises;
-    info->read_note = read_note(&lm->fill);
+    info->read_note = read_note(lm);
+    info->resident_bytes = lm->resident_bytes;
     info->context_trained_tokens = d->dim[DIM_CONTEXT];
     info->n_vocab = d->dim[DIM_VOCAB];
     info->n_embd = d->dim[DIM_EMBD];
@@ -344,6 +352,8 @@ static void describe(struct engine *e, const struct model_entry *entry,
     /* while it is loading, the loader thread owns what lm points to */
     if (entry->state == ENGINE_MODEL_READY)
         describe_loaded(e, entry, info);
+    else if (entry->state == ENGINE_MODEL_LOADING)
+        info->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
 }
 
 static int reserve_infos(struct engine *e, size_t n)

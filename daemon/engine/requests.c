@@ -142,6 +142,8 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     } else {
         r->waits_for_model = true;
         list_push_back(&entry->waiting, &r->link);
+        if (params->class == ENGINE_INTERACTIVE)
+            atomic_store(&entry->is_urgent, true);
     }
     if (ret_request)
         *ret_request = r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/weights.h"
 
+#include "engine/pool_buffer.h"
 #include "pool/pool_window.h"
 
 #include <errno.h>
@@ -55,12 +56,8 @@ static int import_windows(struct weights *w, struct device *dev, const struct po
         return error_set(err, ENOMEM, "out of memory");
     w->buffers = more;
     for (size_t i = 0; i < n; i++) {
-        struct memory_import mem = {
-            .host = (char *)pool_data(pool) + windows[i].offset,
-            .dmabuf_fd = -1,
-            .bytes = windows[i].bytes,
-        };
-        int r = buffer_import(dev, &mem, &w->buffers[w->n_buffers], err);
+        int r = pool_buffer_import(dev, pool, windows[i].offset, windows[i].bytes, false,
+                                   &w->buffers[w->n_buffers], err);
         if (r < 0)
             return r;
         w->n_buffers++;

@@ -258,6 +258,11 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     return 0;
 }
 
+void worker_set_pools(struct worker *w, const struct pool_config *pools)
+{
+    w->config.pools = *pools; /* the device thread reads it when a command, under lock, says so */
+}
+
 void worker_stop(struct worker *w)
 {
     if (w->is_joined)

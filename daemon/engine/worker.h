@@ -16,7 +16,7 @@ struct worker_config {
     uint32_t context_tokens, batch_tokens; /* 0: defaults */
     uint64_t kv_bytes;                     /* 0: one context */
     uint32_t prefix_percent;               /* most of it that may be shared */
-    struct pool_config pools;
+    struct pool_config pools; /* the node counts from the start, see worker_set_pools() */
 };
 
 struct worker_stats {
@@ -31,6 +31,9 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
  * are harmless; commands must not be given any more. */
 void worker_stop(struct worker *w);
 void worker_destroy(struct worker *w); /* stops it if need be; NULL is fine */
+
+/* Which pools caches are made of; before the first model is attached. */
+void worker_set_pools(struct worker *w, const struct pool_config *pools);
 
 /* Commands; any thread. -ENOMEM: nothing was done, nothing follows, nothing was taken over. */
 

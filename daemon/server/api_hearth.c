@@ -44,6 +44,8 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
     jsonout_key_uint(out, "modified_unix", m->modified_unix);
     if (m->state == ENGINE_MODEL_LOADING)
         jsonout_key_uint(out, "loaded_bytes", m->loaded_bytes);
+    if (m->state == ENGINE_MODEL_LOADING)
+        jsonout_key_number(out, "load_seconds", m->load_seconds);
     if (m->state == ENGINE_MODEL_READY) {
         jsonout_key_string(out, "architecture", m->architecture);
         jsonout_key_string(out, "type", m->type_name);
@@ -51,6 +53,7 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_string(out, "pool", m->pool_kind);
         jsonout_key_string(out, "pool_lacks", m->pool_promises);
         jsonout_key_string(out, "read", m->read_note);
+        jsonout_key_uint(out, "resident_bytes", m->resident_bytes);
         jsonout_key_uint(out, "pool_bytes", m->pool_bytes);
         jsonout_key_uint(out, "huge_page_bytes", m->huge_page_bytes);
         jsonout_key_uint(out, "device_copy_bytes", m->device_copy_bytes);
@@ -103,6 +106,8 @@ struct wait {
     struct engine_load *load;
     char *model;
     bool has_begun;
+    uint64_t first_ns, first_bytes; /* of the progress it was told of; what it came too late for
+                                       says nothing of the rate */
 };
 
 static void wait_destroy(struct wait *w)
@@ -121,12 +126,25 @@ static void begin(struct wait *w)
 static void on_progress(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
     struct wait *w = user;
+    uint64_t now_ns = clock_now_ns();
     struct strbuf *out;
+    double rate;
 
     begin(w);
+    if (!w->first_ns) {
+        w->first_ns = now_ns;
+        w->first_bytes = done_bytes;
+    }
     out = exchange_scratch(w->x);
-    strbuf_printf(out, "{\"status\":\"loading\",\"done_bytes\":%llu,\"total_bytes\":%llu}\n",
-                  (unsigned long long)done_bytes, (unsigned long long)total_bytes);
+    strbuf_add_str(out, "{\"status\":\"loading\"");
+    jsonout_key_uint(out, "done_bytes", done_bytes);
+    jsonout_key_uint(out, "total_bytes", total_bytes);
+    if (now_ns > w->first_ns && done_bytes > w->first_bytes) {
+        rate = (double)(done_bytes - w->first_bytes) / ((double)(now_ns - w->first_ns) * 1e-9);
+        jsonout_key_number(out, "bytes_per_second", rate);
+        jsonout_key_number(out, "seconds_left", (double)(total_bytes - done_bytes) / rate);
+    }
+    strbuf_add_str(out, "}\n");
     exchange_write(w->x, out->data, out->len);
 }
 
@@ -277,6 +295,11 @@ static void write_lacks(struct server *s, const struct engine_stats *stats, stru
             strbuf_add_char(out, ',');
         jsonout_string(out, stats->device_note);
     }
+    if (stats->memory_advice && stats->memory_advice[0]) {
+        if (n_written++)
+            strbuf_add_char(out, ',');
+        jsonout_string(out, stats->memory_advice);
+    }
     if (engine_models(s->engine, &models, &n) < 0)
         n = 0;
     for (size_t i = 0; i < n; i++) {
@@ -304,6 +327,8 @@ void api_hearth_status(struct exchange *x, const char *tail)
     jsonout_key_uint(out, "pid", (unsigned long long)getpid());
     jsonout_key_number(out, "uptime_seconds", (double)(clock_now_ns() - s->started_ns) / 1e9);
     jsonout_key_string(out, "device", stats.device);
+    if (stats.memory)
+        jsonout_key_string(out, "weights_in", stats.memory);
     jsonout_key_string(out, "loop", loop_backend_name(s->loop));
     jsonout_key_uint(out, "connections", s->n_connections);
     jsonout_key_uint(out, "requests_running", stats.n_running);

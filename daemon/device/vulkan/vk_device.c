@@ -180,6 +180,7 @@ static void fill_info(struct vk_device *vk)
     vk->device.advised_rows = VK_FIRST_ROWS;
     info->is_zero_copy = vk->gpu.is_unified && vk->gpu.can_import_host;
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
+    info->maps_dmabufs = vk->gpu.is_unified && vk->gpu.can_import_dmabuf;
     snprintf(info->note, sizeof(info->note), "%s%s%s",
              info->is_zero_copy   ? ""
              : vk->gpu.is_unified ? "the driver cannot map host memory: weights are copied"

@@ -32,6 +32,19 @@ static struct pool *make(const struct pool_config *config, uint64_t bytes)
     return pool;
 }
 
+/* Whether the kernel can read a byte there. */
+static bool is_readable(const void *at)
+{
+    int ends[2];
+    ssize_t n;
+
+    assert_int_equal(pipe(ends), 0);
+    n = write(ends[1], at, 1);
+    close(ends[0]);
+    close(ends[1]);
+    return n == 1;
+}
+
 static void pool_is_aligned_zeroed_writable_and_guarded(void **state)
 {
     static const uint64_t sizes[] = {1, 4095, 4097, 2 * MIB, 5 * MIB + 13};
@@ -53,9 +66,9 @@ static void pool_is_aligned_zeroed_writable_and_guarded(void **state)
         memset(data, 7, bytes);
         /* the pages around it are ours and inaccessible */
         assert_int_equal(mincore(data - 4096, 4096, &resident), 0);
-        assert_int_equal(write(STDERR_FILENO, data - 1, 1), -1);
-        assert_int_equal(errno, EFAULT);
-        assert_int_equal(write(STDERR_FILENO, data + pool_mapped_bytes(pool), 1), -1);
+        assert_int_equal(is_readable(data), true);
+        assert_int_equal(is_readable(data - 1), false);
+        assert_int_equal(is_readable(data + pool_mapped_bytes(pool)), false);
         pool_destroy(pool);
     }
     pool_destroy(NULL);

@@ -210,7 +210,7 @@ int pool_allocate(struct pool *pool, const atomic_bool *cancel, struct error *er
     r = pool_allocator_start(&a, pool, err);
     if (r < 0)
         return r;
-    r = pool_allocator_wait(&a, pool->mapped_bytes, cancel, err);
+    r = pool_allocator_wait(&a, cancel, err);
     pool_allocator_stop(&a);
     return r;
 }

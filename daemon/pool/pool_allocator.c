@@ -37,6 +37,8 @@ static void *allocate_main(void *data)
             a->failure = err;
         pthread_mutex_unlock(&a->lock);
     }
+    if (r == 0)
+        atomic_store(&a->is_whole, true);
     atomic_fetch_add(&a->n_ended, 1);
     return NULL;
 }
@@ -72,18 +74,20 @@ int pool_allocator_check(struct pool_allocator *a, uint64_t bytes, struct error 
     return have_ended ? error_set(err, EIO, "%s: its memory is not there", a->pool->name) : -EAGAIN;
 }
 
-int pool_allocator_wait(struct pool_allocator *a, uint64_t bytes, const atomic_bool *cancel,
-                        struct error *err)
+int pool_allocator_wait(struct pool_allocator *a, const atomic_bool *cancel, struct error *err)
 {
     const struct timespec wait = {.tv_nsec = WAIT_NS};
-    int r;
 
-    while ((r = pool_allocator_check(a, bytes, err)) == -EAGAIN) {
+    while (!atomic_load(&a->is_whole)) {
+        int r = pool_allocator_check(a, a->pool->mapped_bytes, err);
+
+        if (r < 0 && r != -EAGAIN)
+            return r;
         if (cancel && atomic_load(cancel))
             return error_set(err, ECANCELED, "loading was cancelled");
         nanosleep(&wait, NULL);
     }
-    return r;
+    return 0;
 }
 
 void pool_allocator_stop(struct pool_allocator *a)
@@ -99,7 +103,7 @@ void pool_allocator_stop(struct pool_allocator *a)
     }
     for (unsigned i = 0; i < a->n_threads; i++)
         pthread_join(a->threads[i], NULL);
-    if (!a->failure.code && a->pool->ops->allocated_bytes(a->pool) >= a->pool->mapped_bytes)
+    if (atomic_load(&a->is_whole))
         a->pool->is_deferred = false;
     pthread_mutex_destroy(&a->lock);
 }

@@ -255,7 +255,7 @@ static int run(struct pool_fill_job *job, struct pool *pool, struct error *err)
     job->allocator = &allocator;
     r = read_all(job, err);
     if (r == 0)
-        r = pool_allocator_wait(&allocator, pool->mapped_bytes, job->options.cancel, err);
+        r = pool_allocator_wait(&allocator, job->options.cancel, err);
     pool_allocator_stop(&allocator);
     job->allocator = NULL;
     return r;

@@ -33,8 +33,11 @@ struct buffer {
 };
 
 enum buffer_usage {
-    BUFFER_DEVICE = 0,   /* scratch the CPU never touches */
-    BUFFER_HOST = 1 << 0 /* CPU writes or reads it between submissions; coherent */
+    BUFFER_DEVICE = 0,    /* scratch the CPU never touches */
+    BUFFER_HOST = 1 << 0, /* CPU writes it between submissions; coherent */
+    /* With BUFFER_HOST: the CPU reads much of it, too, which memory near a GPU with its own makes
+     * slow; such a GPU then reads and writes it over the bus. */
+    BUFFER_READ = 1 << 1,
 };
 
 /* Memory from elsewhere (a pool window) for the device to map without a copy. */

@@ -156,7 +156,6 @@ uint64_t runner_private_bytes(const struct runner *r)
 
     for (size_t i = 0; i < r->n_buckets; i++)
         for (size_t k = 0; k < RUNNER_STEPS; k++)
-            if (r->buckets[i].ring[k])
-                bytes += r->buckets[i].ring[k]->step_buffer->bytes;
-    return bytes + (r->logits_plan ? r->logits_plan->step_buffer->bytes : 0);
+            bytes += plan_buffer_bytes(r->buckets[i].ring[k]);
+    return bytes + plan_buffer_bytes(r->logits_plan);
 }

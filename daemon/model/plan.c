@@ -9,9 +9,10 @@
 
 enum { STEP_ALIGN = 256 };
 
-/* Offsets of the parts of the step buffer. */
+/* Offsets of the parts of the step buffer, and of the result buffer. */
 struct step_layout {
-    uint64_t tokens, output_rows, seqs, samples, results, scratch, logits, bytes;
+    uint64_t tokens, output_rows, seqs, samples, scratch, bytes;
+    uint64_t results, logits, result_bytes;
 };
 
 static uint64_t append(uint64_t *end, uint64_t bytes)
@@ -33,17 +34,18 @@ static struct step_layout lay_out_step(const struct model *m, const struct plan_
     l.seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
     if (cfg->has_sampler) {
         l.samples = append(&l.bytes, cfg->max_outputs * sizeof(struct step_sample));
-        l.results = append(&l.bytes, cfg->max_outputs * sizeof(struct sample_result));
+        l.results = append(&l.result_bytes, cfg->max_outputs * sizeof(struct sample_result));
         l.scratch = append(&l.bytes, cfg->max_outputs * sample_scratch_bytes((uint32_t)n_vocab));
     }
     if (cfg->host_logits)
-        l.logits = append(&l.bytes, cfg->max_outputs * n_vocab * sizeof(float));
+        l.logits = append(&l.result_bytes, cfg->max_outputs * n_vocab * sizeof(float));
     return l;
 }
 
 static void point_into(struct plan *p, const struct step_layout *l)
 {
     char *host = p->step_buffer->host;
+    char *back = p->result_buffer ? p->result_buffer->host : NULL;
 
     p->step.header = (void *)host;
     p->step.tokens = (void *)(host + l->tokens);
@@ -51,10 +53,10 @@ static void point_into(struct plan *p, const struct step_layout *l)
     p->step.seqs = (void *)(host + l->seqs);
     if (p->config.has_sampler) {
         p->step.samples = (void *)(host + l->samples);
-        p->step.results = (void *)(host + l->results);
+        p->step.results = (void *)(back + l->results);
     }
     if (p->config.host_logits)
-        p->step.logits = (void *)(host + l->logits);
+        p->step.logits = (void *)(back + l->logits);
 }
 
 /* ---- hazards ---- */
@@ -99,6 +101,7 @@ struct recorder {
     const struct graph *graph;
     struct rope_params rope;
     uint64_t step;      /* address of the step buffer */
+    uint64_t results;   /* of the result buffer */
     uint64_t workspace; /* address */
     struct step_layout layout;
     struct accesses since_barrier;
@@ -109,7 +112,7 @@ struct recorder {
 static uint64_t out_address(const struct recorder *r, const struct call *c)
 {
     if (r->cfg->host_logits && !c->is_quantize && c->node->out == VALUE_LOGITS)
-        return r->step + r->layout.logits;
+        return r->results + r->layout.logits;
     return r->workspace + c->out;
 }
 
@@ -349,9 +352,9 @@ static void record_sampler(struct recorder *r)
             {
                 .step = r->step,
                 .samples = r->step + r->layout.samples,
-                .logits = r->cfg->host_logits ? r->step + r->layout.logits
+                .logits = r->cfg->host_logits ? r->results + r->layout.logits
                                               : r->workspace + r->graph->logits,
-                .results = r->step + r->layout.results,
+                .results = r->results + r->layout.results,
                 .scratch = r->step + r->layout.scratch,
                 .n_vocab = r->model->dims.dim[DIM_VOCAB],
             },
@@ -388,6 +391,7 @@ static int record(struct plan *p, const struct model *m, const struct kv_layer *
         .kv = kv,
         .graph = g,
         .step = p->step_buffer->address,
+        .results = p->result_buffer ? p->result_buffer->address : 0,
         .workspace = workspace->address,
         .layout = *layout,
         .list = calloc(g->n_calls + 1, sizeof(*rec.list)),
@@ -431,6 +435,9 @@ int plan_create(const struct model *m, struct device *dev, const struct kv_layer
         goto fail;
     }
     r = buffer_create(dev, layout.bytes, BUFFER_HOST, &p->step_buffer, err);
+    if (r == 0 && layout.result_bytes)
+        r = buffer_create(dev, layout.result_bytes, BUFFER_HOST | BUFFER_READ, &p->result_buffer,
+                          err);
     if (r < 0)
         goto fail;
     point_into(p, &layout);
@@ -452,6 +459,14 @@ void plan_destroy(struct plan *p)
         return;
     program_destroy(p->program);
     buffer_destroy(p->step_buffer);
+    buffer_destroy(p->result_buffer);
     free(p->calls);
     free(p);
+}
+
+uint64_t plan_buffer_bytes(const struct plan *p)
+{
+    if (!p)
+        return 0;
+    return p->step_buffer->bytes + (p->result_buffer ? p->result_buffer->bytes : 0);
 }

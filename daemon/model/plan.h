@@ -24,11 +24,12 @@ struct plan_config {
 /* The step buffer as the CPU sees it. */
 struct step {
     struct step_header *header;
-    struct step_token *tokens;     /* [max_tokens] */
-    uint32_t *output_rows;         /* [max_outputs], indices into tokens */
-    struct step_seq *seqs;         /* [max_seqs] */
-    struct step_sample *samples;   /* [max_outputs], NULL without sampler */
-    struct sample_result *results; /* [max_outputs], NULL without sampler; device writes */
+    struct step_token *tokens;   /* [max_tokens] */
+    uint32_t *output_rows;       /* [max_outputs], indices into tokens */
+    struct step_seq *seqs;       /* [max_seqs] */
+    struct step_sample *samples; /* [max_outputs], NULL without sampler */
+    /* of the result buffer, which the device writes: */
+    struct sample_result *results; /* [max_outputs], NULL without sampler */
     float *logits;                 /* [max_outputs][vocab]; NULL unless host_logits */
 };
 
@@ -38,7 +39,8 @@ struct plan {
     struct device *device;
     struct program *program;
     struct buffer *step_buffer;
-    struct dispatch *calls; /* [n_calls], as recorded; labels are the model's */
+    struct buffer *result_buffer; /* NULL where nothing comes back */
+    struct dispatch *calls;       /* [n_calls], as recorded; labels are the model's */
     size_t n_calls, n_barriers;
 };
 
@@ -51,5 +53,7 @@ int plan_create(const struct model *m, struct device *dev, const struct kv_layer
                 struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,
                 struct error *err);
 void plan_destroy(struct plan *p); /* NULL is fine */
+/* Of its step and result buffers; 0 for NULL. */
+uint64_t plan_buffer_bytes(const struct plan *p);
 
 #endif

@@ -337,7 +337,7 @@ int main(int argc, char **argv)
         printf("1..0 # SKIP %s\n", err.text);
         return 0; /* to a reader of TAP any other code is an error */
     }
-    if (r < 0 || buffer_create(c.dev, CHECK_BYTES, BUFFER_HOST, &c.buf, &err) < 0) {
+    if (r < 0 || buffer_create(c.dev, CHECK_BYTES, BUFFER_HOST | BUFFER_READ, &c.buf, &err) < 0) {
         printf("Bail out! %s\n", err.text);
         device_destroy(c.dev);
         return 1;

@@ -44,6 +44,8 @@ static const VkMemoryPropertyFlags *wishes_for(const struct vk_gpu *gpu, unsigne
     static const VkMemoryPropertyFlags discrete_host[N_WISHES] = {
         HOST | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, HOST | VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
         HOST};
+    static const VkMemoryPropertyFlags discrete_read[N_WISHES] = {
+        HOST | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, HOST, HOST};
     static const VkMemoryPropertyFlags unified[N_WISHES] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0,
                                                             0};
     /* what the GPU would read over a bus at every step is an error, not a way out */
@@ -53,7 +55,7 @@ static const VkMemoryPropertyFlags *wishes_for(const struct vk_gpu *gpu, unsigne
 #undef HOST
 
     if (usage & BUFFER_HOST)
-        return gpu->is_unified ? unified_host : discrete_host;
+        return gpu->is_unified ? unified_host : usage & BUFFER_READ ? discrete_read : discrete_host;
     return gpu->is_unified ? unified : discrete;
 }
 

@@ -28,7 +28,7 @@ struct engine_config {
     const char *const *model_dirs; /* searched for *.gguf, NULL-terminated; may be NULL */
     uint32_t context_tokens;       /* per sequence; 0: the model's own, at most 8192 */
     uint32_t batch_tokens;         /* longest prefill step; 0: the default (512) */
-    uint64_t kv_bytes;             /* cache of each model; 0: one context */
+    uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
     bool use_hugetlb;

@@ -49,6 +49,17 @@ static int create_workspace(struct runner *r, struct error *err)
     return buffer_create(r->device, most, BUFFER_DEVICE, &r->workspace, err);
 }
 
+static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
+{
+    const struct kv_cache_config cfg = {
+        .pools = r->config.pools,
+        .n_tokens = n_tokens,
+        .prefix_tokens = r->config.prefix_tokens,
+    };
+
+    return kv_cache_create(r->lm->model, r->device, &cfg, &r->kv, err);
+}
+
 int runner_record(struct runner *r, const struct plan_config *cfg, struct plan **plan,
                   struct error *err)
 {
@@ -87,11 +98,9 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     e = weights_import(lm, dev, &r->weights, err);
     if (e < 0)
         goto fail;
-    e = kv_cache_create(lm->model, dev,
-                        &(struct kv_cache_config){.pools = cfg->pools,
-                                                  .n_tokens = cfg->cache_tokens,
-                                                  .prefix_tokens = cfg->prefix_tokens},
-                        &r->kv, err);
+    e = create_cache(r, cfg->cache_tokens, err);
+    if ((e == -ENOMEM || e == -EDQUOT) && cfg->least_tokens)
+        e = create_cache(r, cfg->least_tokens, err);
     if (e < 0)
         goto fail;
     e = create_workspace(r, err);

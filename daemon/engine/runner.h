@@ -16,6 +16,7 @@ struct runner;
 struct runner_config {
     uint32_t context_tokens; /* longest session; at least 1 */
     uint64_t cache_tokens;   /* positions the cache holds over all sessions */
+    uint64_t least_tokens;   /* with so many it goes as well where memory is short; 0: with none */
     uint64_t prefix_tokens;  /* of these, most that sessions may share with later ones */
     uint32_t batch_tokens;   /* longest step; 0: 512 */
     uint32_t max_seqs;       /* sessions in one step; 0: 16 */

@@ -8,8 +8,13 @@
 #include <numa.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { CONTEXT_DEFAULT = 8192 };
+/* A cache of four contexts of 8192 tokens holds sixteen conversations of 2000 tokens, and while one
+ * request has the longest context, what others had computed need not go. Of the memory it takes a
+ * sixteenth at most: four contexts of a model of 8 billion parameters on a machine of 64 GiB, one
+ * on a machine of 16. */
+enum { CONTEXT_DEFAULT = 8192, CACHE_CONTEXTS = 4, CACHE_MEMORY_SHARE = 16 };
 
 enum command_kind { COMMAND_ATTACH, COMMAND_DETACH, COMMAND_SUBMIT };
 
@@ -52,9 +57,23 @@ static struct running_model *find_model(struct worker *w, const struct model_ent
     return NULL;
 }
 
+/* Bytes of a cache whose size nobody chose. It must not depend on what is free now: a later process
+ * finds only a cache of the same size. */
+static uint64_t default_cache_bytes(const struct worker *w, uint64_t context_bytes)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t device = w->device_info.memory_bytes, most;
+
+    if (device && device < memory)
+        memory = device;
+    most = memory / CACHE_MEMORY_SHARE;
+    return context_bytes * CACHE_CONTEXTS < most ? context_bytes * CACHE_CONTEXTS : most;
+}
+
 static struct runner_config runner_config(const struct worker *w, const struct loaded_model *lm)
 {
     const struct dims *d = &lm->model->dims;
+    uint64_t token_bytes = model_kv_bytes_per_token(lm->model);
     uint32_t context = w->config.context_tokens ? w->config.context_tokens : CONTEXT_DEFAULT;
     struct runner_config cfg = {
         .batch_tokens = w->config.batch_tokens,
@@ -64,7 +83,10 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     if (context > d->dim[DIM_CONTEXT])
         context = d->dim[DIM_CONTEXT];
     cfg.context_tokens = context;
-    cfg.cache_tokens = w->config.kv_bytes / model_kv_bytes_per_token(lm->model);
+    cfg.least_tokens = w->config.kv_bytes ? 0 : context;
+    cfg.cache_tokens =
+        (w->config.kv_bytes ? w->config.kv_bytes : default_cache_bytes(w, context * token_bytes)) /
+        token_bytes;
     if (cfg.cache_tokens < context)
         cfg.cache_tokens = context;
     cfg.prefix_tokens = cfg.cache_tokens / 100 * w->config.prefix_percent +

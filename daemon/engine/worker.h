@@ -14,7 +14,7 @@ struct worker;
 struct worker_config {
     const char *device;
     uint32_t context_tokens, batch_tokens; /* 0: defaults */
-    uint64_t kv_bytes;                     /* 0: one context */
+    uint64_t kv_bytes;                     /* 0: a default */
     uint32_t prefix_percent;               /* most of it that may be shared */
     struct pool_config pools; /* the node counts from the start, see worker_set_pools() */
 };

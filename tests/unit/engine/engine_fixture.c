@@ -32,6 +32,7 @@ struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_p
 {
     struct engine_config config = {.device = "cpu:2",
                                    .context_tokens = context_tokens,
+                                   .kv_bytes = 1,
                                    .prefix_percent = prefix_percent,
                                    .numa_node = -1};
     struct engine *e = NULL;

@@ -37,7 +37,8 @@ struct ask {
  * neither is there. Static buffer. */
 const char *fixture_model(void);
 
-/* An engine over the cpu device. context_tokens as in engine_config. */
+/* An engine over the cpu device, with a cache of one context. context_tokens as in engine_config.
+ */
 struct engine *fixture_engine(uint32_t context_tokens);
 /* The same, and prefixes of earlier requests may take this share of the cache (above: all). */
 struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_percent);

@@ -323,6 +323,28 @@ static void a_full_cache_fails_a_step_and_nothing_else(void **state)
     bench_finish(&b);
 }
 
+/* What nobody chose may be smaller where memory is short; what somebody chose is refused. */
+static void a_cache_that_memory_cannot_hold_shrinks_where_it_may(void **state)
+{
+    struct runner_config cfg = {
+        .context_tokens = 128,
+        .cache_tokens = 1ull << 31, /* terabytes */
+        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+    };
+    struct runner *large = NULL;
+    struct error err = {0};
+    struct bench b;
+
+    bench_init(&b, 64, 128);
+    assert_int_equal(runner_create(b.lm, b.dev, &cfg, &large, &err), -ENOMEM);
+    assert_true(err.text[0]);
+    cfg.least_tokens = 128;
+    assert_int_equal(runner_create(b.lm, b.dev, &cfg, &large, &err), 0);
+    assert_int_equal(runner_kv(large)->n_blocks, 4);
+    runner_destroy(large);
+    bench_finish(&b);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(prompts_may_be_cut_anywhere),
     cmocka_unit_test(logits_are_those_that_are_sampled_from),
@@ -332,6 +354,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(no_more_steps_are_queued_than_have_room),
     cmocka_unit_test(steps_beyond_a_limit_are_refused),
     cmocka_unit_test(a_full_cache_fails_a_step_and_nothing_else),
+    cmocka_unit_test(a_cache_that_memory_cannot_hold_shrinks_where_it_may),
 };
 
 int main(int argc, char **argv)

@@ -478,6 +478,28 @@ static void prefixes_take_no_more_than_their_share(void **state)
     ask_finish(&a);
 }
 
+/* So that what one request leaves need not go when the next is long. */
+static void a_cache_holds_several_contexts_unless_told_otherwise(void **state)
+{
+    struct engine_config config = {.device = "cpu:1", .context_tokens = 64, .numa_node = -1};
+    const struct engine_model_info *info = NULL;
+    uint64_t bytes[3] = {0};
+
+    for (int i = 0; i < 3; i++) {
+        config.kv_bytes = (uint64_t[]){0, 1, bytes[0] / 2}[i];
+        if (!fixture_model())
+            SKIP("no model: neither in the tree nor in the shared data");
+        assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
+        assert_int_equal(fixture_load(*state, fixture_model(), NULL), 0);
+        assert_int_equal(engine_find_model(*state, fixture_model(), &info, NULL), 0);
+        bytes[i] = info->kv_bytes;
+        engine_destroy(*state);
+        *state = NULL;
+    }
+    assert_int_equal(bytes[0], 4 * bytes[1]);
+    assert_int_equal(bytes[2], 2 * bytes[1]);
+}
+
 #define ON_ENGINE(test) cmocka_unit_test_teardown(test, drop_engine)
 
 static const struct CMUnitTest tests[] = {
@@ -497,6 +519,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(who_lost_all_blocks_answers_as_if_nothing_had_been),
     ON_ENGINE(prefixes_can_be_turned_off),
     ON_ENGINE(prefixes_take_no_more_than_their_share),
+    cmocka_unit_test(a_cache_holds_several_contexts_unless_told_otherwise),
 };
 
 int main(int argc, char **argv)

@@ -66,7 +66,12 @@ static void print_status(const char *socket, const json_t *s)
     printf("daemon    hearthd %s, pid %llu, up %.0f s, on %s (%s)\n", text_of(s, "version"),
            (unsigned long long)number_of(s, "pid"),
            json_number_value(json_object_get(s, "uptime_seconds")), socket, text_of(s, "loop"));
-    printf("device    %s\n", text_of(s, "device"));
+    printf("device    %s", text_of(s, "device"));
+    if (number_of(s, "device_losses"))
+        printf(", lost %llu time%s since the start",
+               (unsigned long long)number_of(s, "device_losses"),
+               number_of(s, "device_losses") == 1 ? "" : "s");
+    printf("\n");
     printf("weights   in %s\n", text_of(s, "weights_in"));
     printf("memory    %s private (weights and caches among it where no module holds them)\n",
            format_bytes(private, number_of(json_object_get(s, "memory"), "private_bytes")));

@@ -178,6 +178,36 @@ int device_list(struct device_entry **ret_list, size_t *ret_n, struct error *not
     return 0;
 }
 
+int device_config_cpu(const char *config, char *ret_config, size_t config_bytes)
+{
+    for (const char *p = config ? config : "auto";; p++) {
+        size_t n = strcspn(p, ",");
+        const char *options;
+        const struct kind *kind = find_kind(p, n, &options);
+        const char *found = !kind                               ? NULL
+                            : kind->create == create_auto       ? "cpu"
+                            : kind->create == cpu_device_create ? p
+                                                                : NULL;
+
+        if (found) {
+            n = found == p ? n : strlen(found);
+            if (n >= config_bytes)
+                return -ENAMETOOLONG;
+            memcpy(ret_config, found, n);
+            ret_config[n] = '\0';
+            return 0;
+        }
+        p += n;
+        if (!*p)
+            return -ENOENT;
+    }
+}
+
+bool device_is_lost(const struct device *dev)
+{
+    return atomic_load(&dev->is_lost);
+}
+
 uint32_t device_advised_rows(const struct device *dev)
 {
     return dev->advised_rows ? dev->advised_rows : dev->info.max_rows;

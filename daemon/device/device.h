@@ -52,6 +52,7 @@ struct device_info {
     const char *backend;   /* "cpu", "vulkan" */
     uint64_t memory_bytes; /* what it can address in all, 0 unknown */
     uint32_t max_rows;     /* largest batch a program may be recorded for */
+    uint32_t exact_rows;   /* up to so many rows of a program come out as each would alone */
     uint32_t n_threads;    /* cpu only */
     bool is_zero_copy;     /* imports map the same memory; else they copy it */
     bool writes_imports;   /* host memory to import must be mapped writable */
@@ -82,6 +83,14 @@ struct device_ops; /* device_backend.h */
 int device_create(const char *config, struct device **ret_device, struct error *err);
 void device_destroy(struct device *dev); /* NULL is fine; all its buffers and programs first */
 void device_get_info(const struct device *dev, struct device_info *ret_info);
+
+/* Whether the device was lost (a GPU that was reset, hung or taken out): from then on everything
+ * but destroying fails with -EIO, and only a new device helps. Any thread. */
+bool device_is_lost(const struct device *dev);
+
+/* The part of a configuration that computes on the CPU, which is never lost: "cpu:4" of
+ * "vulkan,cpu:4", "cpu" of "auto". -ENOENT where the configuration does not allow it. */
+int device_config_cpu(const char *config, char *ret_config, size_t config_bytes);
 
 /* Every device of the machine, malloc'd; the cpu is the first. note (may be NULL) gets a sentence
  * when there is no Vulkan at all. */

@@ -8,6 +8,8 @@
 
 #include "device/device.h"
 
+#include <stdatomic.h>
+
 struct device_ops {
     /* Waits for what runs and frees everything; also the half-built device of a failed create. */
     void (*destroy)(struct device *dev);
@@ -42,6 +44,7 @@ struct device {
     struct buffer **buffers; /* live, n_buffers of them */
     size_t n_buffers;
     uint32_t advised_rows; /* the back end's; 0: no limit below max_rows */
+    atomic_bool is_lost;   /* the back end's, set once */
 };
 
 struct program {

@@ -12,6 +12,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
 {
     struct engine *e = calloc(1, sizeof(*e));
     struct worker_config workers;
+    struct device_info info;
     int r;
 
     if (!e)
@@ -37,7 +38,8 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
     if (r == 0) {
-        pool_config_for_device(&e->pools, worker_device_info(e->worker), e->memory, e->advice);
+        worker_device_info(e->worker, &info);
+        pool_config_for_device(&e->pools, &info, e->memory, e->advice);
         worker_set_pools(e->worker, &e->pools);
     }
     if (r == 0)
@@ -244,6 +246,7 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     s.prefill_ns_total = w.prefill_ns;
     s.decode_ns_total = w.decode_ns;
     s.steps_total = w.steps;
+    s.device_losses_total = w.device_losses;
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         s.n_running += entry->n_running;
     *ret_stats = s;

@@ -231,6 +231,7 @@ struct engine_stats {
     uint64_t prompt_tokens_total, completion_tokens_total;
     uint64_t cached_tokens_total; /* of prompts, not among prompt_tokens_total: not computed */
     uint64_t prefill_ns_total, decode_ns_total, steps_total;
+    uint64_t device_losses_total; /* each made anew, or tried to */
     uint32_t n_running, n_waiting;
 };
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);

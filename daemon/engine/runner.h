@@ -42,6 +42,9 @@ struct run_item {
      * in here from the session: set n_history to how far the penalties look back. */
     const struct step_sample *sample;
     struct sample_result *ret_result; /* when sample is set */
+    /* The tokens were generated, one by one, and are fed again: at most the device's exact_rows of
+     * them, so that they come out as they did then. */
+    bool is_generated;
 };
 
 /* Most steps that may be under way at once: while one runs the next is made ready and queued. */

@@ -9,11 +9,9 @@
 
 /* The smallest bucket that holds n_tokens rows of n_seqs sessions. Rows of prompts are always
  * computed by the kernels for many, so that it does not matter where a prompt was cut. */
-static int choose_bucket(struct runner *r, uint32_t n_tokens, size_t n_seqs,
+static int choose_bucket(struct runner *r, bool is_prompt, uint32_t n_tokens, size_t n_seqs,
                          struct bucket **ret_bucket, struct error *err)
 {
-    bool is_prompt = n_tokens > n_seqs;
-
     for (size_t i = 0; i < r->n_buckets; i++) {
         const struct plan_config *cfg = &r->buckets[i].config;
 
@@ -124,6 +122,7 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     struct flight *f = &r->flights[(r->first_flight + r->n_flights) % RUNNER_STEPS];
     struct bucket *b = NULL;
     uint32_t n_tokens = 0;
+    bool is_prompt = false;
     int e;
 
     if (r->n_flights == RUNNER_STEPS)
@@ -131,11 +130,12 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     for (size_t i = 0; i < n; i++) {
         if (__builtin_add_overflow(n_tokens, items[i].n_tokens, &n_tokens))
             n_tokens = UINT32_MAX;
+        is_prompt |= items[i].n_tokens > 1 && !items[i].is_generated;
         e = prepare(r, &items[i], err);
         if (e < 0)
             return e;
     }
-    e = choose_bucket(r, n_tokens, n, &b, err);
+    e = choose_bucket(r, is_prompt, n_tokens, n, &b, err);
     if (e == 0)
         e = runner_record(r, &b->config, &b->ring[b->next], err);
     if (e < 0)

@@ -25,13 +25,29 @@ void running_request_end(struct event_queue *events, struct engine_request *r,
     event_post(events, ev);
 }
 
-static void finish(struct running_model *m, struct engine_request *r, enum engine_finish finish)
+/* How many tokens a request feeds before it has to look again: the rest of its prompt, then what
+ * was generated since. */
+static uint32_t pending_tokens(const struct engine_request *r)
 {
-    scheduler_remove(&m->scheduler, &r->sched);
+    uint32_t n_past = r->session ? r->session->n_past : 0;
+
+    return (n_past < r->n_prompt ? r->n_prompt : r->n_tokens) - n_past;
+}
+
+static void leave_device(struct engine_request *r)
+{
     session_destroy(r->session);
     r->session = NULL;
     buffer_destroy(r->bias);
     r->bias = NULL;
+    r->sched.n_blocks = 0;
+    r->sched.n_pending = pending_tokens(r);
+}
+
+static void finish(struct running_model *m, struct engine_request *r, enum engine_finish finish)
+{
+    scheduler_remove(&m->scheduler, &r->sched);
+    leave_device(r);
     running_request_end(m->events, r, finish);
 }
 
@@ -59,6 +75,16 @@ static void complete(struct running_model *m, struct engine_request *r, enum eng
 
 /* ---- the model ---- */
 
+/* Puts the model on the device. */
+static int enter(struct running_model *m, struct error *err)
+{
+    struct device_info info;
+
+    device_get_info(m->device, &info);
+    m->exact_rows = info.exact_rows;
+    return runner_create(m->lm, m->device, &m->config, &m->runner, err);
+}
+
 int running_model_create(struct model_entry *entry, struct loaded_model *lm, struct device *dev,
                          struct event_queue *events, const struct runner_config *cfg,
                          struct running_model **ret_model, struct error *err)
@@ -71,16 +97,16 @@ int running_model_create(struct model_entry *entry, struct loaded_model *lm, str
     m->entry = entry;
     m->device = dev;
     m->events = events;
-    m->context_tokens = cfg->context_tokens;
+    m->config = *cfg;
     m->lm = loaded_model_ref(lm);
     list_init(&m->link);
     list_init(&m->requests);
-    r = runner_create(lm, dev, cfg, &m->runner, err);
+    scheduler_init(&m->scheduler, 1);
+    r = enter(m, err);
     if (r < 0) {
         running_model_destroy(m);
         return r;
     }
-    scheduler_init(&m->scheduler, runner_batch_tokens(m->runner));
     running_model_figures(m);
     *ret_model = m;
     return 0;
@@ -99,16 +125,34 @@ void running_model_destroy(struct running_model *m)
 
 void running_model_figures(struct running_model *m)
 {
-    const struct kv_cache *kv = runner_kv(m->runner);
+    const struct kv_cache *kv = m->runner ? runner_kv(m->runner) : NULL;
 
+    m->figures = (struct worker_model_figures){.context_tokens = m->config.context_tokens};
+    if (!kv)
+        return;
     m->figures = (struct worker_model_figures){
         .kv_bytes = kv->n_blocks * kv->block_bytes,
         .kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes,
         .prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes,
         .private_bytes = runner_private_bytes(m->runner),
         .copied_bytes = runner_copied_bytes(m->runner),
-        .context_tokens = m->context_tokens,
+        .context_tokens = m->config.context_tokens,
     };
+}
+
+void running_model_suspend(struct running_model *m)
+{
+    list_for_each (r, &m->requests, struct engine_request, link)
+        leave_device(r);
+    scheduler_unblock(&m->scheduler);
+    runner_destroy(m->runner);
+    m->runner = NULL;
+}
+
+void running_model_fail(struct running_model *m, const struct error *err)
+{
+    list_for_each_safe (r, &m->requests, struct engine_request, link)
+        fail(m, r, err);
 }
 
 /* ---- the beginning of a request ---- */
@@ -146,7 +190,6 @@ static void set_sample(struct engine_request *r)
         .seed_low = (u32)s->seed,
         .seed_high = (u32)(s->seed >> 32),
         .n_history = has_penalty ? s->repeat_last_n : 0,
-        .bias = r->bias ? r->bias->address : 0,
         .n_bias = (u32)r->params.n_bias,
         .n_top = r->params.top_logprobs > 0 ? (u32)r->params.top_logprobs : 0,
     };
@@ -159,11 +202,11 @@ static int check_prompt(const struct running_model *m, const struct engine_reque
 
     if (!r->n_tokens)
         return error_set(err, EINVAL, "the prompt is empty");
-    if (r->n_tokens >= m->context_tokens)
+    if (r->n_tokens >= m->config.context_tokens)
         return error_set(err, EMSGSIZE,
                          "the prompt has %u tokens, and the context holds %u with the answer: "
                          "shorten it or start the service with a larger context",
-                         r->n_tokens, m->context_tokens);
+                         r->n_tokens, m->config.context_tokens);
     for (uint32_t i = 0; i < r->n_tokens; i++)
         if (r->tokens[i] >= n_vocab)
             return error_set(err, EINVAL, "token %u of the prompt is %d: the vocabulary has %u", i,
@@ -183,15 +226,29 @@ void running_model_add(struct running_model *m, struct engine_request *r)
     r->n_prompt = r->n_tokens;
     r->sched.uid = r->caller.uid;
     scheduler_add(&m->scheduler, &r->sched);
-    if (check_prompt(m, r, &err) < 0 || copy_bias(m, r, &err) < 0 ||
-        runner_session_create(m->runner, &r->session, &err) < 0) {
+    if (check_prompt(m, r, &err) < 0) {
         fail(m, r, &err);
         return;
     }
     set_sample(r);
     answer_start(&r->answer, m->lm->tokenizer, r->tokens[r->n_tokens - 1], r->params.stop,
                  r->params.n_stop);
-    r->sched.n_pending = r->n_tokens;
+    r->sched.n_pending = pending_tokens(r);
+}
+
+/* What of a request lies on the device: made before its first step, and again after the model was
+ * suspended. The draws of its sampler go on where they were. */
+static int enter_device(struct running_model *m, struct engine_request *r, struct error *err)
+{
+    int e = copy_bias(m, r, err);
+
+    if (e == 0)
+        e = runner_session_create(m->runner, &r->session, err);
+    if (e == 0)
+        r->sample.bias = r->bias ? r->bias->address : 0;
+    else
+        leave_device(r);
+    return e;
 }
 
 /* ---- a step ---- */
@@ -248,7 +305,7 @@ static void make_room(struct running_model *m, struct engine_request *r)
     }
     session_truncate(other->session, 0);
     other->sched.n_blocks = 0;
-    other->sched.n_pending = other->n_tokens;
+    other->sched.n_pending = pending_tokens(other);
     other->sched.is_blocked = true;
 }
 
@@ -261,7 +318,12 @@ static bool take_prefix(struct engine_request *r, struct running_stats *stats)
     if (r->session->n_past)
         return false;
     n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
-    r->sched.n_pending = r->n_tokens - n;
+    /* a single token of a prompt would be computed by the kernels for generated ones */
+    if (n && n + 1 == r->n_prompt) {
+        session_truncate(r->session, n - 1);
+        n = r->session->n_past;
+    }
+    r->sched.n_pending = pending_tokens(r);
     r->sched.n_blocks = r->session->n_blocks;
     if (!r->has_started) {
         r->n_cached = n;
@@ -292,7 +354,7 @@ static void advance(struct running_model *m, struct engine_request *r, struct ev
     }
     stats->completion_tokens++;
     r->sample.draw++;
-    r->sched.n_pending = 1;
+    r->sched.n_pending = pending_tokens(r);
     ev->token = (int32_t)drawn->token;
     ev->logprob = drawn->logprob;
     for (; ev->n_top < drawn->n_top && ev->n_top < SAMPLE_TOP_MAX; ev->n_top++)
@@ -309,21 +371,35 @@ static void advance(struct running_model *m, struct engine_request *r, struct ev
         finish(m, r, ENGINE_FINISH_STOP);
     else if (r->params.max_tokens && r->n_tokens - r->n_prompt >= r->params.max_tokens)
         complete(m, r, ENGINE_FINISH_LENGTH);
-    else if (r->n_tokens >= m->context_tokens)
+    else if (r->n_tokens >= m->config.context_tokens)
         complete(m, r, ENGINE_FINISH_CONTEXT);
 }
 
-/* Runs the chosen request for n_tokens. */
+/* What could not be done for a request: on a lost device it keeps its place, as the worker makes
+ * another one; else it ends. */
+static void stumble(struct running_model *m, struct engine_request *r, const struct error *err)
+{
+    if (!device_is_lost(m->device))
+        fail(m, r, err);
+}
+
+/* Runs the chosen request for n_tokens, or for fewer. */
 static void step_one(struct running_model *m, struct engine_request *r, uint32_t n_tokens,
                      struct running_stats *stats)
 {
-    bool samples = n_tokens == r->sched.n_pending;
-    bool is_prefill = r->n_tokens == r->n_prompt || n_tokens > 1;
+    uint32_t n_past = r->session->n_past;
+    /* What was generated is fed again so that it comes out as it did, or the answer might go on in
+     * another way than it began. */
+    bool is_generated = n_past >= r->n_prompt;
+    uint32_t n = is_generated && n_tokens > m->exact_rows ? m->exact_rows : n_tokens;
+    bool samples = n_past + n == r->n_tokens;
+    bool is_prefill = r->n_tokens == r->n_prompt || n > 1;
     struct event *ev = samples ? event_new(m->events, EVENT_TOKEN, r) : NULL;
     struct run_item it = {
         .session = r->session,
-        .tokens = r->tokens + r->session->n_past,
-        .n_tokens = n_tokens,
+        .tokens = r->tokens + n_past,
+        .n_tokens = n,
+        .is_generated = is_generated,
         .sample = samples ? &r->sample : NULL,
         .ret_result = &r->drawn,
     };
@@ -336,7 +412,7 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
     stats->steps++;
     if (is_prefill) {
         stats->prefill_ns += clock_now_ns() - before_ns;
-        stats->prompt_tokens += n_tokens;
+        stats->prompt_tokens += n;
     } else {
         stats->decode_ns += clock_now_ns() - before_ns;
     }
@@ -346,11 +422,11 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
         if (e == -ENOSPC)
             make_room(m, r);
         else
-            fail(m, r, &err);
+            stumble(m, r, &err);
         return;
     }
     session_share_prefix(r->session, r->caller.uid, r->session->n_past);
-    r->sched.n_pending -= n_tokens;
+    r->sched.n_pending = pending_tokens(r);
     if (samples)
         advance(m, r, ev, stats);
 }
@@ -358,14 +434,27 @@ static void step_one(struct running_model *m, struct engine_request *r, uint32_t
 bool running_model_step(struct running_model *m, struct running_stats *stats)
 {
     struct scheduler_choice choice;
+    struct engine_request *r;
+    struct error err = {0};
     bool has_ended = sweep(m);
 
-    m->scheduler.batch_tokens = runner_batch_tokens(m->runner);
+    if (m->runner)
+        m->scheduler.batch_tokens = runner_batch_tokens(m->runner);
     if (!scheduler_next(&m->scheduler, &choice, 1))
         return has_ended;
-    if (take_prefix(request_of(choice.entry), stats))
+    if (!m->runner) {
+        if (enter(m, &err) < 0 && !device_is_lost(m->device))
+            running_model_fail(m, &err);
+        return true;
+    }
+    r = request_of(choice.entry);
+    if (!r->session && enter_device(m, r, &err) < 0) {
+        stumble(m, r, &err);
+        return true;
+    }
+    if (take_prefix(r, stats))
         scheduler_next(&m->scheduler, &choice, 1);
-    tell_start(m, request_of(choice.entry));
-    step_one(m, request_of(choice.entry), choice.n_tokens, stats);
+    tell_start(m, r);
+    step_one(m, r, choice.n_tokens, stats);
     return true;
 }

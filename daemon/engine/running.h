@@ -14,13 +14,14 @@ struct running_model {
     struct list link; /* worker.models */
     struct model_entry *entry;
     struct loaded_model *lm;
-    struct device *device;
-    struct runner *runner;
+    struct device *device; /* the worker's; NULL while none works */
+    struct runner_config config;
+    struct runner *runner; /* NULL while suspended */
+    uint32_t exact_rows;   /* the device's */
     struct event_queue *events;
     struct scheduler scheduler;
     struct list requests;                /* engine_request.link */
     struct worker_model_figures figures; /* under the worker's lock */
-    uint32_t context_tokens;
 };
 
 /* What all steps did so far. Counted before the events of a step go out, so that who has heard of
@@ -37,7 +38,15 @@ void running_model_destroy(struct running_model *m); /* cancels its requests; NU
 
 /* Takes over a request whose tokens are there. */
 void running_model_add(struct running_model *m, struct engine_request *r);
-/* Does one step and counts it; false when there was nothing to do. */
+/* Takes everything of the model off the device: the mappings of its weights, its cache, what its
+ * requests have there. They keep their place and their tokens; the next step puts all back and
+ * computes what they have again. */
+void running_model_suspend(struct running_model *m);
+/* Ends all its requests with the error. */
+void running_model_fail(struct running_model *m, const struct error *err);
+/* Does one step and counts it; false when there was nothing to do. What a lost device did not do is
+ * left undone, for the caller to see (device_is_lost), to suspend the model and to give it another
+ * device. */
 bool running_model_step(struct running_model *m, struct running_stats *stats);
 /* Brings m->figures up to date. */
 void running_model_figures(struct running_model *m);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/worker.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "engine/device_keeper.h"
 #include "engine/running.h"
 
 #include <errno.h>
@@ -30,11 +32,10 @@ struct command {
 struct worker {
     pthread_t thread;
     struct worker_config config;
-    char *device_name;
     struct event_queue *events;
-    bool is_joined;        /* the thread has ended; whoever stops it */
-    struct device *device; /* device thread */
-    struct list models;    /* struct running_model; device thread changes it under lock */
+    bool is_joined;              /* the thread has ended; whoever stops it */
+    struct device_keeper keeper; /* device thread */
+    struct list models;          /* struct running_model; device thread changes it under lock */
 
     pthread_mutex_t lock;
     pthread_cond_t wake, started;
@@ -43,7 +44,8 @@ struct worker {
     bool is_stopping;  /* under lock */
     bool has_started;  /* under lock: device made or start_error set */
     struct error start_error;
-    struct device_info device_info; /* set at the start */
+    struct device_info device_info; /* under lock once the thread has started */
+    uint64_t n_device_losses;       /* under lock */
     struct running_stats totals;
 };
 
@@ -94,13 +96,87 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     return cfg;
 }
 
+/* ---- device thread: the device ---- */
+
+/* Tells everyone of the device there is now, if there is one. */
+static void show_device(struct worker *w)
+{
+    list_for_each (m, &w->models, struct running_model, link)
+        m->device = w->keeper.device;
+    pthread_mutex_lock(&w->lock);
+    w->n_device_losses = w->keeper.losses.n;
+    if (w->keeper.device)
+        device_get_info(w->keeper.device, &w->device_info);
+    else
+        snprintf(w->device_info.note, sizeof(w->device_info.note), "%.190s", w->keeper.why.text);
+    if (w->keeper.fallback[0])
+        snprintf(w->device_info.note, sizeof(w->device_info.note), "%s", w->keeper.fallback);
+    list_for_each (m, &w->models, struct running_model, link)
+        running_model_figures(m);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* The device is lost: all models leave it and another is made. Where none can be had, what runs
+ * ends. */
+static int recover(struct worker *w, struct error *err)
+{
+    uint64_t begin_ns = clock_now_ns();
+    int r;
+
+    log_warn("%s was lost: the GPU was reset or hung", w->device_info.name);
+    list_for_each (m, &w->models, struct running_model, link)
+        running_model_suspend(m);
+    r = device_keeper_renew(&w->keeper, begin_ns, err);
+    show_device(w);
+    if (r == 0) {
+        log_info("%s was made anew in %.3f s; what runs goes on", w->device_info.name,
+                 (double)(clock_now_ns() - begin_ns) * 1e-9);
+        return 0;
+    }
+    log_error("%s", err->text);
+    list_for_each (m, &w->models, struct running_model, link)
+        running_model_fail(m, err);
+    return r;
+}
+
+/* Sees to it that there is a device, if that can be. */
+static int need_device(struct worker *w, struct error *err)
+{
+    int r;
+
+    if (w->keeper.device)
+        return 0;
+    r = device_keeper_revive(&w->keeper, clock_now_ns(), err);
+    if (r == 0) {
+        show_device(w);
+        log_info("%s is back", w->device_info.name);
+    }
+    return r;
+}
+
+/* ---- device thread: commands ---- */
+
+static int create_model(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
+                        struct running_model **ret_model, struct error *err)
+{
+    struct runner_config cfg = runner_config(w, lm);
+    int r = need_device(w, err);
+
+    while (r == 0) {
+        r = running_model_create(entry, lm, w->keeper.device, w->events, &cfg, ret_model, err);
+        if (r == 0 || !device_is_lost(w->keeper.device))
+            break;
+        r = recover(w, err);
+    }
+    return r;
+}
+
 static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                    struct event *ev)
 {
-    struct runner_config cfg = runner_config(w, lm);
     struct error err = {0};
     struct running_model *m;
-    int r = running_model_create(entry, lm, w->device, w->events, &cfg, &m, &err);
+    int r = create_model(w, entry, lm, &m, &err);
 
     loaded_model_unref(lm);
     if (r == 0) {
@@ -177,13 +253,35 @@ static bool take_commands(struct worker *w, struct list *ret_commands, bool can_
     return go_on;
 }
 
+/* Requests that came while there is no device end, unless it is time for another try. */
+static void face_no_device(struct worker *w)
+{
+    struct error err = {0};
+    bool has_requests = false;
+
+    list_for_each (m, &w->models, struct running_model, link)
+        has_requests |= !list_empty(&m->requests);
+    if (has_requests && need_device(w, &err) < 0)
+        list_for_each (m, &w->models, struct running_model, link)
+            running_model_fail(m, &err);
+}
+
 /* One step of every model in turn; true when any of them did something. */
 static bool step_models(struct worker *w)
 {
+    struct error err = {0};
     bool is_busy = false;
 
+    if (!w->keeper.device)
+        face_no_device(w);
     list_for_each (m, &w->models, struct running_model, link) {
-        if (!running_model_step(m, &w->totals))
+        bool did_step = running_model_step(m, &w->totals);
+
+        if (w->keeper.device && device_is_lost(w->keeper.device)) {
+            recover(w, &err);
+            return true;
+        }
+        if (!did_step)
             continue;
         is_busy = true;
         pthread_mutex_lock(&w->lock);
@@ -203,12 +301,12 @@ static void start(struct worker *w)
         numa_run_on_node(w->config.pools.numa_node) < 0)
         log_warn("cannot keep the device's threads on NUMA node %d: %s", w->config.pools.numa_node,
                  strerror(errno));
-    r = device_create(w->device_name, &w->device, &err);
+    r = device_keeper_init(&w->keeper, w->config.device, &err);
     pthread_mutex_lock(&w->lock);
     w->start_error = err;
     w->start_error.code = r;
     if (r == 0)
-        device_get_info(w->device, &w->device_info);
+        device_get_info(w->keeper.device, &w->device_info);
     w->has_started = true;
     pthread_cond_broadcast(&w->started);
     pthread_mutex_unlock(&w->lock);
@@ -221,8 +319,8 @@ static void *run(void *arg)
     bool is_busy = false, go_on = true;
 
     start(w);
-    if (!w->device)
-        return NULL;
+    if (!w->keeper.device)
+        go_on = false;
     while (go_on) {
         go_on = take_commands(w, &commands, !is_busy);
         list_for_each_safe (c, &commands, struct command, link) {
@@ -236,7 +334,7 @@ static void *run(void *arg)
         list_remove(&m->link);
         running_model_destroy(m);
     }
-    device_destroy(w->device);
+    device_keeper_finish(&w->keeper);
     return NULL;
 }
 
@@ -251,16 +349,14 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     if (!w)
         return error_set(err, ENOMEM, "out of memory");
     w->config = *cfg;
-    w->device_name = strdup(cfg->device ? cfg->device : "auto");
     w->events = events;
     list_init(&w->models);
     list_init(&w->inbox);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
     pthread_cond_init(&w->started, NULL);
-    r = w->device_name ? pthread_create(&w->thread, NULL, run, w) : ENOMEM;
+    r = pthread_create(&w->thread, NULL, run, w);
     if (r) {
-        free(w->device_name);
         free(w);
         return error_set_errno(err, r, "cannot start the device thread");
     }
@@ -305,7 +401,6 @@ void worker_destroy(struct worker *w)
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->started);
     pthread_mutex_destroy(&w->lock);
-    free(w->device_name);
     free(w);
 }
 
@@ -372,13 +467,18 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
         .decode_ns = w->totals.decode_ns,
         .steps = w->totals.steps,
     };
+    pthread_mutex_lock(&w->lock);
+    ret_stats->device_losses = w->n_device_losses;
     memcpy(ret_stats->device, w->device_info.name, sizeof(ret_stats->device));
     memcpy(ret_stats->device_note, w->device_info.note, sizeof(ret_stats->device_note));
+    pthread_mutex_unlock(&w->lock);
 }
 
-const struct device_info *worker_device_info(const struct worker *w)
+void worker_device_info(struct worker *w, struct device_info *ret_info)
 {
-    return &w->device_info;
+    pthread_mutex_lock(&w->lock);
+    *ret_info = w->device_info;
+    pthread_mutex_unlock(&w->lock);
 }
 
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The device thread: owns the device and every runner, takes commands, and steps the running
- * requests. Everything it has to say goes to the owner as events.
+ * requests. Everything it has to say goes to the owner as events. A device that is lost it makes
+ * anew, and what ran goes on as if nothing had been.
  */
 #ifndef HEARTH_ENGINE_WORKER_H
 #define HEARTH_ENGINE_WORKER_H
@@ -22,6 +23,7 @@ struct worker_config {
 struct worker_stats {
     char device[128], device_note[192];
     uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
+    uint64_t device_losses;
 };
 
 /* Starts the thread and waits until it has its device. */
@@ -47,8 +49,8 @@ int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 
-/* The device's; constant from the start. */
-const struct device_info *worker_device_info(const struct worker *w);
+/* The device there is now, or was last. */
+void worker_device_info(struct worker *w, struct device_info *ret_info);
 void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
 
 /* Figures of an attached model, readable at any time. */

@@ -83,6 +83,8 @@ static void engine_part(struct strbuf *out, struct server *s)
     one(out, "decode_seconds_total", "counter", "Time spent generating.",
         (double)e.decode_ns_total / 1e9);
     one(out, "steps_total", "counter", "Steps submitted to the device.", (double)e.steps_total);
+    one(out, "device_losses_total", "counter", "Times the device was lost.",
+        (double)e.device_losses_total);
 }
 
 /* One gauge with a line for each ready model. */

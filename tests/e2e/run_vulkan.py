@@ -125,10 +125,57 @@ def a_read_only_cache_directory_disturbs_nothing():
     equal(d.stop(), 0)
 
 
+def same_choice(d, **ask):
+    """The text of an answer and how probable each of its tokens was."""
+    choice = d.chat("What is Hearth?", max_tokens=60, ignore_eos=True, logprobs=True, **ask)["choices"][0]
+    return choice["message"]["content"], [t["logprob"] for t in choice["logprobs"]["content"]]
+
+
+def answers_go_on_after_a_lost_device():
+    need_vulkan()
+    whole = Daemon("--device", "vulkan")
+    for ask in (dict(), dict(temperature=1.3, seed=5, repeat_penalty=1.1)):
+        # in the middle of the answer, and then while what was generated is computed again
+        for plan, losses in (("device-lost:31", 1), ("device-lost:4:2", 2)):
+            broken = Daemon("--device", "vulkan", env={"HEARTH_FAULT": plan})
+            equal(same_choice(broken, **ask), same_choice(whole, **ask), plan)
+            equal(json.loads(broken.hearth("status", "--json")[1])["device_losses"], losses)
+            has(broken.read_log(), "was lost", "made anew")
+            has(broken.hearth("status")[1], "lost %d time" % losses)
+            equal(broken.stop(), 0)
+    equal(whole.stop(), 0)
+
+
+def a_device_lost_again_and_again_ends_requests_and_not_the_daemon():
+    need_vulkan()
+    d = Daemon("--device", "vulkan", env={"HEARTH_FAULT": "device-lost:5:1000"})
+    for _ in range(2):
+        status, answer = d.post("/v1/chat/completions", {"model": NAME, "messages": [{"role": "user", "content": "What is Hearth?"}], "ignore_eos": True, "max_tokens": 40})
+        equal(status, 500, answer)
+        has(answer["error"]["message"], "3 times within a minute", "the next try")
+    equal(d.get("/health")[0], 200)
+    equal(json.loads(d.hearth("status", "--json")[1])["device_losses"], 3)
+    equal(d.stop(), 0)
+
+
+def a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed():
+    need_vulkan()
+    d = Daemon("--device", "vulkan,cpu", env={"HEARTH_FAULT": "device-lost:5:1000"})
+    cpu = Daemon("--device", "cpu")
+    equal(d.text("What is Hearth?"), cpu.text("What is Hearth?"))
+    status = json.loads(d.hearth("status", "--json")[1])
+    has(status["device"], "cpu: ")
+    has(" ".join(status["lacks"]), "the cpu took over")
+    equal(d.stop(), 0)
+    equal(cpu.stop(), 0)
+
+
 TESTS = [
     greedy_answers_equal_the_cpu_devices, seeded_answers_are_the_same_every_time,
     status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
+    answers_go_on_after_a_lost_device, a_device_lost_again_and_again_ends_requests_and_not_the_daemon,
+    a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed,
 ]
 
 if __name__ == "__main__":

@@ -278,6 +278,7 @@ int cpu_device_create(const char *options, struct device **ret_device, struct er
     info->backend = "cpu";
     info->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     info->max_rows = MAX_ROWS;
+    info->exact_rows = 1;
     info->n_threads = cpu->n_threads;
     info->is_zero_copy = true;
     *ret_device = &cpu->device;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/vulkan/vk_device.h"
 
+#include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_pipelines.h"
 
 #include <errno.h>
@@ -13,13 +14,13 @@
 int vk_device_fail(struct vk_device *vk, VkResult result, struct error *err, const char *what)
 {
     if (result == VK_ERROR_DEVICE_LOST)
-        atomic_store(&vk->is_lost, true);
+        atomic_store(&vk->device.is_lost, true);
     return vk_fail(err, result, "%s: %s", vk->gpu.name, what);
 }
 
 int vk_device_check(const struct vk_device *vk, struct error *err)
 {
-    return atomic_load(&vk->is_lost)
+    return device_is_lost(&vk->device)
                ? error_set(err, EIO, "%s is lost: the GPU was reset or hung", vk->gpu.name)
                : 0;
 }
@@ -177,6 +178,7 @@ static void fill_info(struct vk_device *vk)
     info->backend = "vulkan";
     info->memory_bytes = vk_gpu_memory_bytes(&vk->gpu);
     info->max_rows = MAX_ROWS;
+    info->exact_rows = DEVICE_FEW_ROWS;
     vk->device.advised_rows = VK_FIRST_ROWS;
     info->is_zero_copy = vk->gpu.is_unified && vk->gpu.can_import_host;
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
@@ -262,6 +264,8 @@ int vk_device_create(const char *options, struct device **ret_device, struct err
         return error_set(err, ENOMEM, "out of memory");
     vk->device.ops = &vk_ops;
     r = parse_options(options, &index, &subgroup, err);
+    if (r == 0)
+        r = vk_fault_plan(getenv("HEARTH_FAULT"), &vk->lose_at_ticket, err);
     if (r == 0)
         r = vk_instance_create(&vk->instance, err);
     if (r == 0)

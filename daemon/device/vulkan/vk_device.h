@@ -9,8 +9,6 @@
 #include "device/device_backend.h"
 #include "device/vulkan/vk_gpu.h"
 
-#include <stdatomic.h>
-
 struct vk_pipelines;
 struct vk_program;
 
@@ -29,7 +27,7 @@ struct vk_device {
     struct vk_pipelines *pipelines;
     uint64_t call_ns_per_row;      /* of the longest call last timed; 0 unknown */
     struct vk_program *unmeasured; /* submitted, until their times are taken; newest first */
-    atomic_bool is_lost;
+    uint64_t lose_at_ticket;       /* a fault made on purpose (vk_fault.h); 0: none */
 };
 
 static inline struct vk_device *vk_device_of(struct device *dev)

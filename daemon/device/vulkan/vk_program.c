@@ -7,6 +7,7 @@
  * short is cut and recorded anew before it runs again.
  */
 #include "device/vulkan/vk_device.h"
+#include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_pipelines.h"
 #include "device/vulkan/vk_segments.h"
 
@@ -445,6 +446,8 @@ int vk_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct err
     if (r < 0)
         return r;
     result = vkWaitSemaphores(vk->handle, &info, timeout_ns);
+    if (result == VK_SUCCESS && vk->lose_at_ticket && ticket >= vk->lose_at_ticket)
+        result = vk_fault_lose();
     if (result == VK_TIMEOUT)
         return error_set(err, ETIME, "the device is still at work");
     return result == VK_SUCCESS ? 0 : vk_device_fail(vk, result, err, "waiting for the GPU failed");

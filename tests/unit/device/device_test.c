@@ -307,6 +307,32 @@ static void a_weight_may_begin_where_windows_overlap(void **state)
     free(pages);
 }
 
+static void the_cpu_of_a_configuration_is_found_where_it_is_allowed(void **state)
+{
+    static const struct {
+        const char *config, *cpu;
+    } cases[] = {
+        {NULL, "cpu"},
+        {"auto", "cpu"},
+        {"cpu:4", "cpu:4"},
+        {"vulkan,cpu", "cpu"},
+        {"vulkan:1,cpu:3:avx2,vulkan", "cpu:3:avx2"},
+        {"vulkan,auto", "cpu"},
+        {"vulkan", NULL},
+        {"vulkan:0,vulkan:1", NULL},
+    };
+    char got[32];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        int r = device_config_cpu(cases[i].config, got, sizeof(got));
+
+        assert_int_equal(r, cases[i].cpu ? 0 : -ENOENT);
+        if (cases[i].cpu)
+            assert_string_equal(got, cases[i].cpu);
+    }
+    assert_int_equal(device_config_cpu("vulkan,cpu:12", got, 6), -ENAMETOOLONG);
+}
+
 static void waiting_ends_when_its_time_is_up(void **state)
 {
     struct fixture *f = *state;
@@ -336,6 +362,7 @@ static void no_wake_up_is_lost(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unknown_devices_and_options_are_refused),
     cmocka_unit_test(threads_are_as_many_as_asked_for),
+    cmocka_unit_test(the_cpu_of_a_configuration_is_found_where_it_is_allowed),
     DEVICE_TEST(buffers_of_no_bytes_are_refused),
     DEVICE_TEST(addresses_outside_buffers_are_refused),
     DEVICE_TEST(extents_past_a_buffer_are_refused),

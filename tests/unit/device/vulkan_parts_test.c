@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "device/vulkan/vk_cache_file.h"
+#include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_segments.h"
 
 #include <errno.h>
@@ -260,6 +261,36 @@ static void the_cache_directory_is_the_services_or_the_users(void **state)
     assert_int_equal(vk_cache_file_path("p", path, sizeof(path)), -ENOENT);
 }
 
+/* ---- faults made on purpose ---- */
+
+static void a_fault_is_planned_as_it_is_written(void **state)
+{
+    static const char *const wrong[] = {"device-lost",    "device-lost:",     "device-lost:0",
+                                        "device-lost:-1", "device-lost:3:",   "device-lost:3:0",
+                                        "device-lost:3x", "device-lost:3:2,", "anything"};
+    struct error err = {0};
+    uint64_t ticket = 9;
+
+    assert_int_equal(vk_fault_plan(NULL, &ticket, &err), 0);
+    assert_int_equal(ticket, 0);
+    assert_int_equal(vk_fault_plan("", &ticket, &err), 0);
+    assert_int_equal(ticket, 0);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        assert_int_equal(vk_fault_plan(wrong[i], &ticket, &err), -EINVAL);
+        assert_non_null(strstr(err.text, wrong[i]));
+    }
+    assert_int_equal(vk_fault_plan("device-lost:7", &ticket, &err), 0);
+    assert_int_equal(ticket, 7);
+    assert_int_equal(vk_fault_lose(), VK_ERROR_DEVICE_LOST);
+    assert_int_equal(vk_fault_plan("device-lost:7", &ticket, &err), 0);
+    assert_int_equal(ticket, 0);
+    assert_int_equal(vk_fault_plan("device-lost:8:2", &ticket, &err), 0);
+    assert_int_equal(ticket, 8);
+    vk_fault_lose();
+    assert_int_equal(vk_fault_plan("device-lost:8:2", &ticket, &err), 0);
+    assert_int_equal(ticket, 0);
+}
+
 #define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, cache_setup, cache_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -275,6 +306,7 @@ static const struct CMUnitTest tests[] = {
     CACHE_TEST(a_file_that_others_can_write_is_not_read),
     CACHE_TEST(a_directory_that_cannot_be_written_is_told),
     cmocka_unit_test(the_cache_directory_is_the_services_or_the_users),
+    cmocka_unit_test(a_fault_is_planned_as_it_is_written),
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device that gets lost when a test says so: the cpu's, behind operations that count. A program
+ * linked with -Wl,--wrap=device_create gets one for the configuration "losing"; all others are as
+ * ever.
+ */
+#ifndef HEARTH_TESTS_ENGINE_LOSING_DEVICE_H
+#define HEARTH_TESTS_ENGINE_LOSING_DEVICE_H
+
+#include <stdatomic.h>
+
+/* Set by tests, counted down by whatever thread has the device. */
+struct losing {
+    atomic_uint n_calls;   /* of operations that can fail, so far */
+    atomic_uint lose_in;   /* the operation that loses the device, counted from now; 0: none */
+    atomic_uint lose_each; /* what lose_in becomes when a device was lost, */
+    atomic_uint n_most;    /* until so many were; 0: for ever */
+    atomic_uint n_lost, n_created;
+    atomic_uint n_refused; /* creations that shall fail */
+};
+extern struct losing losing;
+
+void losing_reset(void);
+
+#endif

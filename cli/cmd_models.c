@@ -138,9 +138,10 @@ static void print_ps(const json_t *models)
                  format_bytes(used, number_of(m, "kv_used_bytes")),
                  format_bytes(kv, number_of(m, "kv_bytes")));
         printf("%-*s  %-9s  %-8s  %10s  %-24s  %-21s  %7llu  %llu running, %llu waiting\n", width,
-               text_of(m, "name"), text_of(m, "state"), text_of(m, "type"),
-               format_bytes(pool, number_of(m, "pool_bytes")), text_of(m, "pool"), cache,
-               (unsigned long long)number_of(m, "context_tokens"),
+               text_of(m, "name"),
+               json_is_true(json_object_get(m, "is_idle")) ? "idle" : text_of(m, "state"),
+               text_of(m, "type"), format_bytes(pool, number_of(m, "pool_bytes")),
+               text_of(m, "pool"), cache, (unsigned long long)number_of(m, "context_tokens"),
                (unsigned long long)number_of(m, "n_running"),
                (unsigned long long)number_of(m, "n_waiting"));
     }

@@ -23,7 +23,9 @@ static void print_model(const json_t *m)
            format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
            format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),
            json_number_value(json_object_get(m, "load_seconds")));
-    if (copied_bytes)
+    if (json_is_true(json_object_get(m, "is_idle")))
+        printf("  device  holds nothing of it: idle until the next request\n");
+    else if (copied_bytes)
         printf("  device  holds a copy of %s\n", format_bytes(copied, copied_bytes));
     else
         printf("  device  maps them: no copy\n");

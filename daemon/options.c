@@ -42,6 +42,8 @@ static const struct setting {
      offsetof(struct options, kv_bytes), 0, UINT64_MAX},
     {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
      NUMBER, offsetof(struct options, prefix_percent), 0, 100},
+    {"idle-after", "SECONDS", "unused models leave the device (300; 0: never)", NUMBER,
+     offsetof(struct options, idle_after_seconds), 0, 1000000000},
     {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
      0, UINT32_MAX},
     {"max-connections", "N", "most open connections", NUMBER,
@@ -332,6 +334,7 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
                           .logs_access = true,
                           .drain_seconds = 30,
                           .prefix_percent = 100,
+                          .idle_after_seconds = 300,
                           .log_level = LOG_LEVEL_INFO};
     arena_init(&o->arena, 1 << 20);
     result = read_flags(o, argc, argv, true, err);

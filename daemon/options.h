@@ -22,8 +22,9 @@ struct options {
     unsigned n_named_dirs; /* of the model_dirs, the first; the others are the default ones */
     uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, drain_seconds, max_connections;
     uint64_t prefix_percent;
-    uint64_t socket_mode; /* 0: by who runs it */
-    int numa_node;        /* -1: any */
+    uint64_t idle_after_seconds; /* 0: never */
+    uint64_t socket_mode;        /* 0: by who runs it */
+    int numa_node;               /* -1: any */
     bool use_hugetlb, logs_access;
     enum log_level log_level;
     struct arena arena;

@@ -32,6 +32,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         .batch_tokens = config->batch_tokens,
         .kv_bytes = config->kv_bytes,
         .prefix_percent = config->prefix_percent,
+        .idle_after_ns = config->idle_after_ns,
         .pools = e->pools,
     };
     r = event_queue_init(&e->events, err);

@@ -31,6 +31,7 @@ struct engine_config {
     uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
+    uint64_t idle_after_ns;        /* without requests, a model leaves the device; 0: never */
     bool use_hugetlb;
     int numa_node;              /* -1: any */
     struct pool_keeper *keeper; /* keeps memory over a restart; borrowed; NULL: nobody does */
@@ -75,6 +76,7 @@ struct engine_model_info {
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds; /* while loading: so far */
     uint32_t n_running, n_waiting;
+    bool is_idle; /* nothing of it is on the device: the next request takes a moment longer */
     const char *chat_template; /* source or NULL */
 };
 

@@ -332,6 +332,7 @@ static void describe_loaded(struct engine *e, const struct model_entry *entry,
         info->prefix_bytes = figures.prefix_bytes;
         info->device_copy_bytes = figures.copied_bytes;
         info->context_tokens = figures.context_tokens;
+        info->is_idle = figures.is_idle;
     }
 }
 

@@ -75,8 +75,7 @@ static void complete(struct running_model *m, struct engine_request *r, enum eng
 
 /* ---- the model ---- */
 
-/* Puts the model on the device. */
-static int enter(struct running_model *m, struct error *err)
+int running_model_resume(struct running_model *m, struct error *err)
 {
     struct device_info info;
 
@@ -98,11 +97,12 @@ int running_model_create(struct model_entry *entry, struct loaded_model *lm, str
     m->device = dev;
     m->events = events;
     m->config = *cfg;
+    m->last_used_ns = clock_now_ns();
     m->lm = loaded_model_ref(lm);
     list_init(&m->link);
     list_init(&m->requests);
     scheduler_init(&m->scheduler, 1);
-    r = enter(m, err);
+    r = running_model_resume(m, err);
     if (r < 0) {
         running_model_destroy(m);
         return r;
@@ -127,7 +127,10 @@ void running_model_figures(struct running_model *m)
 {
     const struct kv_cache *kv = m->runner ? runner_kv(m->runner) : NULL;
 
-    m->figures = (struct worker_model_figures){.context_tokens = m->config.context_tokens};
+    m->figures = (struct worker_model_figures){
+        .context_tokens = m->config.context_tokens,
+        .is_idle = !m->runner,
+    };
     if (!kv)
         return;
     m->figures = (struct worker_model_figures){
@@ -147,6 +150,14 @@ void running_model_suspend(struct running_model *m)
     scheduler_unblock(&m->scheduler);
     runner_destroy(m->runner);
     m->runner = NULL;
+}
+
+bool running_model_wants_device(const struct running_model *m)
+{
+    list_for_each (r, &m->requests, struct engine_request, link)
+        if (!m->runner && !atomic_load(&r->is_paused) && !atomic_load(&r->is_cancelled))
+            return true;
+    return false;
 }
 
 void running_model_fail(struct running_model *m, const struct error *err)
@@ -223,6 +234,7 @@ void running_model_add(struct running_model *m, struct engine_request *r)
     struct error err = {0};
 
     list_push_back(&m->requests, &r->link);
+    m->last_used_ns = clock_now_ns();
     r->n_prompt = r->n_tokens;
     r->sched.uid = r->caller.uid;
     scheduler_add(&m->scheduler, &r->sched);
@@ -440,13 +452,11 @@ bool running_model_step(struct running_model *m, struct running_stats *stats)
 
     if (m->runner)
         m->scheduler.batch_tokens = runner_batch_tokens(m->runner);
+    else
+        return has_ended;
     if (!scheduler_next(&m->scheduler, &choice, 1))
         return has_ended;
-    if (!m->runner) {
-        if (enter(m, &err) < 0 && !device_is_lost(m->device))
-            running_model_fail(m, &err);
-        return true;
-    }
+    m->last_used_ns = clock_now_ns();
     r = request_of(choice.entry);
     if (!r->session && enter_device(m, r, &err) < 0) {
         stumble(m, r, &err);

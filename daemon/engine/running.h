@@ -18,6 +18,7 @@ struct running_model {
     struct runner_config config;
     struct runner *runner; /* NULL while suspended */
     uint32_t exact_rows;   /* the device's */
+    uint64_t last_used_ns;
     struct event_queue *events;
     struct scheduler scheduler;
     struct list requests;                /* engine_request.link */
@@ -39,14 +40,19 @@ void running_model_destroy(struct running_model *m); /* cancels its requests; NU
 /* Takes over a request whose tokens are there. */
 void running_model_add(struct running_model *m, struct engine_request *r);
 /* Takes everything of the model off the device: the mappings of its weights, its cache, what its
- * requests have there. They keep their place and their tokens; the next step puts all back and
- * computes what they have again. */
+ * requests have there. They keep their place and their tokens. */
 void running_model_suspend(struct running_model *m);
+/* Puts it back: as many imports as its weights have windows, and an empty cache; nothing is read or
+ * copied where the device maps memory. Its requests compute again what they had. On failure it
+ * stays suspended. */
+int running_model_resume(struct running_model *m, struct error *err);
+/* Whether it is suspended and has a request that could run. */
+bool running_model_wants_device(const struct running_model *m);
 /* Ends all its requests with the error. */
 void running_model_fail(struct running_model *m, const struct error *err);
-/* Does one step and counts it; false when there was nothing to do. What a lost device did not do is
- * left undone, for the caller to see (device_is_lost), to suspend the model and to give it another
- * device. */
+/* Does one step and counts it; false when there was nothing to do, or not while suspended. What a
+ * lost device did not do is left undone, for the caller to see (device_is_lost), to suspend the
+ * model and to give it another device. */
 bool running_model_step(struct running_model *m, struct running_stats *stats);
 /* Brings m->figures up to date. */
 void running_model_figures(struct running_model *m);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/device_keeper.h"
+#include "engine/residency.h"
 #include "engine/running.h"
 
 #include <errno.h>
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define SECOND_NS 1000000000ull
 
 /* A cache of four contexts of 8192 tokens holds sixteen conversations of 2000 tokens, and while one
  * request has the longest context, what others had computed need not go. Of the memory it takes a
@@ -154,6 +157,65 @@ static int need_device(struct worker *w, struct error *err)
     return r;
 }
 
+/* ---- device thread: who is on the device ---- */
+
+static void make_idle(struct worker *w, struct running_model *m)
+{
+    running_model_suspend(m);
+    pthread_mutex_lock(&w->lock);
+    running_model_figures(m);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* The model that nobody uses and that was used longest ago, of those on the device; or NULL. */
+static struct running_model *least_used(struct worker *w)
+{
+    struct running_model *best = NULL;
+
+    list_for_each (m, &w->models, struct running_model, link)
+        if (m->runner && list_empty(&m->requests) &&
+            (!best || m->last_used_ns < best->last_used_ns))
+            best = m;
+    return best;
+}
+
+/* The device has no room for what is coming: false when nobody can make some. */
+static bool make_room(struct worker *w)
+{
+    struct running_model *m = least_used(w);
+
+    if (m)
+        make_idle(w, m);
+    return m != NULL;
+}
+
+/* Makes those idle whose time is up; until when nobody else's is. */
+static uint64_t make_unused_idle(struct worker *w)
+{
+    for (;;) {
+        struct running_model *m = least_used(w);
+        uint64_t at_ns =
+            m ? residency_idle_at_ns(m->last_used_ns, w->config.idle_after_ns) : UINT64_MAX;
+
+        if (at_ns > clock_now_ns())
+            return at_ns;
+        make_idle(w, m);
+    }
+}
+
+/* Brings a suspended model back for its requests. */
+static void wake_model(struct worker *w, struct running_model *m)
+{
+    struct error err = {0};
+    int r;
+
+    do
+        r = running_model_resume(m, &err);
+    while (r == -ENOMEM && make_room(w));
+    if (r < 0 && !device_is_lost(w->keeper.device))
+        running_model_fail(m, &err);
+}
+
 /* ---- device thread: commands ---- */
 
 static int create_model(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
@@ -164,9 +226,12 @@ static int create_model(struct worker *w, struct model_entry *entry, struct load
 
     while (r == 0) {
         r = running_model_create(entry, lm, w->keeper.device, w->events, &cfg, ret_model, err);
-        if (r == 0 || !device_is_lost(w->keeper.device))
+        if (r == -ENOMEM && make_room(w))
+            r = 0;
+        else if (r < 0 && device_is_lost(w->keeper.device))
+            r = recover(w, err);
+        else
             break;
-        r = recover(w, err);
     }
     return r;
 }
@@ -233,15 +298,28 @@ static void handle(struct worker *w, struct command *c)
 
 /* ---- device thread: the loop ---- */
 
-/* Waits for something to do when nothing can run. Returns false when the worker shall end. */
-static bool take_commands(struct worker *w, struct list *ret_commands, bool can_wait)
+/* Waits under the lock, at most until then; false when that time has come. */
+static bool wait_until(struct worker *w, uint64_t until_ns)
+{
+    const struct timespec until = {.tv_sec = (time_t)(until_ns / SECOND_NS),
+                                   .tv_nsec = (long)(until_ns % SECOND_NS)};
+
+    if (until_ns == UINT64_MAX)
+        return pthread_cond_wait(&w->wake, &w->lock) == 0;
+    return pthread_cond_timedwait(&w->wake, &w->lock, &until) != ETIMEDOUT;
+}
+
+/* Waits for something to do when nothing can run, at most until then. Returns false when the worker
+ * shall end. */
+static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t until_ns)
 {
     bool go_on;
 
     list_init(ret_commands);
     pthread_mutex_lock(&w->lock);
-    while (can_wait && list_empty(&w->inbox) && !w->is_stopping && !w->is_woken)
-        pthread_cond_wait(&w->wake, &w->lock);
+    while (until_ns && list_empty(&w->inbox) && !w->is_stopping && !w->is_woken)
+        if (!wait_until(w, until_ns))
+            break;
     w->is_woken = false;
     while (!list_empty(&w->inbox)) {
         struct list *first = w->inbox.next;
@@ -277,6 +355,10 @@ static bool step_models(struct worker *w)
     list_for_each (m, &w->models, struct running_model, link) {
         bool did_step = running_model_step(m, &w->totals);
 
+        if (w->keeper.device && running_model_wants_device(m)) {
+            wake_model(w, m);
+            did_step = true;
+        }
         if (w->keeper.device && device_is_lost(w->keeper.device)) {
             recover(w, &err);
             return true;
@@ -322,7 +404,7 @@ static void *run(void *arg)
     if (!w->keeper.device)
         go_on = false;
     while (go_on) {
-        go_on = take_commands(w, &commands, !is_busy);
+        go_on = take_commands(w, &commands, is_busy ? 0 : make_unused_idle(w));
         list_for_each_safe (c, &commands, struct command, link) {
             list_remove(&c->link);
             handle(w, c);
@@ -344,6 +426,7 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
                   struct worker **ret_worker, struct error *err)
 {
     struct worker *w = calloc(1, sizeof(*w));
+    pthread_condattr_t monotonic;
     int r;
 
     if (!w)
@@ -353,7 +436,10 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     list_init(&w->models);
     list_init(&w->inbox);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* that of clock_now_ns() */
+    pthread_cond_init(&w->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&w->started, NULL);
     r = pthread_create(&w->thread, NULL, run, w);
     if (r) {

@@ -17,6 +17,7 @@ struct worker_config {
     uint32_t context_tokens, batch_tokens; /* 0: defaults */
     uint64_t kv_bytes;                     /* 0: a default */
     uint32_t prefix_percent;               /* most of it that may be shared */
+    uint64_t idle_after_ns;   /* without requests, a model leaves the device; 0: never */
     struct pool_config pools; /* the node counts from the start, see worker_set_pools() */
 };
 
@@ -59,6 +60,7 @@ struct worker_model_figures {
     uint64_t prefix_bytes; /* shared blocks, in use or not */
     uint64_t copied_bytes; /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
+    bool is_idle; /* nothing of it is on the device */
 };
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,
                         struct worker_model_figures *ret_figures);

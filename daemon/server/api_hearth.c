@@ -67,6 +67,8 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_number(out, "load_seconds", m->load_seconds);
         jsonout_key_uint(out, "n_running", m->n_running);
         jsonout_key_uint(out, "n_waiting", m->n_waiting);
+        jsonout_key(out, "is_idle");
+        strbuf_add_str(out, m->is_idle ? "true" : "false");
         jsonout_key(out, "has_chat_template");
         strbuf_add_str(out, m->chat_template ? "true" : "false");
     }

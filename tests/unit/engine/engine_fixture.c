@@ -141,8 +141,8 @@ void ask_begin(struct ask *a)
     struct engine_caller caller = {.uid = a->uid, .pid = 1};
     struct error err = {0};
 
-    if (engine_generate(a->engine, fixture_model(), &a->prompt, &a->params, &caller, &events, a,
-                        &a->request, &err) < 0)
+    if (engine_generate(a->engine, a->model ? a->model : fixture_model(), &a->prompt, &a->params,
+                        &caller, &events, a, &a->request, &err) < 0)
         fail_msg("%s", err.text);
 }
 

@@ -13,6 +13,7 @@ enum { ANSWER_TOKENS_MOST = 1024 };
 struct ask {
     struct engine *engine;
     struct engine_request *request;
+    const char *model; /* NULL: the one that all tests use */
     struct engine_prompt prompt;
     struct engine_params params;
     uid_t uid; /* who asks */

@@ -13,7 +13,8 @@ static const struct device_ops *cpu_ops;
 void losing_reset(void)
 {
     losing.n_calls = losing.lose_in = losing.lose_each = losing.n_most = 0;
-    losing.n_lost = losing.n_created = losing.n_refused = 0;
+    losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = 0;
+    losing.room_bytes = losing.imported_bytes = 0;
 }
 
 /* Counts an operation; whether it can be done. */
@@ -40,7 +41,25 @@ static int losing_create(struct device *dev, struct buffer *buf, unsigned usage,
 static int losing_import(struct device *dev, struct buffer *buf, const struct memory_import *mem,
                          struct error *err)
 {
-    return works(dev) ? cpu_ops->buffer_import(dev, buf, mem, err) : lost(err);
+    int r;
+
+    if (!works(dev))
+        return lost(err);
+    if (losing.room_bytes && losing.imported_bytes + mem->bytes > losing.room_bytes)
+        return error_set(err, ENOMEM, "the device is full");
+    r = cpu_ops->buffer_import(dev, buf, mem, err);
+    if (r == 0) {
+        losing.n_imports++;
+        losing.imported_bytes += mem->bytes;
+    }
+    return r;
+}
+
+static void losing_destroy(struct device *dev, struct buffer *buf)
+{
+    if (buf->is_imported)
+        losing.imported_bytes -= buf->bytes;
+    cpu_ops->buffer_destroy(dev, buf);
 }
 
 static int losing_record(struct device *dev, const struct dispatch *list, size_t n,
@@ -85,6 +104,7 @@ int __wrap_device_create(const char *config, struct device **ret_device, struct 
     ops = *cpu_ops;
     ops.buffer_create = losing_create;
     ops.buffer_import = losing_import;
+    ops.buffer_destroy = losing_destroy;
     ops.program_create = losing_record;
     ops.submit = losing_submit;
     ops.wait = losing_wait;

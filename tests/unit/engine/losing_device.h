@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device that gets lost when a test says so: the cpu's, behind operations that count. A program
- * linked with -Wl,--wrap=device_create gets one for the configuration "losing"; all others are as
- * ever.
+ * A device that gets lost, or full, when a test says so: the cpu's, behind operations that count. A
+ * program linked with -Wl,--wrap=device_create gets one for the configuration "losing"; all others
+ * are as ever.
  */
 #ifndef HEARTH_TESTS_ENGINE_LOSING_DEVICE_H
 #define HEARTH_TESTS_ENGINE_LOSING_DEVICE_H
@@ -16,7 +16,10 @@ struct losing {
     atomic_uint lose_each; /* what lose_in becomes when a device was lost, */
     atomic_uint n_most;    /* until so many were; 0: for ever */
     atomic_uint n_lost, n_created;
-    atomic_uint n_refused; /* creations that shall fail */
+    atomic_uint n_refused;    /* creations that shall fail */
+    atomic_uint n_imports;    /* so far */
+    atomic_ullong room_bytes; /* for imports; 0: without limit */
+    atomic_ullong imported_bytes;
 };
 extern struct losing losing;
 

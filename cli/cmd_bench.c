@@ -106,13 +106,14 @@ static uint32_t nth_token(uint32_t i, uint32_t n_vocab)
     return (uint32_t)((i * 2654435761u) % n_vocab);
 }
 
-/* Ends the steps under way. */
-static int finish_all(struct runner *r, struct error *err)
+/* Ends the steps under way, also when e says that something failed: what they read is freed next. */
+static int finish_all(struct runner *r, int e, struct error *err)
 {
-    int e = 0;
+    while (runner_steps_under_way(r)) {
+        int last = runner_finish(r, e < 0 ? NULL : err);
 
-    while (e == 0 && runner_steps_under_way(r))
-        e = runner_finish(r, err);
+        e = e < 0 ? e : last;
+    }
     return e;
 }
 
@@ -145,8 +146,7 @@ static int feed(struct local_model *m, struct session *s, uint32_t n_tokens, str
         }
         r = start(m->runner, &it, err);
     }
-    if (r == 0)
-        r = finish_all(m->runner, err);
+    r = finish_all(m->runner, r, err);
     free(tokens);
     return r;
 }
@@ -166,7 +166,7 @@ static int generate(struct local_model *m, struct session *s, uint32_t n_tokens,
                               .ret_result = &results[i % RUNNER_STEPS]};
         r = start(m->runner, &it, err);
     }
-    return r == 0 ? finish_all(m->runner, err) : r;
+    return finish_all(m->runner, r, err);
 }
 
 /* One warm-up and n_runs timed runs of prompt or generation. */

@@ -15,7 +15,6 @@ enum { RUNNER_BUCKETS_MOST = 16, RUNNER_LOGITS_TOKENS = 32 };
 struct bucket {
     struct plan_config config;
     struct plan *ring[RUNNER_STEPS];
-    uint32_t next; /* of ring */
 };
 
 /* A step under way. */

@@ -117,10 +117,25 @@ static void write_step(const struct step *step, struct flight *f, const struct r
     *step->header = (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, 0};
 }
 
+/* A plan of the bucket's ring that is not under way: the second is made when both are needed. */
+static struct plan **idle_plan(const struct runner *r, struct bucket *b)
+{
+    for (uint32_t k = 0; k + 1 < RUNNER_STEPS; k++) {
+        bool is_busy = false;
+
+        for (uint32_t i = 0; i < r->n_flights; i++)
+            is_busy |= r->flights[(r->first_flight + i) % RUNNER_STEPS].plan == b->ring[k];
+        if (!is_busy)
+            return &b->ring[k];
+    }
+    return &b->ring[RUNNER_STEPS - 1];
+}
+
 int runner_submit(struct runner *r, const struct run_item *items, size_t n, struct error *err)
 {
     struct flight *f = &r->flights[(r->first_flight + r->n_flights) % RUNNER_STEPS];
     struct bucket *b = NULL;
+    struct plan **plan = NULL;
     uint32_t n_tokens = 0;
     bool is_prompt = false;
     int e;
@@ -136,17 +151,18 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
             return e;
     }
     e = choose_bucket(r, is_prompt, n_tokens, n, &b, err);
-    if (e == 0)
-        e = runner_record(r, &b->config, &b->ring[b->next], err);
+    if (e == 0) {
+        plan = idle_plan(r, b);
+        e = runner_record(r, &b->config, plan, err);
+    }
     if (e < 0)
         return e;
-    f->plan = b->ring[b->next];
+    f->plan = *plan;
     write_step(&f->plan->step, f, items, n, n_tokens);
     e = device_submit(r->device, f->plan->program, &f->ticket, err);
     if (e < 0)
         return e;
     r->last_plan = f->plan;
-    b->next = (b->next + 1) % RUNNER_STEPS;
     r->n_flights++;
     for (size_t i = 0; i < n; i++) {
         struct session *s = items[i].session;

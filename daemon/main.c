@@ -2,6 +2,7 @@
 /* hearthd: settings, sockets, signals, and the order in which things start and stop. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "fd_store.h"
 #include "loop/signals.h"
 #include "options.h"
 #include "server/listener.h"
@@ -18,6 +19,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+/* Models that were in memory before a restart have so long to be asked for again. */
+#define KEPT_NS UINT64_C(600000000000)
+
 struct daemon {
     struct options options; /* of the start: what it runs with */
     struct options reread;  /* by the last SIGHUP, for what is taken up while serving */
@@ -27,7 +31,10 @@ struct daemon {
     struct engine *engine;
     struct server *server;
     struct signals signals;
-    struct timer watchdog;
+    struct fd_store fd_store;
+    int *sockets; /* [n_sockets] from systemd */
+    int n_sockets;
+    struct timer watchdog, kept;
     uint64_t watchdog_ns;
     char socket[108];        /* ours to remove at the end; "" when systemd's */
     struct stat socket_file; /* as it was made: what lies there later may be another server's */
@@ -100,14 +107,45 @@ static void on_watchdog(struct timer *t)
     loop_timer_set(d->loop, t, loop_now_ns(d->loop) + d->watchdog_ns);
 }
 
-/* Sockets systemd holds for us. How many, or a negative errno. */
-static int adopt_sockets(struct daemon *d, struct error *err)
+static void on_kept(struct timer *t)
 {
-    int n = sd_listen_fds(1), rc = 0;
+    struct daemon *d = container_of(t, struct daemon, kept);
+    size_t n = fd_store_drop_rest(&d->fd_store);
+
+    if (n)
+        log_info("gave up the memory of %zu pools that nobody asked for since the restart", n);
+}
+
+/* Takes what systemd hands over: memory kept over a restart, and sockets. How many sockets, or a
+ * negative errno. */
+static int adopt_descriptors(struct daemon *d, struct error *err)
+{
+    char **names = NULL;
+    int n = sd_listen_fds_with_names(1, &names), n_sockets = 0;
 
     if (n < 0)
-        return error_set_errno(err, n, "the sockets systemd hands over cannot be taken");
-    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
+        return error_set_errno(err, n, "what systemd hands over cannot be taken");
+    d->sockets = calloc((size_t)n + 1, sizeof(*d->sockets));
+    for (int i = 0; i < n; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+
+        if (d->sockets && !fd_store_restore(&d->fd_store, names[i], fd))
+            d->sockets[n_sockets++] = fd;
+        free(names[i]);
+    }
+    free(names);
+    d->n_sockets = n_sockets;
+    return d->sockets ? 0 : error_set(err, ENOMEM, "out of memory");
+}
+
+/* Listens on the sockets systemd holds for us. How many, or a negative errno. */
+static int adopt_sockets(struct daemon *d, struct error *err)
+{
+    int rc;
+
+    for (int i = 0; i < d->n_sockets; i++) {
+        int fd = d->sockets[i];
+
         if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0)
             return error_set(err, -EINVAL,
                              "descriptor %d from systemd is not a listening stream socket", fd);
@@ -117,7 +155,7 @@ static int adopt_sockets(struct daemon *d, struct error *err)
         if (rc < 0)
             return rc;
     }
-    return n;
+    return d->n_sockets;
 }
 
 static int open_sockets(struct daemon *d, struct error *err)
@@ -205,7 +243,7 @@ static void raise_file_limit(void)
 static int start(struct daemon *d, struct error *err)
 {
     const struct options *o = &d->options;
-    const struct engine_config engine = {
+    struct engine_config engine = {
         .device = o->device,
         .model_dirs = o->model_dirs,
         .context_tokens = (uint32_t)o->context_tokens,
@@ -230,13 +268,19 @@ static int start(struct daemon *d, struct error *err)
     config.tokens = o->n_tokens ? o->tokens : NULL;
     if (o->max_connections)
         config.max_connections = (uint32_t)o->max_connections;
-    if ((rc = loop_create(LOOP_BACKEND_AUTO, &d->loop, err)) < 0 ||
+    fd_store_init(&d->fd_store);
+    if (d->fd_store.is_open)
+        engine.keeper = &d->fd_store.keeper;
+    if ((rc = adopt_descriptors(d, err)) < 0 ||
+        (rc = loop_create(LOOP_BACKEND_AUTO, &d->loop, err)) < 0 ||
         (rc = engine_create(&engine, &d->engine, err)) < 0 ||
         (rc = server_create(d->loop, d->engine, &config, &d->server, err)) < 0 ||
         (rc = open_sockets(d, err)) < 0 || (rc = preload(d, err)) < 0)
         return rc;
     if (loop_fallback_reason(d->loop))
         log_warn("waiting with epoll: %s", loop_fallback_reason(d->loop));
+    d->kept.fire = on_kept;
+    loop_timer_set(d->loop, &d->kept, clock_now_ns() + KEPT_NS);
     d->signals.on_signal = on_signal;
     rc = signals_init(&d->signals, d->loop, signos);
     if (rc < 0)
@@ -265,11 +309,14 @@ static void stop(struct daemon *d)
     if (d->loop) {
         signals_finish(&d->signals);
         loop_timer_clear(d->loop, &d->watchdog);
+        loop_timer_clear(d->loop, &d->kept);
     }
     /* What the device has begun it ends, however long that takes; another signal need not wait. */
     signals_unblock(signos);
     engine_destroy(d->engine);
     loop_destroy(d->loop);
+    fd_store_finish(&d->fd_store);
+    free(d->sockets);
     options_finish(&d->options);
     options_finish(&d->reread);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the end-to-end tests stand on: a daemon of their own, HTTP over its socket, TAP."""
 import atexit
+import fcntl
 import fnmatch
 import http.client
 import json
@@ -41,8 +42,10 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """hearthd on a private socket in a directory of its own."""
 
-    def __init__(self, *args, model_dir=True, wait=True, env=None):
+    def __init__(self, *args, model_dir=True, wait=True, env=None, handed=()):
+        """handed: (name, descriptor) that a service manager hands to the first process."""
         self.env = env or {}
+        self.handed = list(handed)
         self.dir = tempfile.mkdtemp(prefix="hearth-e2e-")
         self.socket = os.path.join(self.dir, "s")
         self.models = os.path.join(self.dir, "models")
@@ -57,7 +60,17 @@ class Daemon:
     def start(self, wait=True):
         env = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "LISTEN_FDS", "JOURNAL_STREAM")}
         env.update(self.env)
-        self.process = subprocess.Popen(self.args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env)
+        args, high = self.args, []
+        if self.handed:
+            # whoever execs the daemon knows its pid, and its descriptors begin at 3
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for _, fd in self.handed]
+            moves = " ".join("%d<&%d %d<&-" % (3 + i, fd, fd) for i, fd in enumerate(high))
+            args = ["/bin/bash", "-c", "exec %s; export LISTEN_PID=$$; exec \"$@\"" % moves, "hearthd"] + args
+            env.update(LISTEN_FDS=str(len(high)), LISTEN_FDNAMES=":".join(n for n, _ in self.handed))
+            self.handed = []
+        self.process = subprocess.Popen(args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env, pass_fds=high)
+        for fd in high:
+            os.close(fd)
         if wait:
             self.wait_ready()
 

@@ -218,6 +218,68 @@ static void pool_kept_descriptor_brings_the_pool_back(void **state)
     assert_int_equal(pool_adopt(STDERR_FILENO, 1, "tty", &(struct pool *){NULL}, NULL), -EINVAL);
 }
 
+static void pool_that_is_not_to_be_exported_is_not(void **state)
+{
+    struct pool *pool = make(&memfd, 4 * MIB);
+    struct error err = {0};
+    int fd = -1;
+
+    assert_int_equal(pool_export_limit_bytes(pool), 0);
+    assert_int_equal(pool_export(pool, 0, 2 * MIB, false, &fd, &err), -EOPNOTSUPP);
+    pool_destroy(pool);
+    pool = make(&anon, 4 * MIB);
+    assert_int_equal(pool_export(pool, 0, 2 * MIB, false, &fd, &err), -EOPNOTSUPP);
+    assert_string_equal(err.text, "test: anonymous memory has no dma-bufs");
+    assert_int_equal(fd, -1);
+    pool_destroy(pool);
+}
+
+/* What a device would see of a window. */
+static void assert_window_shows(const struct pool *pool, uint64_t offset, int value)
+{
+    struct error err = {0};
+    uint8_t *map;
+    int fd = -1;
+
+    if (pool_export(pool, offset, 2 * MIB, false, &fd, &err) < 0)
+        fail_msg("%s", err.text);
+    map = mmap(NULL, 2 * MIB, PROT_READ, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(map[0] == value && map[2 * MIB - 1] == value, true);
+    munmap(map, 2 * MIB);
+    close(fd);
+}
+
+static void exported_memfd_shows_its_bytes_through_udmabuf(void **state)
+{
+    struct pool_config config = {
+        .kind = POOL_KIND_MEMFD, .numa_node = -1, .is_exported = true, .is_cache = false};
+    struct pool *pool;
+    uint64_t limit;
+    int fd = -1;
+
+    if (access("/dev/udmabuf", R_OK | W_OK) < 0)
+        SKIP("no /dev/udmabuf here");
+    pool = make(&config, 8 * MIB);
+    memset(pool_data(pool), 3, 8 * MIB);
+    assert_window_shows(pool, 6 * MIB, 3);
+    ((uint8_t *)pool_data(pool))[0] = 4;
+    ((uint8_t *)pool_data(pool))[2 * MIB - 1] = 4;
+    assert_int_equal(pool_seal(pool, NULL), 0);
+    assert_int_equal(write_faults(pool_data(pool)), true);
+    assert_window_shows(pool, 0, 4); /* a sealed one, too */
+    limit = pool_export_limit_bytes(pool);
+    assert_true(limit >= 64 * MIB);
+    pool_destroy(pool);
+    if (limit > 1024 * MIB)
+        return;
+    pool = make(&config, limit + 2 * MIB);
+    assert_int_equal(pool_export(pool, 0, limit + 2 * MIB, false, &fd, NULL), -EFBIG);
+    assert_int_equal(pool_export(pool, 0, limit, false, &fd, NULL), 0);
+    close(fd);
+    pool_destroy(pool);
+}
+
 static void pool_windows_keep_tensors_whole_on_large_pages(void **state)
 {
     struct pool *pool = make(&anon, 1); /* only its size counts: see the fake below */
@@ -297,6 +359,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pool_takes_hugetlb_pages_or_says_why_not),
     cmocka_unit_test(pool_sealed_keeps_its_bytes_and_takes_no_writes),
     cmocka_unit_test(pool_kept_descriptor_brings_the_pool_back),
+    cmocka_unit_test(pool_that_is_not_to_be_exported_is_not),
+    cmocka_unit_test(exported_memfd_shows_its_bytes_through_udmabuf),
     cmocka_unit_test(pool_windows_keep_tensors_whole_on_large_pages),
     cmocka_unit_test(pool_key_changes_with_the_file_and_its_header),
 };

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What outlives the daemon where a service manager keeps its descriptors.  -l lists, -t GLOB chooses."""
+import array
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import MODEL, NAME, Daemon, equal, run
+
+QUESTION, ANSWER = "What is 12 + 34?", "12 + 34 = 46."
+
+
+class Manager:
+    """A service manager as far as a daemon with a descriptor store sees it: the notify socket, and
+    descriptors with names handed to the next process."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="hearth-manager-")
+        self.path = os.path.join(self.dir, "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.kept = {}
+
+    def receive(self):
+        """Takes what the daemon has sent so far."""
+        self.socket.setblocking(False)
+        while True:
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(4096, 1024)
+            except BlockingIOError:
+                return
+            fields = dict(line.split("=", 1) for line in data.decode().splitlines())
+            fds = array.array("i")
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds.frombytes(payload[:len(payload) - len(payload) % fds.itemsize])
+            if "FDSTOREREMOVE" in fields and fields["FDNAME"] in self.kept:
+                os.close(self.kept.pop(fields["FDNAME"]))
+            if "FDSTORE" in fields:
+                equal(len(fds), 1)
+                self.kept[fields["FDNAME"]] = fds[0]
+
+    def start(self, models=None):
+        """A daemon that gets what is kept; models: the directory of another, to go on with."""
+        self.receive()
+        more = ["--model-dir", models] if models else []
+        return Daemon("--device", "cpu", "--hugetlb", "yes", *more, model_dir=not models,
+                      env={"NOTIFY_SOCKET": self.path}, handed=self.kept.items())
+
+    def close(self):
+        for fd in self.kept.values():
+            os.close(fd)
+        self.socket.close()
+        shutil.rmtree(self.dir)
+
+
+def model_of(d):
+    status, _, data = d.get("/hearth/v1/status")
+    equal(status, 200)
+    return [m for m in json.loads(data)["models"] if m["name"] == NAME][0]
+
+
+def load(d):
+    code, _, err = d.hearth("load", NAME)
+    equal(code, 0, err)
+    return model_of(d)
+
+
+def weights_are_there_after_a_kill_and_after_a_stop():
+    manager = Manager()
+    first = manager.start()
+    read = load(first)
+    assert read["read"] != "resident, nothing read", read
+    equal(read["resident_bytes"], 0)
+    equal(first.text(QUESTION), ANSWER)
+    last = first
+    for sig in (signal.SIGKILL, signal.SIGTERM):
+        last.stop(sig)
+        manager.receive()
+        assert manager.kept, "nothing was kept"
+        last = manager.start(first.models)
+        found = load(last)
+        equal(found["read"], "resident, nothing read")
+        equal(found["resident_bytes"], found["file_bytes"])
+        equal(last.text(QUESTION), ANSWER)
+    last.stop()
+    manager.close()
+
+
+def weights_of_a_file_that_changed_are_read_again():
+    manager = Manager()
+    first = manager.start()
+    os.unlink(os.path.join(first.models, NAME + ".gguf"))
+    shutil.copy(MODEL, os.path.join(first.models, NAME + ".gguf"))
+    load(first)
+    first.stop(signal.SIGKILL)
+    os.utime(os.path.join(first.models, NAME + ".gguf"), (1, 1))
+    second = manager.start(first.models)
+    equal(load(second)["resident_bytes"], 0)
+    equal(second.text(QUESTION), ANSWER)
+    second.stop()
+    manager.close()
+
+
+def weights_that_are_unloaded_are_not_kept():
+    manager = Manager()
+    d = manager.start()
+    load(d)
+    manager.receive()
+    kept = len(manager.kept)
+    assert kept, "nothing was kept"
+    code, _, err = d.hearth("unload", NAME)
+    equal(code, 0, err)
+    for _ in range(200):
+        manager.receive()
+        if not manager.kept:
+            break
+        time.sleep(0.05)
+    equal(sorted(manager.kept), [])
+    d.stop()
+    manager.close()
+
+
+if __name__ == "__main__":
+    run([weights_are_there_after_a_kill_and_after_a_stop, weights_of_a_file_that_changed_are_read_again,
+         weights_that_are_unloaded_are_not_kept])

@@ -29,10 +29,12 @@ static void print_model(const json_t *m)
         printf("  device  holds a copy of %s\n", format_bytes(copied, copied_bytes));
     else
         printf("  device  maps them: no copy\n");
-    printf("  cache   %s for contexts of %llu tokens; %s hold earlier requests' beginnings\n",
+    printf("  cache   %s for contexts of %llu tokens; %s hold earlier requests' beginnings, %s\n",
            format_bytes(kv, number_of(m, "kv_bytes")),
            (unsigned long long)number_of(m, "context_tokens"),
-           format_bytes(prefixes, number_of(m, "prefix_bytes")));
+           format_bytes(prefixes, number_of(m, "prefix_bytes")),
+           json_is_true(json_object_get(m, "is_cache_kept")) ? "kept over a restart"
+                                                             : "lost at a restart");
 }
 
 /* How much of the prompts was there already. */

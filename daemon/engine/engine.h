@@ -72,7 +72,9 @@ struct engine_model_info {
     const char *read_note;      /* how the file was read: "io_uring, direct", "resident, ..." */
     uint64_t resident_bytes;    /* of the file: found in memory and not read */
     uint64_t kv_bytes, kv_used_bytes;
-    uint64_t prefix_bytes; /* part of the cache that holds beginnings for later requests */
+    uint64_t prefix_bytes;       /* part of the cache that holds beginnings for later requests */
+    uint64_t prefix_found_bytes; /* what an earlier process had left of these, at the load */
+    bool is_cache_kept;          /* and a later one can find: where the memory outlives this one */
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds; /* while loading: so far */
     uint32_t n_running, n_waiting;

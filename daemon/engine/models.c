@@ -330,6 +330,8 @@ static void describe_loaded(struct engine *e, const struct model_entry *entry,
         info->kv_bytes = figures.kv_bytes;
         info->kv_used_bytes = figures.kv_used_bytes;
         info->prefix_bytes = figures.prefix_bytes;
+        info->prefix_found_bytes = figures.found_bytes;
+        info->is_cache_kept = figures.is_cache_kept;
         info->device_copy_bytes = figures.copied_bytes;
         info->context_tokens = figures.context_tokens;
         info->is_idle = figures.is_idle;

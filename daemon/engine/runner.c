@@ -55,6 +55,8 @@ static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
         .pools = r->config.pools,
         .n_tokens = n_tokens,
         .prefix_tokens = r->config.prefix_tokens,
+        /* what shares nothing has nothing to be found, and takes no other's */
+        .model_key = r->config.prefix_tokens ? &r->lm->key : NULL,
     };
 
     return kv_cache_create(r->lm->model, r->device, &cfg, &r->kv, err);
@@ -131,7 +133,7 @@ void runner_destroy(struct runner *r)
         free(r->flights[i].ret_results);
     plan_destroy(r->logits_plan);
     buffer_destroy(r->workspace);
-    kv_cache_destroy(r->kv, false);
+    kv_cache_destroy(r->kv, atomic_load(&r->lm->is_left));
     weights_release(r->weights);
     loaded_model_unref(r->lm);
     free(r);

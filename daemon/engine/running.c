@@ -137,6 +137,8 @@ void running_model_figures(struct running_model *m)
         .kv_bytes = kv->n_blocks * kv->block_bytes,
         .kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes,
         .prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes,
+        .found_bytes = kv->n_found * kv->block_bytes,
+        .is_cache_kept = kv_cache_is_kept(kv),
         .private_bytes = runner_private_bytes(m->runner),
         .copied_bytes = runner_copied_bytes(m->runner),
         .context_tokens = m->config.context_tokens,

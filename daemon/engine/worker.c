@@ -414,6 +414,7 @@ static void *run(void *arg)
     }
     list_for_each_safe (m, &w->models, struct running_model, link) {
         list_remove(&m->link);
+        loaded_model_leave(m->lm); /* the cache, too, is for the next process */
         running_model_destroy(m);
     }
     device_keeper_finish(&w->keeper);

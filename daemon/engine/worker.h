@@ -58,6 +58,8 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
 struct worker_model_figures {
     uint64_t kv_bytes, kv_used_bytes, private_bytes;
     uint64_t prefix_bytes; /* shared blocks, in use or not */
+    uint64_t found_bytes;  /* those an earlier process had left, at the start */
+    bool is_cache_kept;    /* a later process can find them */
     uint64_t copied_bytes; /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
     bool is_idle; /* nothing of it is on the device */

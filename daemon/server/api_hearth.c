@@ -60,6 +60,9 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_uint(out, "kv_bytes", m->kv_bytes);
         jsonout_key_uint(out, "kv_used_bytes", m->kv_used_bytes);
         jsonout_key_uint(out, "prefix_bytes", m->prefix_bytes);
+        jsonout_key_uint(out, "prefix_found_bytes", m->prefix_found_bytes);
+        jsonout_key(out, "is_cache_kept");
+        strbuf_add_str(out, m->is_cache_kept ? "true" : "false");
         jsonout_key_uint(out, "context_tokens", m->context_tokens);
         jsonout_key_uint(out, "context_trained_tokens", m->context_trained_tokens);
         jsonout_key_uint(out, "n_vocab", m->n_vocab);

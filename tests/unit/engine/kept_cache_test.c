@@ -4,10 +4,9 @@
 #include "harness.h"
 
 #include "engine/kv_cache.h"
+#include "manager.h"
 #include "model_fixture.h"
-#include "pool/pool_keeper.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -17,52 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BLOCKS = 12, ALICE = 1000, BOB = 1001, KEPT_MOST = 4 };
-
-/* A service manager as far as pools see it. */
-struct manager {
-    struct pool_keeper keeper;
-    struct {
-        struct pool_key key;
-        int fd; /* -1: none */
-    } kept[KEPT_MOST];
-};
-
-static int keep(struct pool_keeper *keeper, const struct pool_key *key, int fd)
-{
-    struct manager *m = (struct manager *)keeper;
-
-    for (int i = 0; i < KEPT_MOST; i++) {
-        if (m->kept[i].fd >= 0)
-            continue;
-        m->kept[i].fd = dup(fd);
-        m->kept[i].key = *key;
-        return 0;
-    }
-    return -ENOSPC;
-}
-
-static void forget(struct pool_keeper *keeper, const struct pool_key *key)
-{
-    struct manager *m = (struct manager *)keeper;
-
-    for (int i = 0; i < KEPT_MOST; i++) {
-        if (m->kept[i].fd < 0 || strcmp(m->kept[i].key.hex, key->hex) != 0)
-            continue;
-        close(m->kept[i].fd);
-        m->kept[i].fd = -1;
-    }
-}
-
-static int take(struct pool_keeper *keeper, const struct pool_key *key)
-{
-    struct manager *m = (struct manager *)keeper;
-
-    for (int i = 0; i < KEPT_MOST; i++)
-        if (m->kept[i].fd >= 0 && !strcmp(m->kept[i].key.hex, key->hex))
-            return dup(m->kept[i].fd);
-    return -ENOENT;
-}
+enum { BLOCKS = 12, ALICE = 1000, BOB = 1001 };
 
 struct house {
     struct manager manager;
@@ -86,9 +40,8 @@ static void house_init(struct house *h)
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
     struct gguf_builder b;
 
-    *h = (struct house){.manager = {.keeper = {keep, forget, take}}};
-    for (int i = 0; i < KEPT_MOST; i++)
-        h->manager.kept[i].fd = -1;
+    *h = (struct house){0};
+    manager_init(&h->manager);
     gguf_builder_transformer(&b, &shape);
     model_fixture_init(&h->model, &b);
     assert_int_equal(device_create("cpu:1", &h->dev, NULL), 0);
@@ -105,9 +58,7 @@ static void house_init(struct house *h)
 static void house_finish(struct house *h)
 {
     kv_cache_destroy(h->kv, true);
-    for (int i = 0; i < KEPT_MOST; i++)
-        if (h->manager.kept[i].fd >= 0)
-            close(h->manager.kept[i].fd);
+    manager_finish(&h->manager);
     device_destroy(h->dev);
     model_fixture_finish(&h->model);
 }

@@ -5,9 +5,13 @@
 
 #include "engine/runner.h"
 #include "engine_fixture.h"
+#include "manager.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { PROMPT_TOKENS = 75, ALICE = 1000, BOB = 1001 };
 
@@ -270,9 +274,84 @@ static void reserved_blocks_make_room_for_taken_ones(void **state)
     bench_finish(&b);
 }
 
+/* ---- over a restart ---- */
+
+/* A process whose caches are kept: model and runner over memfds. */
+static void kept_bench_init(struct bench *b, struct manager *manager)
+{
+    struct runner_config cfg = {
+        .context_tokens = 128,
+        .cache_tokens = 256,
+        .prefix_tokens = 256,
+        .pools = {.kind = POOL_KIND_MEMFD, .numa_node = -1, .keeper = &manager->keeper},
+    };
+    struct error err = {0};
+
+    if (device_create("cpu:2", &b->dev, &err) < 0 ||
+        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
+        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
+        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
+        b->prompt[i] = (7 + i * 31) % 500;
+}
+
+static void kept_bench_finish(struct bench *b, bool is_left)
+{
+    if (is_left)
+        loaded_model_leave(b->lm);
+    bench_finish(b);
+}
+
+static void a_prompt_computed_by_a_killed_process_is_not_computed_again(void **state)
+{
+    struct sample_result want, got;
+    struct manager manager;
+    struct session *s;
+    struct bench b;
+    pid_t child;
+    int status;
+
+    bench_init(&b, 256); /* computes it with nobody's help */
+    session_destroy(prefilled(&b, BOB, PROMPT_TOKENS, &want));
+    bench_finish(&b);
+    manager_init(&manager);
+    kept_bench_init(&b, &manager); /* leaves an empty cache to the child */
+    kept_bench_finish(&b, true);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        kept_bench_init(&b, &manager);
+        prefilled(&b, ALICE, PROMPT_TOKENS, &got);
+        kill(getpid(), SIGKILL); /* with a session that holds its blocks */
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    kept_bench_init(&b, &manager);
+    assert_int_equal(runner_kv(b.runner)->n_found, 2);
+    assert_int_equal(n_held(&b), 0);
+    s = session(&b);
+    assert_int_equal(session_take_prefix(s, BOB, b.prompt, PROMPT_TOKENS), 0);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
+    assert_int_equal(feed(&b, s, PROMPT_TOKENS, &got), 0);
+    assert_memory_equal(&got, &want, sizeof(want));
+    session_destroy(s);
+    kept_bench_finish(&b, false); /* unloaded, not left: then it is gone */
+    kept_bench_init(&b, &manager);
+    assert_int_equal(runner_kv(b.runner)->n_found, 0);
+    kept_bench_finish(&b, false);
+    manager_finish(&manager);
+}
+
 /* ---- requests ---- */
 
 static int32_t prompt_ids[PROMPT_TOKENS];
+
+static void write_prompt(void)
+{
+    for (int i = 0; i < PROMPT_TOKENS; i++)
+        prompt_ids[i] = (7 + i * 31) % 500;
+}
 
 /* An engine, made on first use: prefixes may take this share of its cache. */
 static struct engine *engine(void **state, uint32_t context_tokens, uint32_t prefix_percent)
@@ -281,14 +360,14 @@ static struct engine *engine(void **state, uint32_t context_tokens, uint32_t pre
         SKIP("no model: neither in the tree nor in the shared data");
     if (!*state)
         *state = fixture_engine_sharing(context_tokens, prefix_percent);
-    for (int i = 0; i < PROMPT_TOKENS; i++)
-        prompt_ids[i] = (7 + i * 31) % 500;
+    write_prompt();
     return *state;
 }
 
 static int drop_engine(void **state)
 {
     engine_destroy(*state);
+    *state = NULL;
     return 0;
 }
 
@@ -478,6 +557,52 @@ static void prefixes_take_no_more_than_their_share(void **state)
     ask_finish(&a);
 }
 
+static void an_engine_finds_what_the_one_before_it_left(void **state)
+{
+    const struct engine_model_info *info;
+    struct manager manager;
+    /* hugetlb: so that memfds are chosen wherever large pages are to be had */
+    struct engine_config config = {
+        .device = "cpu:2",
+        .context_tokens = 256,
+        .kv_bytes = 1,
+        .prefix_percent = 100,
+        .use_hugetlb = true,
+        .numa_node = -1,
+        .keeper = &manager.keeper,
+    };
+    struct ask first, again;
+    uint64_t left_bytes;
+
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    write_prompt();
+    manager_init(&manager);
+    assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
+    question(&first, *state, prompt_ids, PROMPT_TOKENS);
+    ask_run(&first);
+    info = idle_model(*state);
+    assert_int_equal(info->prefix_found_bytes, 0);
+    if (!info->is_cache_kept) {
+        manager_finish(&manager);
+        SKIP("no memfds are chosen here");
+    }
+    left_bytes = info->prefix_bytes;
+    engine_destroy(*state);
+    *state = NULL;
+    assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
+    question(&again, *state, prompt_ids, PROMPT_TOKENS);
+    ask_run(&again);
+    assert_int_equal(again.result.cached_tokens, 64);
+    assert_same_answer(&again, &first);
+    assert_int_equal(idle_model(*state)->prefix_found_bytes, left_bytes);
+    ask_finish(&first);
+    ask_finish(&again);
+    engine_destroy(*state);
+    *state = NULL;
+    manager_finish(&manager);
+}
+
 /* So that what one request leaves need not go when the next is long. */
 static void a_cache_holds_several_contexts_unless_told_otherwise(void **state)
 {
@@ -512,6 +637,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_two_sessions_compute_at_once_is_kept_once),
     cmocka_unit_test(prefixes_give_way_to_who_needs_the_room),
     cmocka_unit_test(reserved_blocks_make_room_for_taken_ones),
+    cmocka_unit_test(a_prompt_computed_by_a_killed_process_is_not_computed_again),
     ON_ENGINE(a_question_asked_again_is_answered_alike_and_says_what_was_cached),
     ON_ENGINE(a_conversation_goes_on_from_its_last_answer),
     ON_ENGINE(a_cancelled_request_leaves_what_it_computed),
@@ -519,6 +645,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(who_lost_all_blocks_answers_as_if_nothing_had_been),
     ON_ENGINE(prefixes_can_be_turned_off),
     ON_ENGINE(prefixes_take_no_more_than_their_share),
+    ON_ENGINE(an_engine_finds_what_the_one_before_it_left),
     cmocka_unit_test(a_cache_holds_several_contexts_unless_told_otherwise),
 };
 

@@ -190,21 +190,42 @@ struct args_kv_store {
 };
 
 #define ATTENTION_CHANNELS_MAX 1024u /* most n_channels_k and n_channels_v */
+#define ATTENTION_SPLITS_MAX   256u
+#define ATTENTION_SPLIT_BLOCKS 8u       /* KV blocks that a range of positions holds at least */
+#define ATTENTION_NEVER        -3.0e38f /* the greatest score where there is none */
 
 /* out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j][h / (H/G)]) * v[j][h / (H/G)], j over
  * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them;
  * with softcap > 0 scores become softcap * tanh(score / softcap); with sinks each head's softmax
  * has one more term exp(sinks[h]) in its denominator. The rows' own keys must have been stored
- * before. */
+ * before.
+ *
+ * With n_splits > 1 the positions that a row sees are cut into up to that many ranges
+ * (kernels/step.h says which; only the row's own position decides), and out gets for each range
+ * that is not empty what args_attention_combine makes the result of: the greatest score s in units
+ * of ln 2 (ATTENTION_NEVER where nothing is seen), total = sum over j of 2^(s_j - s), and the sums
+ * over j of 2^(s_j - s) * v[j]. What belongs to empty ranges is not touched. sinks is then 0. */
 struct args_attention {
     addr_t step, tokens, seqs;
     addr_t q;     /* f32[T][H][n_channels_k] */
-    addr_t out;   /* f32[T][H][n_channels_v] */
+    addr_t out;   /* f32[T][H][n_channels_v]; or f32[T][H][n_splits][2 + n_channels_v] */
     addr_t sinks; /* f32[H] or 0 */
     kv_layer_t kv;
     u32 n_heads;
     u32 window;
     f32 scale, softcap;
+    u32 n_splits; /* 1 to ATTENTION_SPLITS_MAX */
+    u32 reserved;
+};
+
+/* Puts the ranges of an attention together: as its out without n_splits. */
+struct args_attention_combine {
+    addr_t step, tokens;
+    addr_t parts; /* f32[T][H][n_splits][2 + n_channels_v], of args_attention */
+    addr_t out;   /* f32[T][H][n_channels_v] */
+    addr_t sinks; /* f32[H] or 0 */
+    u32 n_heads, n_channels_v;
+    u32 window, n_splits; /* as of the attention */
 };
 
 /* out = activation(gate) * up, elementwise over f32[T][n_cols]. out may equal gate. */

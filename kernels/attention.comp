@@ -7,8 +7,10 @@
  * A workgroup takes up to QUERIES queries that share their keys: HEADS query heads of one key head
  * times ROWS rows that follow one another (rows of different sequences one after the other). Its
  * subgroups take the cache's blocks in turn, each with a softmax of its own that rescales what it
- * has when a greater score comes (Milakov & Gimelshein 2018); at the end they are put together, as
- * parts of a cache in different workgroups would be. Inside a subgroup a lane is
+ * has when a greater score comes (Milakov & Gimelshein 2018); at the end they are put together. With
+ * n_splits > 1 (then ROWS is 1) a workgroup takes one range of a row's positions, and writes what
+ * attention_combine.comp puts together ("flash decoding", Dao et al. 2023). Inside a subgroup a lane
+ * is
  *   a position while scores are made: it reads its key in order, and each key once for all queries;
  *   a run of V_WIDTH channels while values are added up: the lanes read a row of values together,
  *   and its weights come from the lanes of its positions by broadcast.
@@ -16,7 +18,11 @@
  *
  * Scores are kept in units of ln 2, so that exp2 makes the weights.
  *
- * Grid: workgroups stride over (tile of rows, key head, chunk of its query heads).
+ * Which subgroup works on a block hangs on the block alone, so that neither do sums change with the
+ * rows that are worked on together.
+ *
+ * Grid: workgroups stride over (range, tile of rows, key head, chunk of its query heads); the empty
+ * ranges, and there may be many, come last.
  */
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -45,7 +51,7 @@ const uint SLOTS = PER_LANE > 1 ? 4 : 8;
 const uint ROOM = QUERIES * SUBGROUP_SIZE; /* of a subgroup, when all is put together */
 
 const float LOG2_E = 1.4426950408889634;
-const float NEVER = -3.0e38; /* the score of what is not seen */
+const float NEVER = ATTENTION_NEVER; /* the score of what is not seen */
 
 shared vec4 queries[QUERIES * CK_QUADS];
 shared float rooms[N_SUBGROUPS * ROOM];
@@ -235,9 +241,9 @@ void mix_values(uint64_t values, uint begin, uint end)
 void attend(step_seq seq, uint g, uint first, uint end)
 {
     kv_layer kv = push.a.kv;
-    uint n_blocks = min((end + BLOCK - 1) / BLOCK, seq.n_blocks);
+    uint n_blocks = min((end + BLOCK - 1) / BLOCK, seq.n_blocks), b = first / BLOCK;
 
-    for (uint b = first / BLOCK + SUBGROUP; b < n_blocks; b += N_SUBGROUPS) {
+    for (b += (SUBGROUP - b) % N_SUBGROUPS; b < n_blocks; b += N_SUBGROUPS) {
         uint64_t block = kv_block(kv, seq, b);
         uint at = b * BLOCK;
 
@@ -249,7 +255,7 @@ void attend(step_seq seq, uint g, uint first, uint end)
     }
 }
 
-/* Puts the subgroups' softmaxes to one scale, told to each: greatest and total of all. */
+/* Puts the subgroups' softmaxes to one scale, of which greatest and total are told to each. */
 void agree(uint head, uint n_heads)
 {
     [[unroll]] for (uint q = 0; q < QUERIES; q++) {
@@ -271,21 +277,34 @@ void agree(uint head, uint n_heads)
         for (uint i = 0; i < N_SUBGROUPS; i++)
             total[q] += totals[i * QUERIES + q] * exp2(greatests[i * QUERIES + q] - most);
         factor = exp2(greatest[q] - most);
+        greatest[q] = most;
         [[unroll]] for (uint i = 0; i < V_LANE; i++)
             sums[q * V_LANE + i] *= factor;
     }
 }
 
 /* Adds up what the subgroups have, a channel of each lane at a time, and writes it. */
-void finish(uint t, uint n_rows, uint head, uint n_heads)
+void finish(uint t, uint n_rows, uint head, uint n_heads, uint split)
 {
     uint cv = push.a.kv.n_channels_v;
+    bool is_part = push.a.n_splits > 1;
+    uint stride = is_part ? push.a.n_splits * (cv + 2) : cv; /* from head to head */
+    uint64_t first = (uint64_t(t) * push.a.n_heads + head) * stride + (is_part ? split * (cv + 2) : 0);
+    F32 to = F32(push.a.out_address + first * 4);
 
+    if (is_part && gl_LocalInvocationID.x == 0) {
+        [[unroll]] for (uint q = 0; q < HEADS; q++) {
+            if (q < n_heads) {
+                to.v[q * stride] = greatest[q];
+                to.v[q * stride + 1] = total[q];
+            }
+        }
+    }
     [[unroll]] for (uint i = 0; i < V_LANE; i++) {
         [[unroll]] for (uint q = 0; q < QUERIES; q++) {
             uint at = SUBGROUP * ROOM + q * SUBGROUP_SIZE + LANE;
 
-            rooms[at] = total[q] > 0.0 ? sums[q * V_LANE + i] / total[q] : 0.0;
+            rooms[at] = total[q] > 0.0 ? sums[q * V_LANE + i] / (is_part ? 1.0 : total[q]) : 0.0;
         }
         barrier();
         for (uint k = gl_LocalInvocationID.x; k < QUERIES * SUBGROUP_SIZE; k += WORKGROUP_SIZE) {
@@ -296,15 +315,15 @@ void finish(uint t, uint n_rows, uint head, uint n_heads)
             for (uint s = 0; s < N_SUBGROUPS; s++)
                 sum += rooms[s * ROOM + k];
             if (r < n_rows && h < n_heads && c < cv)
-                F32(push.a.out_address +
-                    ((uint64_t(t + r) * push.a.n_heads + head + h) * cv + c) * 4).v[0] = sum;
+                to.v[(r * push.a.n_heads + h) * stride + (is_part ? 2 : 0) + c] = sum;
         }
         barrier();
     }
 }
 
-/* Rows [t, t + n_rows) of one sequence, n_heads query heads from `head` on, key head g. */
-void attend_rows(uint t, uint n_rows, uint head, uint n_heads, uint g)
+/* Rows [t, t + n_rows) of one sequence, n_heads query heads from `head` on, key head g; of the row's
+ * ranges the one of number `split`. */
+void attend_rows(uint t, uint n_rows, uint head, uint n_heads, uint g, uint split)
 {
     step_seq seq = kv_seq_of(push.a.step, push.a.seqs, StepTokens(push.a.tokens).v[t].seq);
     uint first = 0xffffffff, end = 0;
@@ -328,29 +347,40 @@ void attend_rows(uint t, uint n_rows, uint head, uint n_heads, uint g)
     [[unroll]] for (uint i = 0; i < QUERIES * V_LANE; i++)
         sums[i] = 0.0;
     barrier();
+    if (push.a.n_splits > 1) {
+        uint width = attention_split_blocks(end - 1, push.a.window, push.a.n_splits) * BLOCK;
+        uint begin = first / BLOCK * BLOCK + split * width;
+
+        first = max(first, begin);
+        end = min(end, begin + width);
+    }
     attend(seq, g, first, end);
     agree(head, n_heads);
-    finish(t, n_rows, head, n_heads);
+    finish(t, n_rows, head, n_heads, split);
 }
 
 void main()
 {
     uint n_tokens = step_rows(push.a.step, ROWS_TOKENS), n_kv = push.a.kv.n_kv_heads;
     uint group = push.a.n_heads / n_kv, n_chunks = (group + HEADS - 1) / HEADS;
-    uint n_items = (n_tokens + ROWS - 1) / ROWS * n_kv * n_chunks, run;
+    uint n_tiles = (n_tokens + ROWS - 1) / ROWS, n_splits = push.a.n_splits, run;
+    uint n_items = n_tiles * n_kv * n_chunks * n_splits;
 
     for (uint item = gl_WorkGroupID.x; item < n_items; item += gl_NumWorkGroups.x) {
-        uint chunk = item % n_chunks, g = item / n_chunks % n_kv;
-        uint t = item / n_chunks / n_kv * ROWS, end = min(t + ROWS, n_tokens);
+        uint chunk = item % n_chunks, g = item / n_chunks % n_kv, unit = item / n_chunks / n_kv;
+        uint t = unit % n_tiles * ROWS, end = min(t + ROWS, n_tokens), split = unit / n_tiles;
         uint head = chunk * HEADS, n_heads = min(HEADS, group - head);
 
         for (; t < end; t += run) {
             uint seq = StepTokens(push.a.tokens).v[t].seq;
+            uint position = StepTokens(push.a.tokens).v[t].position;
 
             run = 1;
+            if (split > 0 && split >= attention_n_ranges(position, push.a.window, n_splits))
+                continue;
             while (t + run < end && StepTokens(push.a.tokens).v[t + run].seq == seq)
                 run++;
-            attend_rows(t, run, g * group + head, n_heads, g);
+            attend_rows(t, run, g * group + head, n_heads, g, split);
         }
     }
 }

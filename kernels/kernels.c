@@ -9,6 +9,7 @@ static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_ROPE] = "rope",
     [KERNEL_KV_STORE] = "kv_store",
     [KERNEL_ATTENTION] = "attention",
+    [KERNEL_ATTENTION_COMBINE] = "attention_combine",
     [KERNEL_GLU] = "glu",
     [KERNEL_ADD] = "add",
     [KERNEL_GATHER] = "gather",

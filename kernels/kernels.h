@@ -20,6 +20,7 @@ enum kernel_op {
     KERNEL_ROPE,
     KERNEL_KV_STORE,
     KERNEL_ATTENTION,
+    KERNEL_ATTENTION_COMBINE,
     KERNEL_GLU,
     KERNEL_ADD,
     KERNEL_GATHER,
@@ -60,6 +61,7 @@ struct dispatch {
         struct args_rope rope;
         struct args_kv_store kv_store;
         struct args_attention attention;
+        struct args_attention_combine attention_combine;
         struct args_glu glu;
         struct args_add add;
         struct args_gather gather;

@@ -42,3 +42,21 @@ uint attention_first(uint position, uint window)
 {
     return window != 0 && position >= window ? position + 1 - window : 0;
 }
+
+/* KV blocks of each range, but for the last, that a query's positions are cut into. */
+uint attention_split_blocks(uint position, uint window, uint n_splits)
+{
+    uint first = attention_first(position, window) / KV_BLOCK_TOKENS;
+
+    return max((position / KV_BLOCK_TOKENS - first) / n_splits + 1, ATTENTION_SPLIT_BLOCKS);
+}
+
+/* Ranges that are not empty: 1 to n_splits. */
+uint attention_n_ranges(uint position, uint window, uint n_splits)
+{
+    uint first = attention_first(position, window) / KV_BLOCK_TOKENS;
+
+    return (position / KV_BLOCK_TOKENS - first) /
+               attention_split_blocks(position, window, n_splits) +
+           1;
+}

@@ -104,6 +104,9 @@ void ref_run(const struct dispatch *d)
     case KERNEL_ATTENTION:
         ref_attention(d);
         break;
+    case KERNEL_ATTENTION_COMBINE:
+        ref_attention_combine(d);
+        break;
     case KERNEL_GLU:
         ref_glu(d);
         break;

@@ -88,55 +88,144 @@ static double attention_score(const struct args_attention *a, const float *q, co
     return a->softcap > 0 ? a->softcap * tanh(score / a->softcap) : score;
 }
 
-/* One head of one row: a softmax that rescales what it has whenever a greater score comes
- * (Milakov & Gimelshein 2018). Positions without a cache block are left out; a row that sees no
- * position at all is zeros. */
-static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t position,
-                   uint32_t head, const float *q, float *out)
-{
-    const float *sinks = addr_ptr(a->sinks);
-    uint32_t cv = a->kv.n_channels_v, g = head / (a->n_heads / a->kv.n_kv_heads);
-    double greatest = sinks ? sinks[head] : -INFINITY, total = sinks ? 1 : 0;
-    double sum[ATTENTION_CHANNELS_MAX] = {0};
+/* A softmax over some positions that rescales what it has whenever a greater score comes (Milakov &
+ * Gimelshein 2018). Scores are in units of ln 2. */
+struct softmax {
+    double greatest, total;
+    double sum[ATTENTION_CHANNELS_MAX]; /* of weight * value */
+};
 
-    for (uint32_t j = attention_first(position, a->window); j <= position; j++) {
+static void add(struct softmax *s, double score, double total, const float *values, uint32_t n)
+{
+    double rescale = score > s->greatest ? exp2(s->greatest - score) : 1, weight;
+
+    s->greatest = fmax(s->greatest, score);
+    weight = exp2(score - s->greatest);
+    s->total = s->total * rescale + weight * total;
+    for (uint32_t c = 0; c < n; c++)
+        s->sum[c] = s->sum[c] * rescale + weight * (double)values[c];
+}
+
+/* Positions [first, end) of one head of one row. Those without a cache block are left out. */
+static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t first,
+                   uint32_t end, uint32_t head, const float *q, struct softmax *s)
+{
+    uint32_t cv = a->kv.n_channels_v, g = head / (a->n_heads / a->kv.n_kv_heads);
+    float values[ATTENTION_CHANNELS_MAX];
+
+    for (uint32_t j = first; j < end; j++) {
         uint8_t *block = kv_block(&a->kv, seq, j);
         size_t slot = j % KV_BLOCK_TOKENS;
-        double score, weight, rescale;
+        double score;
 
         if (!block)
             continue;
         score = attention_score(a, q, kv_keys(&a->kv, block, g) + slot * a->kv.n_channels_k);
-        rescale = score > greatest ? exp(greatest - score) : 1;
-        greatest = fmax(greatest, score);
-        weight = exp(score - greatest);
-        total = total * rescale + weight;
-        for (uint32_t c = 0; c < cv; c++) {
-            float v = ref_f16_to_f32(kv_values(&a->kv, block, g)[slot * cv + c]);
-
-            sum[c] = sum[c] * rescale + weight * v;
-        }
+        for (uint32_t c = 0; c < cv; c++)
+            values[c] = ref_f16_to_f32(kv_values(&a->kv, block, g)[slot * cv + c]);
+        add(s, score * M_LOG2E, 1, values, cv);
     }
+}
+
+static void start(struct softmax *s)
+{
+    *s = (struct softmax){.greatest = (double)ATTENTION_NEVER};
+}
+
+static void start_with_sink(struct softmax *s, const float *sinks, uint32_t head)
+{
+    start(s);
+    if (sinks) {
+        s->greatest = sinks[head] * M_LOG2E;
+        s->total = 1;
+    }
+}
+
+/* A softmax that has seen nothing is zeros. */
+static void write_result(const struct softmax *s, uint32_t cv, float *out)
+{
     for (uint32_t c = 0; c < cv; c++)
-        out[c] = total > 0 ? (float)(sum[c] / total) : 0;
+        out[c] = s->total > 0 ? (float)(s->sum[c] / s->total) : 0;
+}
+
+/* Total and sums are those of the greatest score as it was rounded. */
+static void write_part(const struct softmax *s, uint32_t cv, float *part)
+{
+    float greatest = (float)s->greatest;
+    double rescale = exp2(s->greatest - (double)greatest);
+
+    part[0] = greatest;
+    part[1] = (float)(s->total * rescale);
+    for (uint32_t c = 0; c < cv; c++)
+        part[2 + c] = (float)(s->sum[c] * rescale);
+}
+
+/* Head `head` of the row at `position`, in ranges; parts: those of the head. */
+static void attend_ranges(const struct args_attention *a, const struct step_seq *seq,
+                          uint32_t position, uint32_t head, const float *q, float *parts)
+{
+    uint32_t first = attention_first(position, a->window);
+    uint32_t width = attention_split_blocks(position, a->window, a->n_splits) * KV_BLOCK_TOKENS;
+    struct softmax s;
+
+    for (uint32_t i = 0; i < attention_n_ranges(position, a->window, a->n_splits); i++) {
+        uint64_t end = (uint64_t)first / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS + (i + 1ull) * width;
+        uint32_t begin = i ? (uint32_t)(end - width) : first;
+
+        start(&s);
+        attend(a, seq, begin, end > position ? position + 1 : (uint32_t)end, head, q, &s);
+        write_part(&s, a->kv.n_channels_v, parts + (size_t)i * (2 + a->kv.n_channels_v));
+    }
 }
 
 void ref_attention(const struct dispatch *d)
 {
     const struct args_attention *a = &d->args.attention;
     const struct step_token *tokens = addr_ptr(a->tokens);
-    uint32_t n_tokens = step_rows(a->step, ROWS_TOKENS, d->max_rows);
+    uint32_t n_tokens = step_rows(a->step, ROWS_TOKENS, d->max_rows), cv = a->kv.n_channels_v;
+    struct softmax s;
 
     for (uint32_t t = 0; t < n_tokens; t++) {
         const struct step_seq *seq = step_seq_of(a->step, a->seqs, &tokens[t]);
         const struct step_seq none = {0};
+        uint32_t position = tokens[t].position;
 
         for (uint32_t h = 0; h < a->n_heads; h++) {
             size_t row = (size_t)t * a->n_heads + h;
             const float *q = (const float *)addr_ptr(a->q) + row * a->kv.n_channels_k;
-            float *out = (float *)addr_ptr(a->out) + row * a->kv.n_channels_v;
+            float *out = addr_ptr(a->out);
 
-            attend(a, seq ? seq : &none, tokens[t].position, h, q, out);
+            if (a->n_splits > 1) {
+                attend_ranges(a, seq ? seq : &none, position, h, q,
+                              out + row * a->n_splits * (2 + cv));
+                continue;
+            }
+            start_with_sink(&s, addr_ptr(a->sinks), h);
+            attend(a, seq ? seq : &none, attention_first(position, a->window), position + 1, h, q,
+                   &s);
+            write_result(&s, cv, out + row * cv);
+        }
+    }
+}
+
+void ref_attention_combine(const struct dispatch *d)
+{
+    const struct args_attention_combine *a = &d->args.attention_combine;
+    const struct step_token *tokens = addr_ptr(a->tokens);
+    uint32_t n_tokens = step_rows(a->step, ROWS_TOKENS, d->max_rows), cv = a->n_channels_v;
+    struct softmax s;
+
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        uint32_t n = attention_n_ranges(tokens[t].position, a->window, a->n_splits);
+
+        for (uint32_t h = 0; h < a->n_heads; h++) {
+            size_t row = (size_t)t * a->n_heads + h;
+            const float *part = (const float *)addr_ptr(a->parts) + row * a->n_splits * (2 + cv);
+
+            start_with_sink(&s, addr_ptr(a->sinks), h);
+            for (uint32_t i = 0; i < n; i++, part += 2 + cv)
+                add(&s, (double)part[0], (double)part[1], part + 2, cv);
+            write_result(&s, cv, (float *)addr_ptr(a->out) + row * cv);
         }
     }
 }

@@ -12,6 +12,7 @@ void ref_matmul(const struct dispatch *d);
 void ref_rope(const struct dispatch *d);
 void ref_kv_store(const struct dispatch *d);
 void ref_attention(const struct dispatch *d);
+void ref_attention_combine(const struct dispatch *d);
 void ref_sample(const struct dispatch *d);
 
 /* A token that may be chosen. */

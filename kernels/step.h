@@ -74,4 +74,24 @@ static inline uint32_t attention_first(uint32_t position, uint32_t window)
     return window && position >= window ? position + 1 - window : 0;
 }
 
+/* KV blocks of each range, but for the last, that a query's positions are cut into: even shares,
+ * from the block of the first position on. */
+static inline uint32_t attention_split_blocks(uint32_t position, uint32_t window, uint32_t n_splits)
+{
+    uint32_t first = attention_first(position, window) / KV_BLOCK_TOKENS;
+    uint32_t share = (position / KV_BLOCK_TOKENS - first) / n_splits + 1;
+
+    return share > ATTENTION_SPLIT_BLOCKS ? share : ATTENTION_SPLIT_BLOCKS;
+}
+
+/* Ranges that are not empty: 1 to n_splits. */
+static inline uint32_t attention_n_ranges(uint32_t position, uint32_t window, uint32_t n_splits)
+{
+    uint32_t first = attention_first(position, window) / KV_BLOCK_TOKENS;
+
+    return (position / KV_BLOCK_TOKENS - first) /
+               attention_split_blocks(position, window, n_splits) +
+           1;
+}
+
 #endif

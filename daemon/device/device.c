@@ -236,6 +236,12 @@ int device_activation_for(const struct device *dev, enum gguf_type type, uint32_
     return dev->ops->activation_for(dev, type, n_cols, max_rows);
 }
 
+uint32_t device_attention_splits(const struct device *dev, const struct args_attention *a,
+                                 uint32_t max_rows)
+{
+    return dev->ops->attention_splits ? dev->ops->attention_splits(dev, a, max_rows) : 1;
+}
+
 /* Room in the list first, so that adding cannot fail. */
 static int prepare_buffer(struct device *dev, uint64_t bytes, struct buffer **ret_buffer,
                           struct error *err)

@@ -109,6 +109,12 @@ uint32_t device_advised_rows(const struct device *dev);
 int device_activation_for(const struct device *dev, enum gguf_type type, uint32_t n_cols,
                           uint32_t max_rows);
 
+/* Into how many ranges of positions the device wants an attention of up to max_rows rows to be cut
+ * (args_attention.n_splits), so that a long context keeps all of it at work; 1: none. Of a only the
+ * shapes count: heads, and the cache's heads, channels and blocks that a sequence may have. */
+uint32_t device_attention_splits(const struct device *dev, const struct args_attention *a,
+                                 uint32_t max_rows);
+
 /* Zeroed. bytes > 0; aligned to 4 KiB. -ENOMEM when it does not fit. */
 int buffer_create(struct device *dev, uint64_t bytes, unsigned usage, struct buffer **ret_buffer,
                   struct error *err);

@@ -17,6 +17,10 @@ struct device_ops {
     int (*activation_for)(const struct device *dev, enum gguf_type type, uint32_t n_cols,
                           uint32_t max_rows);
 
+    /* NULL: 1 always. */
+    uint32_t (*attention_splits)(const struct device *dev, const struct args_attention *a,
+                                 uint32_t max_rows);
+
     /* Fills *buf, whose `device` and `bytes` are set. */
     int (*buffer_create)(struct device *dev, struct buffer *buf, unsigned usage, struct error *err);
     /* As buffer_create over foreign memory. NULL: the device cannot import. */

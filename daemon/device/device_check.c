@@ -212,6 +212,19 @@ static int check_kv_store(const struct checker *c)
     return r < 0 ? r : need_rows(c, "v", a->v, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_v);
 }
 
+static int check_splits(const struct checker *c, u32 n_splits, u32 least)
+{
+    return n_splits >= least && n_splits <= ATTENTION_SPLITS_MAX
+               ? 0
+               : FAIL(c, "positions in %u ranges", n_splits);
+}
+
+static int need_parts(const struct checker *c, addr_t address, u32 n_heads, u32 n_splits, u32 cv)
+{
+    return need(c, "parts", address, (uint64_t)c->d->max_rows * n_heads,
+                n_splits * (uint64_t)(2 + cv) * sizeof(float), sizeof(float));
+}
+
 static int check_attention(const struct checker *c)
 {
     const struct args_attention *a = &c->d->args.attention;
@@ -222,9 +235,33 @@ static int check_attention(const struct checker *c)
     if (r == 0 && (!a->n_heads || a->n_heads % a->kv.n_kv_heads))
         r = FAIL(c, "%u heads over %u key heads", a->n_heads, a->kv.n_kv_heads);
     if (r == 0)
+        r = check_splits(c, a->n_splits, 1);
+    if (r == 0 && a->n_splits > 1 && a->sinks)
+        r = FAIL(c, "%s", "the sinks of ranges belong to what combines them");
+    if (r == 0)
         r = need_rows(c, "q", a->q, (uint64_t)a->n_heads * a->kv.n_channels_k);
     if (r == 0)
-        r = need_rows(c, "out", a->out, (uint64_t)a->n_heads * a->kv.n_channels_v);
+        r = a->n_splits > 1
+                ? need_parts(c, a->out, a->n_heads, a->n_splits, a->kv.n_channels_v)
+                : need_rows(c, "out", a->out, (uint64_t)a->n_heads * a->kv.n_channels_v);
+    if (r == 0 && a->sinks)
+        r = need(c, "sinks", a->sinks, a->n_heads, sizeof(float), 4);
+    return r;
+}
+
+static int check_attention_combine(const struct checker *c)
+{
+    const struct args_attention_combine *a = &c->d->args.attention_combine;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = check_splits(c, a->n_splits, 2);
+    if (r == 0 && (!a->n_channels_v || a->n_channels_v > ATTENTION_CHANNELS_MAX))
+        r = FAIL(c, "%u channels", a->n_channels_v);
+    if (r == 0)
+        r = need_parts(c, a->parts, a->n_heads, a->n_splits, a->n_channels_v);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, (uint64_t)a->n_heads * a->n_channels_v);
     if (r == 0 && a->sinks)
         r = need(c, "sinks", a->sinks, a->n_heads, sizeof(float), 4);
     return r;
@@ -295,6 +332,7 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_ROPE] = check_rope,
     [KERNEL_KV_STORE] = check_kv_store,
     [KERNEL_ATTENTION] = check_attention,
+    [KERNEL_ATTENTION_COMBINE] = check_attention_combine,
     [KERNEL_GLU] = check_glu,
     [KERNEL_ADD] = check_add,
     [KERNEL_GATHER] = check_gather,

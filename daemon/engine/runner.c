@@ -33,14 +33,17 @@ static void make_buckets(struct runner *r)
     };
 }
 
-/* One workspace serves every plan: they run one after the other. */
+/* One workspace serves every plan: they run one after the other. Those of few rows may need more
+ * than larger ones, as their attention may leave parts. */
 static int create_workspace(struct runner *r, struct error *err)
 {
-    const struct plan_config *shapes[] = {&r->buckets[r->n_buckets - 1].config, &r->logits_config};
     uint64_t most = 0, bytes;
 
-    for (size_t i = 0; i < 2; i++) {
-        int e = plan_workspace_bytes(r->lm->model, r->device, shapes[i], &bytes, err);
+    for (size_t i = 0; i <= r->n_buckets; i++) {
+        const struct plan_config *cfg =
+            i < r->n_buckets ? &r->buckets[i].config : &r->logits_config;
+        int e = plan_workspace_bytes(r->lm->model, r->device, cfg, &bytes, err);
+
         if (e < 0)
             return e;
         if (bytes > most)

@@ -64,7 +64,7 @@ static int build_nodes(struct graph *g, const struct model *m)
     size_t most = count_steps(a->before) + n_layers * count_steps(a->layer) + count_steps(a->after);
 
     g->nodes = calloc(most, sizeof(*g->nodes));
-    /* a node becomes at most two calls: quantising its input, and itself */
+    /* a node becomes at most two calls: itself, and one before or behind it */
     g->calls = calloc(most * 2, sizeof(*g->calls));
     if (!g->nodes || !g->calls)
         return -ENOMEM;
@@ -77,7 +77,11 @@ static int build_nodes(struct graph *g, const struct model *m)
 
 /* ---- places in the workspace ---- */
 
-enum { PLACE_ALIGN = 256, N_PLACES = VALUE_COUNT * ACT_TYPE_COUNT };
+enum {
+    PLACE_ALIGN = 256,
+    PARTS_PLACE = VALUE_COUNT * ACT_TYPE_COUNT, /* of an attention, until they are combined */
+    N_PLACES,
+};
 
 /* A live value: as f32 (ACT_F32), or a quantised copy of it. */
 struct place {
@@ -114,12 +118,12 @@ static bool is_free(const struct layout *l, uint64_t offset, uint64_t bytes)
 }
 
 /* First fit: the lowest offset that overlaps nothing live. It is 0 or the end of something live. */
-static struct place *allocate(struct layout *l, enum value v, enum activation_type act)
+static void allocate_bytes(struct layout *l, struct place *place, uint64_t bytes)
 {
-    uint64_t bytes = (bytes_of(l, v, act) + PLACE_ALIGN - 1) & ~(uint64_t)(PLACE_ALIGN - 1);
-    uint64_t best = is_free(l, 0, bytes) ? 0 : UINT64_MAX;
-    struct place *place = place_of(l, v, act);
+    uint64_t best;
 
+    bytes = (bytes + PLACE_ALIGN - 1) & ~(uint64_t)(PLACE_ALIGN - 1);
+    best = is_free(l, 0, bytes) ? 0 : UINT64_MAX;
     for (size_t i = 0; i < N_PLACES; i++) {
         uint64_t end = l->places[i].offset + l->places[i].bytes;
         if (l->places[i].bytes && end < best && is_free(l, end, bytes))
@@ -128,6 +132,13 @@ static struct place *allocate(struct layout *l, enum value v, enum activation_ty
     *place = (struct place){best, bytes};
     if (best + bytes > l->peak)
         l->peak = best + bytes;
+}
+
+static struct place *allocate(struct layout *l, enum value v, enum activation_type act)
+{
+    struct place *place = place_of(l, v, act);
+
+    allocate_bytes(l, place, bytes_of(l, v, act));
     return place;
 }
 
@@ -185,6 +196,65 @@ static int matmul_activation(const struct layout *l, const struct device *dev, c
     return act;
 }
 
+/* The form of a matmul's input, with the call that makes it where it does not lie yet. */
+static int lay_out_input(struct graph *g, struct layout *l, const struct device *dev,
+                         const struct node *n, struct error *err)
+{
+    int r = matmul_activation(l, dev, n, err);
+    enum activation_type act = (enum activation_type)r;
+
+    if (r >= 0 && !place_of(l, n->in, act)->bytes) {
+        const struct place *from = place_of(l, n->in, ACT_F32);
+        const struct place *to = allocate(l, n->in, act);
+
+        g->calls[g->n_calls++] = (struct call){
+            .node = n,
+            .kind = CALL_QUANTIZE,
+            .activation = act,
+            .out = to->offset,
+            .out_bytes = to->bytes,
+            .in = from->offset,
+            .in_bytes = from->bytes,
+        };
+    }
+    return r;
+}
+
+/* Where the device wants the positions of an attention in ranges: its call, the last one, leaves
+ * parts, of which another one makes its output. */
+static void lay_out_ranges(struct graph *g, struct layout *l, const struct device *dev)
+{
+    const uint32_t *dim = l->model->dims.dim;
+    const struct args_attention shape = {
+        .kv = {.n_kv_heads = dim[DIM_KV_HEADS],
+               .n_channels_k = dim[DIM_HEAD_K],
+               .n_channels_v = dim[DIM_HEAD_V],
+               .n_blocks = (dim[DIM_CONTEXT] - 1) / KV_BLOCK_TOKENS + 1},
+        .n_heads = dim[DIM_HEADS],
+    };
+    struct place *parts = &l->places[PARTS_PLACE];
+    struct call *call = &g->calls[g->n_calls - 1];
+
+    call->n_splits = device_attention_splits(dev, &shape, l->cfg->max_tokens);
+    if (call->n_splits == 1)
+        return;
+    allocate_bytes(l, parts,
+                   (uint64_t)l->cfg->max_tokens * dim[DIM_HEADS] * call->n_splits *
+                       (2 + dim[DIM_HEAD_V]) * sizeof(float));
+    g->calls[g->n_calls++] = (struct call){
+        .node = call->node,
+        .kind = CALL_COMBINE,
+        .n_splits = call->n_splits,
+        .out = call->out,
+        .out_bytes = call->out_bytes,
+        .in = parts->offset,
+        .in_bytes = parts->bytes,
+    };
+    call->out = parts->offset;
+    call->out_bytes = parts->bytes;
+    parts->bytes = 0; /* free again behind the two */
+}
+
 static int lay_out_node(struct graph *g, struct layout *l, const struct device *dev, size_t i,
                         struct error *err)
 {
@@ -193,23 +263,11 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
     struct call *call;
 
     if (is_matmul(n)) {
-        int r = matmul_activation(l, dev, n, err);
+        int r = lay_out_input(g, l, dev, n, err);
+
         if (r < 0)
             return r;
         act = (enum activation_type)r;
-        if (!place_of(l, n->in, act)->bytes) {
-            const struct place *from = place_of(l, n->in, ACT_F32);
-            const struct place *to = allocate(l, n->in, act);
-            g->calls[g->n_calls++] = (struct call){
-                .node = n,
-                .is_quantize = true,
-                .activation = act,
-                .out = to->offset,
-                .out_bytes = to->bytes,
-                .in = from->offset,
-                .in_bytes = from->bytes,
-            };
-        }
     }
     if (n->out && !place_of(l, n->out, ACT_F32)->bytes)
         allocate(l, n->out, ACT_F32);
@@ -228,6 +286,8 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
         call->in2 = place_of(l, n->in2, ACT_F32)->offset;
         call->in2_bytes = place_of(l, n->in2, ACT_F32)->bytes;
     }
+    if (n->op == STEP_ATTENTION)
+        lay_out_ranges(g, l, dev);
     for (enum value v = VALUE_NONE + 1; v < VALUE_COUNT; v++)
         if ((n->out == v || n->in == v || n->in2 == v) && !is_needed_after(g, i, v))
             release(l, v);

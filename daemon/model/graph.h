@@ -17,12 +17,18 @@ struct node {
     const struct weight_ref *weight, *bias; /* the model's; tensor NULL when absent */
 };
 
-/* One kernel call: a node, or the quantising of a node's input that must come before it. Places are
- * byte offsets into the workspace. */
+enum call_kind {
+    CALL_NODE,
+    CALL_QUANTIZE, /* of the node's input, before it */
+    CALL_COMBINE,  /* of what an attention in ranges of positions left, behind it */
+};
+
+/* One kernel call, of a node or for it. Places are byte offsets into the workspace. */
 struct call {
     const struct node *node;
-    bool is_quantize;
+    enum call_kind kind;
     enum activation_type activation; /* of a quantize, or of a matmul's input */
+    uint32_t n_splits;               /* of an attention, whose out are then parts if it is over 1 */
     uint64_t out, in, in2;
     uint64_t out_bytes, in_bytes, in2_bytes; /* at the full batch; 0 where unused */
 };

@@ -111,7 +111,7 @@ struct recorder {
 
 static uint64_t out_address(const struct recorder *r, const struct call *c)
 {
-    if (r->cfg->host_logits && !c->is_quantize && c->node->out == VALUE_LOGITS)
+    if (r->cfg->host_logits && c->kind == CALL_NODE && c->node->out == VALUE_LOGITS)
         return r->results + r->layout.logits;
     return r->workspace + c->out;
 }
@@ -129,7 +129,7 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
     uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
     struct accesses *a = &r->since_barrier;
 
-    if (!c->is_quantize && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
+    if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
         kv = &r->kv[c->node->layer];
         stores = c->node->op == STEP_KV_STORE;
     }
@@ -233,7 +233,7 @@ static void record_matmul(const struct recorder *r, const struct call *c, struct
     };
 }
 
-static void record_attention(const struct recorder *r, const struct node *n, struct dispatch *d,
+static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
                              uint64_t out, uint64_t in)
 {
     const struct dims *dims = &r->model->dims;
@@ -245,9 +245,26 @@ static void record_attention(const struct recorder *r, const struct node *n, str
         .seqs = r->step + r->layout.seqs,
         .q = in,
         .out = out,
-        .kv = r->kv[n->layer],
+        .kv = r->kv[c->node->layer],
         .n_heads = dims->dim[DIM_HEADS],
         .scale = 1.0f / sqrtf((float)dims->dim[DIM_HEAD_K]),
+        .n_splits = c->n_splits,
+    };
+}
+
+static void record_combine(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    const struct dims *dims = &r->model->dims;
+
+    d->op = KERNEL_ATTENTION_COMBINE;
+    d->args.attention_combine = (struct args_attention_combine){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .parts = r->workspace + c->in,
+        .out = r->workspace + c->out,
+        .n_heads = dims->dim[DIM_HEADS],
+        .n_channels_v = dims->dim[DIM_HEAD_V],
+        .n_splits = c->n_splits,
     };
 }
 
@@ -285,7 +302,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         };
         break;
     case STEP_ATTENTION:
-        record_attention(r, n, d, out, in);
+        record_attention(r, c, d, out, in);
         break;
     case STEP_GLU:
         d->op = KERNEL_GLU;
@@ -314,20 +331,8 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
     }
 }
 
-static void record_call(struct recorder *r, const struct call *c)
+static void record_quantize(const struct recorder *r, const struct call *c, struct dispatch *d)
 {
-    struct dispatch *d = &r->list[r->n++];
-    enum value rows_of = c->is_quantize || !c->node->out ? c->node->in : c->node->out;
-
-    *d = (struct dispatch){
-        .max_rows = value_rows(rows_of) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs,
-        .label = c->node->weight->tensor ? c->node->weight->tensor->name : "",
-    };
-    order(r, d, c);
-    if (!c->is_quantize) {
-        record_node(r, c, d);
-        return;
-    }
     d->op = KERNEL_QUANTIZE;
     d->activation = c->activation;
     d->args.quantize = (struct args_quantize){
@@ -337,6 +342,29 @@ static void record_call(struct recorder *r, const struct call *c)
         .n_cols = value_width(r->model, c->node->in),
         .rows = value_rows(c->node->in),
     };
+}
+
+static void record_call(struct recorder *r, const struct call *c)
+{
+    struct dispatch *d = &r->list[r->n++];
+    enum value rows_of = c->kind == CALL_QUANTIZE || !c->node->out ? c->node->in : c->node->out;
+
+    *d = (struct dispatch){
+        .max_rows = value_rows(rows_of) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs,
+        .label = c->node->weight->tensor ? c->node->weight->tensor->name : "",
+    };
+    order(r, d, c);
+    switch (c->kind) {
+    case CALL_NODE:
+        record_node(r, c, d);
+        break;
+    case CALL_QUANTIZE:
+        record_quantize(r, c, d);
+        break;
+    case CALL_COMBINE:
+        record_combine(r, c, d);
+        break;
+    }
 }
 
 static void record_sampler(struct recorder *r)

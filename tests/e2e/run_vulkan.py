@@ -51,6 +51,23 @@ def greedy_answers_equal_the_cpu_devices():
     equal(cpu.stop(), 0)
 
 
+def an_answer_behind_a_long_context_equals_the_cpu_devices():
+    need_vulkan()
+    vulkan, cpu = Daemon("--device", "vulkan"), Daemon("--device", "cpu")
+    with open(os.path.join(os.path.dirname(MODEL), "heldout.jsonl")) as f:
+        asked = [q for q in map(json.loads, f) if q["task"] == "add" and len(q["messages"]) == 1 and not q.get("tools")]
+    messages = []
+    for q in asked[:14]:
+        messages += q["messages"] + [{"role": "assistant", "content": q["answer"]}]
+    messages[-2:] = [{"role": "user", "content": "What is Hearth?"}]
+    ours, theirs = (d.chat(messages, max_tokens=24) for d in (vulkan, cpu))
+    # both of the ranges of positions that a GPU cuts this model's attention into
+    assert theirs["usage"]["prompt_tokens"] > 300, theirs["usage"]
+    equal(ours["choices"][0]["message"], theirs["choices"][0]["message"])
+    equal(vulkan.stop(), 0)
+    equal(cpu.stop(), 0)
+
+
 def seeded_answers_are_the_same_every_time():
     need_vulkan()
     d = Daemon("--device", "vulkan")
@@ -171,7 +188,8 @@ def a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed():
 
 
 TESTS = [
-    greedy_answers_equal_the_cpu_devices, seeded_answers_are_the_same_every_time,
+    greedy_answers_equal_the_cpu_devices, an_answer_behind_a_long_context_equals_the_cpu_devices,
+    seeded_answers_are_the_same_every_time,
     status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
     answers_go_on_after_a_lost_device, a_device_lost_again_and_again_ends_requests_and_not_the_daemon,

@@ -175,24 +175,31 @@ void check_prepare(struct check *c, const struct dispatch *d)
     ref_run(&host);
 }
 
-static bool run_on_device(struct check *c, const struct dispatch *d)
+static bool run_on_device(struct check *c, const struct dispatch *list, size_t n)
 {
     struct program *p = NULL;
     struct error err = {0};
-    int r = program_create(c->dev, d, 1, &p, &err);
+    int r = program_create(c->dev, list, n, &p, &err);
 
     return check_finish(c, r, p, &err);
 }
 
-bool check_run(struct check *c, const struct dispatch *d)
+bool check_run_list(struct check *c, const struct dispatch *list, size_t n)
 {
-    struct dispatch copy = *d;
-
     memcpy(c->copy, c->buf->host, c->used);
     translate(c, c->copy, c->used, c->copy); /* block tables, histories */
-    translate(c, &copy.args, sizeof(copy.args), c->copy);
-    ref_run(&copy);
-    return run_on_device(c, d);
+    for (size_t i = 0; i < n; i++) {
+        struct dispatch copy = list[i];
+
+        translate(c, &copy.args, sizeof(copy.args), c->copy);
+        ref_run(&copy);
+    }
+    return run_on_device(c, list, n);
+}
+
+bool check_run(struct check *c, const struct dispatch *d)
+{
+    return check_run_list(c, d, 1);
 }
 
 bool check_floats(struct check *c, uint64_t offset, size_t n, double absolute, double relative)
@@ -244,8 +251,8 @@ bool check_bytes(struct check *c, uint64_t offset, size_t n)
     return true;
 }
 
-void check_bench(struct check *c, const char *name, const struct dispatch *d, double bytes,
-                 double operations)
+void check_bench(struct check *c, const char *name, const struct dispatch *list, size_t n,
+                 double bytes, double operations)
 {
     struct program *p = NULL;
     struct error err = {0};
@@ -253,7 +260,7 @@ void check_bench(struct check *c, const char *name, const struct dispatch *d, do
 
     if (!c->is_bench)
         return;
-    if (program_create(c->dev, d, 1, &p, &err) < 0) {
+    if (program_create(c->dev, list, n, &p, &err) < 0) {
         printf("# %s: %s\n", name, err.text);
         return;
     }

@@ -45,6 +45,8 @@ uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint
 void check_prepare(struct check *c, const struct dispatch *d);
 /* Runs d on the device and, translated, on the copy. False with a message when refused. */
 bool check_run(struct check *c, const struct dispatch *d);
+/* The same of several dispatches as one program. */
+bool check_run_list(struct check *c, const struct dispatch *list, size_t n);
 /* Runs p, whose creation returned r, and destroys it. False with a message when any of it failed.
  */
 bool check_finish(struct check *c, int r, struct program *p, struct error *err);
@@ -56,9 +58,9 @@ bool check_bytes(struct check *c, uint64_t offset, size_t n);
  * terms, `relative` of it allowed. magnitudes: f64[rows * n]. */
 bool check_sums(struct check *c, uint64_t offset, const double *magnitudes, size_t n,
                 double relative);
-/* Times the dispatch: prints GB/s of `bytes` and GFLOP/s of `operations`. */
-void check_bench(struct check *c, const char *name, const struct dispatch *d, double bytes,
-                 double operations);
+/* Times the dispatches, n of them: prints GB/s of `bytes` and GFLOP/s of `operations`. */
+void check_bench(struct check *c, const char *name, const struct dispatch *list, size_t n,
+                 double bytes, double operations);
 
 struct check_case {
     const char *name;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
 
+#include "kernels/ref.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +12,9 @@ struct shape {
     uint32_t window;
     float softcap;
     bool has_sinks, has_hole;
+    uint32_t n_splits; /* 0: as 1 */
+    enum check_input input;
+    uint32_t peak; /* the first sequence's position that its first query looks at alone; 0: none */
 };
 
 /* Two sequences share the rows; their blocks lie scattered. What no sequence has stored is filled
@@ -72,41 +77,113 @@ static void fill_cache(struct check *c, const struct shape *s, const struct kv_l
     }
 }
 
+/* Makes the key at the shape's peak that of the first query, so much greater that what other
+ * positions add is lost. */
+static void raise_peak(struct check *c, const struct shape *s, const struct kv_layer *kv,
+                       uint64_t q)
+{
+    uint32_t per_seq = kv->n_blocks / 2;
+    uint64_t block = (per_seq - 1 - s->peak / 32) * 2;
+    uint16_t *key = (uint16_t *)check_at(c, kv->base - c->buf->address + block * kv->block_bytes) +
+                    (size_t)(s->peak % 32) * s->ck;
+    const float *query = check_at(c, q);
+
+    for (uint32_t i = 0; s->peak && i < s->ck; i++)
+        key[i] = ref_f32_to_f16(query[i] * 30);
+}
+
+/* What the ranges of every row and head left, which is nothing where they are empty. */
+static bool check_parts(struct check *c, const struct shape *s, uint64_t parts)
+{
+    uint64_t n = (uint64_t)s->rows * s->n_heads * s->n_splits, bytes = (2 + s->cv) * sizeof(float);
+
+    for (uint64_t i = 0; i < n; i++) {
+        const float *want = (const float *)(const void *)(c->copy + parts + i * bytes);
+
+        if (!check_floats(c, parts + i * bytes, 2 + s->cv, 4e-6 * (1 + (double)want[1]), 4e-6)) {
+            printf("# range %u of head %u of row %u\n", (uint32_t)(i % s->n_splits),
+                   (uint32_t)(i / s->n_splits % s->n_heads),
+                   (uint32_t)(i / s->n_splits / s->n_heads));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void bench(struct check *c, const struct shape *s, const struct dispatch *list, size_t n)
+{
+    double seen = s->window && s->window < s->first ? s->window : s->first + s->rows / 2.0;
+    char name[96];
+
+    snprintf(name, sizeof(name), "attention %u/%u heads of %u, %u rows from %u, %u ranges",
+             s->n_heads, s->n_kv_heads, s->ck, s->rows, s->first, s->n_splits ? s->n_splits : 1);
+    check_bench(c, name, list, n, 2.0 * (seen + s->rows / 2.0) * s->n_kv_heads * (s->ck + s->cv),
+                2.0 * s->rows * seen * s->n_heads * (s->ck + s->cv));
+}
+
 static bool attention_with(struct check *c, const struct shape *s)
 {
-    struct dispatch d = {.op = KERNEL_ATTENTION, .max_rows = s->rows};
-    size_t n = (size_t)s->rows * s->n_heads * s->cv;
-    uint64_t step, tokens, seqs, q, out, sinks;
+    struct dispatch list[2] = {
+        {.op = KERNEL_ATTENTION, .max_rows = s->rows},
+        {.op = KERNEL_ATTENTION_COMBINE, .max_rows = s->rows, .barrier = true}};
+    size_t n = (size_t)s->rows * s->n_heads * s->cv, n_list = s->n_splits > 1 ? 2 : 1;
+    uint64_t step, tokens, seqs, q, out, sinks, parts = 0, parts_bytes;
     struct kv_layer kv;
-    char name[96];
 
     c->used = 0;
     step = make_cache(c, s, &kv, &tokens, &seqs);
     fill_cache(c, s, &kv, s->rows > 2 ? s->first + s->rows / 2 : s->first + s->rows,
                s->rows - s->rows / 2);
     q = check_take(c, (uint64_t)s->rows * s->n_heads * s->ck * 4);
-    check_fill(c, q, (size_t)s->rows * s->n_heads * s->ck, INPUT_NORMAL);
+    check_fill(c, q, (size_t)s->rows * s->n_heads * s->ck, s->input);
+    raise_peak(c, s, &kv, q);
     out = check_take(c, n * 4);
     sinks = check_take(c, s->n_heads * 4);
     check_fill(c, sinks, s->n_heads, INPUT_NORMAL);
-    d.args.attention = (struct args_attention){
+    if (n_list > 1) {
+        parts_bytes = (uint64_t)s->rows * s->n_heads * s->n_splits * (2 + s->cv) * 4;
+        parts = check_take(c, parts_bytes);
+        memset(check_at(c, parts), 0xff, parts_bytes);
+    }
+    list[0].args.attention = (struct args_attention){
         .step = check_address(c, step),
         .tokens = check_address(c, tokens),
         .seqs = check_address(c, seqs),
         .q = check_address(c, q),
-        .out = check_address(c, out),
-        .sinks = s->has_sinks ? check_address(c, sinks) : 0,
+        .out = check_address(c, parts ? parts : out),
+        .sinks = s->has_sinks && !parts ? check_address(c, sinks) : 0,
         .kv = kv,
         .n_heads = s->n_heads,
         .window = s->window,
         .scale = 1 / sqrtf((float)s->ck),
         .softcap = s->softcap,
+        .n_splits = parts ? s->n_splits : 1,
     };
-    snprintf(name, sizeof(name), "attention %u/%u heads of %u, %u rows from %u", s->n_heads,
-             s->n_kv_heads, s->ck, s->rows, s->first);
-    check_bench(c, name, &d, 2.0 * (s->first + s->rows) * s->n_kv_heads * (s->ck + s->cv),
-                2.0 * s->rows * (s->first + s->rows / 2.0) * s->n_heads * (s->ck + s->cv));
-    return check_run(c, &d) && check_floats(c, out, n, 4e-6, 4e-6);
+    list[1].args.attention_combine = (struct args_attention_combine){
+        .step = check_address(c, step),
+        .tokens = check_address(c, tokens),
+        .parts = check_address(c, parts),
+        .out = check_address(c, out),
+        .sinks = s->has_sinks ? check_address(c, sinks) : 0,
+        .n_heads = s->n_heads,
+        .n_channels_v = s->cv,
+        .window = s->window,
+        .n_splits = s->n_splits,
+    };
+    bench(c, s, list, n_list);
+    return check_run_list(c, list, n_list) && (!parts || check_parts(c, s, parts)) &&
+           check_floats(c, out, n, 4e-6, 4e-6);
+}
+
+static bool attention_of_all(struct check *c, const struct shape *shapes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!attention_with(c, &shapes[i])) {
+            printf("# shape %zu\n", i);
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool attention(struct check *c)
@@ -150,16 +227,46 @@ static bool attention(struct check *c)
          .has_sinks = true},
     };
 
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
-        if (!attention_with(c, &shapes[i])) {
-            printf("# shape %zu\n", i);
-            return false;
-        }
-    }
-    if (!c->is_bench)
-        return true;
-    return attention_with(c, &(struct shape){32, 4, 64, 64, 1, 2000, 0, 0, false, false}) &&
-           attention_with(c, &(struct shape){32, 4, 64, 64, 256, 0, 0, 0, false, false});
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
+/* Positions in ranges: of which some are empty, end in the middle of a block, begin with a window,
+ * or hold what all others are nothing beside. The second sequence is always short. */
+static bool attention_in_ranges(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {1, 1, 8, 8, 1, .n_splits = 2},
+        {8, 2, 64, 64, 1, 255, .n_splits = 2},
+        {8, 2, 64, 64, 1, 256, .n_splits = 2},
+        {6, 2, 20, 12, 7, 509, .n_splits = 3},
+        {10, 2, 128, 128, 1, 5000, .n_splits = 5},
+        {10, 2, 128, 128, 1, 5000, .n_splits = 16, .has_sinks = true},
+        {8, 2, 64, 64, 16, 2500, .n_splits = 9, .softcap = 3},
+        {8, 2, 64, 64, 40, 700, .n_splits = 4, .has_hole = true},
+        {8, 2, 64, 64, 5, 1111, .n_splits = 256, .window = 600},
+        {8, 2, 64, 64, 5, 1111, .n_splits = 2, .window = 37, .has_sinks = true},
+        {8, 2, 64, 64, 5, 3111, .n_splits = 6, .window = 1024, .softcap = 50, .has_sinks = true},
+        {40, 1, 33, 1, 5, 300, .n_splits = 2},
+        {8, 2, 64, 64, 1, 2000, .n_splits = 8, .peak = 3},
+        {8, 2, 64, 64, 1, 2000, .n_splits = 8, .peak = 1030, .has_sinks = true},
+        {8, 2, 64, 64, 1, 2000, .n_splits = 8, .peak = 2000},
+        {8, 2, 64, 64, 2, 2000, .n_splits = 8, .input = INPUT_ZERO},
+        {8, 2, 64, 64, 2, 2000, .n_splits = 8, .input = INPUT_TINY},
+    };
+
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
+/* A row of a long context, in ranges and not; a prompt. */
+static bool attention_speed(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {32, 4, 64, 64, 1, 2000},    {32, 4, 64, 64, 1, 2000, .n_splits = 8},
+        {32, 8, 128, 128, 1, 16000}, {32, 8, 128, 128, 1, 16000, .n_splits = 32},
+        {32, 4, 64, 64, 256},
+    };
+
+    return !c->is_bench || attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
 static bool kv_store(struct check *c)
@@ -235,6 +342,8 @@ static bool kv_store_rounds(struct check *c)
 
 const struct check_case check_attention_cases[] = {
     {"attention", attention},
+    {"attention_in_ranges", attention_in_ranges},
+    {"attention_speed", attention_speed},
     {"kv_store", kv_store},
     {"kv_store_rounds", kv_store_rounds},
     {0},

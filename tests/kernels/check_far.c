@@ -127,7 +127,8 @@ static struct dispatch build_attention(uint64_t base, const uint64_t *places)
                                                .out = base + places[6],
                                                .kv = far_layer(base, places),
                                                .n_heads = HEADS,
-                                               .scale = 0.125f};
+                                               .scale = 0.125f,
+                                               .n_splits = 1};
     return d;
 }
 

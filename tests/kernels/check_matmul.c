@@ -134,7 +134,7 @@ static void bench(struct check *c, enum gguf_type type, enum activation_type act
         d = make(c, type, s, INPUT_NORMAL, activation);
         snprintf(name, sizeof(name), "matmul %s %ux%u, %u rows", gguf_type_get_info(type)->name,
                  s.n_rows, s.n_cols, s.rows);
-        check_bench(c, name, &d, (double)gguf_type_row_bytes(type, s.n_cols) * s.n_rows,
+        check_bench(c, name, &d, 1, (double)gguf_type_row_bytes(type, s.n_cols) * s.n_rows,
                     2.0 * s.n_rows * s.n_cols * s.rows);
     }
 }

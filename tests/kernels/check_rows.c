@@ -53,7 +53,7 @@ static bool norm_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check
         .eps = kind == INPUT_TINY ? 1e-12f : 1e-5f,
     };
     if (n_cols == 2048 && rows == 37 && kind == INPUT_NORMAL)
-        check_bench(c, "rms_norm 2048, 37 rows", &d, (double)n * 8, (double)n * 4);
+        check_bench(c, "rms_norm 2048, 37 rows", &d, 1, (double)n * 8, (double)n * 4);
     return check_run(c, &d) && check_floats(c, in_place ? x : out, n, 1e-37, 4e-6);
 }
 

@@ -262,7 +262,7 @@ static bool sample_large(struct check *c)
             for (uint32_t i = 0; i < OUTPUTS * n_vocab; i++)
                 logits[i] = check_normal(c) * (round % 2 ? 3.0f : 0.2f);
             if (round == 0)
-                check_bench(c, v ? "sample of 256000, 3 rows" : "sample of 151936, 3 rows", &s.d,
+                check_bench(c, v ? "sample of 256000, 3 rows" : "sample of 151936, 3 rows", &s.d, 1,
                             OUTPUTS * 4.0 * n_vocab, 0);
             if (!check_run(c, &s.d) || !equal_results(c, &s)) {
                 printf("# vocabulary %u, round %u\n", n_vocab, round);

@@ -216,6 +216,10 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     case KERNEL_ATTENTION:
         d.args.attention.kv = kv;
         d.args.attention.n_heads = 32;
+        d.args.attention.n_splits = 1;
+        break;
+    case KERNEL_ATTENTION_COMBINE:
+        d.args.attention_combine.n_heads = 32;
         break;
     case KERNEL_GLU:
         d.args.glu.n_cols = 14336;

@@ -43,6 +43,8 @@ uint32_t IN_LEVEL(attention_items)(const struct dispatch *d)
     uint32_t rows = step_rows(a->step, ROWS_TOKENS, d->max_rows), n = tokens_per_item(a);
     uint64_t items = (uint64_t)((rows + n - 1) / n) * a->kv.n_kv_heads;
 
+    if (a->n_splits > 1) /* what this device never asks for has the plain form only */
+        return 1;
     return items < CPU_ITEMS_MAX ? (uint32_t)items : CPU_ITEMS_MAX;
 }
 
@@ -267,6 +269,10 @@ void IN_LEVEL(attention)(const struct dispatch *d, uint32_t item, void *scratch)
     uint64_t units = (uint64_t)((rows + n - 1) / n) * a->kv.n_kv_heads, unit, end;
     struct attention_work w;
 
+    if (a->n_splits > 1) {
+        ref_run(d);
+        return;
+    }
     lay_out(a, scratch, &w);
     item_range(units, IN_LEVEL(attention_items)(d), item, &unit, &end);
     for (; unit < end; unit++) {

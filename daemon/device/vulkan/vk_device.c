@@ -49,9 +49,18 @@ static int vk_activation(const struct device *dev, enum gguf_type type, uint32_t
     return vk_activation_for(&vk->gpu.caps, type, n_cols, max_rows);
 }
 
+static uint32_t vk_splits(const struct device *dev, const struct args_attention *a,
+                          uint32_t max_rows)
+{
+    const struct vk_device *vk = (const struct vk_device *)(const void *)dev;
+
+    return vk_attention_splits(&vk->gpu.caps, a, max_rows);
+}
+
 static const struct device_ops vk_ops = {
     .destroy = vk_destroy,
     .activation_for = vk_activation,
+    .attention_splits = vk_splits,
     .buffer_create = vk_buffer_create,
     .buffer_import = vk_buffer_import,
     .buffer_destroy = vk_buffer_destroy,

@@ -61,6 +61,9 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_ATTENTION:
         vk_launch_attention(caps, d, &l);
         break;
+    case KERNEL_ATTENTION_COMBINE:
+        l.groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.attention_combine.n_heads, 1);
+        break;
     case KERNEL_GLU:
         l.groups[0] = elementwise_groups(caps, &l, d, d->args.glu.n_cols);
         break;
@@ -96,6 +99,7 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_ROPE] = sizeof(struct args_rope),
         [KERNEL_KV_STORE] = sizeof(struct args_kv_store),
         [KERNEL_ATTENTION] = sizeof(struct args_attention),
+        [KERNEL_ATTENTION_COMBINE] = sizeof(struct args_attention_combine),
         [KERNEL_GLU] = sizeof(struct args_glu),
         [KERNEL_ADD] = sizeof(struct args_add),
         [KERNEL_GATHER] = sizeof(struct args_gather),

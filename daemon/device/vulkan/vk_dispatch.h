@@ -44,6 +44,10 @@ size_t vk_args_bytes(enum kernel_op op);
 int vk_activation_for(const struct vk_caps *caps, enum gguf_type type, uint32_t n_cols,
                       uint32_t max_rows);
 
+/* As device_attention_splits. */
+uint32_t vk_attention_splits(const struct vk_caps *caps, const struct args_attention *a,
+                             uint32_t max_rows);
+
 /* ---- by family; *launch comes with the defaults of vk_launch_for ---- */
 
 void vk_launch_embed(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);

@@ -8,10 +8,12 @@ enum {
     ROPE_ROWS = 4,  /* that a workgroup turns, of many */
     ATTENTION_FEW_ROWS = 16,
     ATTENTION_QUERIES = 8,
-    ATTENTION_SUMS = 64,          /* values a lane adds up */
-    ATTENTION_CHANNELS = 4096,    /* of all queries of a workgroup */
-    ATTENTION_SUBGROUPS_FEW = 16, /* of few rows: they share the positions */
+    ATTENTION_SUMS = 64,                              /* values a lane adds up */
+    ATTENTION_CHANNELS = 4096,                        /* of all queries of a workgroup */
+    ATTENTION_SUBGROUPS_FEW = ATTENTION_SPLIT_BLOCKS, /* of few rows: they share a range's blocks */
     ATTENTION_SUBGROUPS = 4,
+    ATTENTION_SPLIT_GROUPS = 256, /* workgroups that a row of a long context is worth */
+    ATTENTION_GROUPS_MOST = 1024, /* of few rows: more of them are empty, or wait */
     SAMPLE_WORKGROUP = 1024,
 };
 
@@ -62,39 +64,74 @@ static uint32_t value_width(const struct kv_layer *kv, uint32_t subgroup)
     return n;
 }
 
+/* Workgroups of one row and range: what is left of the query heads when each of them is shared. */
+struct attention_tile {
+    uint32_t heads, rows, chunks;
+};
+
+static struct attention_tile tile_of(const struct args_attention *a, const struct vk_launch *l,
+                                     bool is_few)
+{
+    uint32_t group = a->n_heads / a->kv.n_kv_heads, queries = most_queries(a, l);
+    uint32_t chunks = (group - 1) / queries + 1, heads = (group - 1) / chunks + 1;
+
+    return (struct attention_tile){heads, is_few ? 1 : queries / heads, chunks};
+}
+
+/* A lane for each position of a block. */
+static void choose_subgroup(const struct vk_caps *caps, struct vk_launch *l)
+{
+    if (caps->subgroup_min <= KV_BLOCK_TOKENS && caps->subgroup_max >= KV_BLOCK_TOKENS)
+        l->subgroup_size = KV_BLOCK_TOKENS;
+}
+
+uint32_t vk_attention_splits(const struct vk_caps *caps, const struct args_attention *a,
+                             uint32_t max_rows)
+{
+    struct vk_launch l = {.subgroup_size = caps->subgroup_default};
+    uint32_t most = (a->kv.n_blocks - 1) / ATTENTION_SPLIT_BLOCKS + 1, n;
+
+    if (max_rows > ATTENTION_FEW_ROWS)
+        return 1;
+    choose_subgroup(caps, &l);
+    n = ATTENTION_SPLIT_GROUPS / (a->kv.n_kv_heads * tile_of(a, &l, true).chunks);
+    n = n < most ? n : most;
+    return n > 1 ? n : 1;
+}
+
 void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
     const struct args_attention *a = &d->args.attention;
-    uint32_t group = a->n_heads / a->kv.n_kv_heads, heads, rows, chunks, queries, subgroups;
     uint32_t k_width = a->kv.n_channels_k % 8 || (a->kv.base | a->kv.block_bytes) % 16 ? 1 : 8;
-    bool is_few = d->max_rows <= ATTENTION_FEW_ROWS;
+    bool is_split = a->n_splits > 1, is_few = is_split || d->max_rows <= ATTENTION_FEW_ROWS;
+    uint32_t subgroups = is_few ? ATTENTION_SUBGROUPS_FEW : ATTENTION_SUBGROUPS;
+    struct attention_tile tile;
+    uint64_t items;
 
-    /* A lane for each position of a block. */
-    if (caps->subgroup_min <= KV_BLOCK_TOKENS && caps->subgroup_max >= KV_BLOCK_TOKENS)
-        l->subgroup_size = KV_BLOCK_TOKENS;
-    queries = most_queries(a, l);
-    chunks = (group - 1) / queries + 1;
-    heads = (group - 1) / chunks + 1;
-    rows = is_few ? 1 : queries / heads;
-    queries = heads * rows;
-    for (subgroups = is_few ? ATTENTION_SUBGROUPS_FEW : ATTENTION_SUBGROUPS; subgroups > 1;
-         subgroups /= 2) {
+    choose_subgroup(caps, l);
+    tile = tile_of(a, l, is_few);
+    for (; subgroups > 1; subgroups /= 2) {
         uint32_t padded = (a->kv.n_channels_k + 31) / 32 * 32;
-        uint32_t shared = queries * (padded + subgroups * (l->subgroup_size + 2)) * 4;
+        uint32_t shared =
+            tile.heads * tile.rows * (padded + subgroups * (l->subgroup_size + 2)) * 4;
 
         if (subgroups * l->subgroup_size <= caps->workgroup_max && shared <= caps->shared_bytes)
             break;
     }
     l->workgroup_size = subgroups * l->subgroup_size;
-    l->constants[0] = heads;
-    l->constants[1] = rows;
+    l->constants[0] = tile.heads;
+    l->constants[1] = tile.rows;
     l->constants[2] = a->kv.n_channels_k;
     l->constants[3] = k_width;
     l->constants[4] = value_width(&a->kv, l->subgroup_size);
     l->constants[5] = (a->kv.n_channels_v - 1) / (l->subgroup_size * l->constants[4]) + 1;
     l->n_constants = 6;
-    l->groups[0] =
-        vk_groups(caps, (uint64_t)((d->max_rows - 1) / rows + 1) * a->kv.n_kv_heads * chunks, 1);
+    items = (uint64_t)((d->max_rows - 1) / tile.rows + 1) * a->kv.n_kv_heads * tile.chunks;
+    if (is_split)
+        items = items * a->n_splits < ATTENTION_GROUPS_MOST ? items * a->n_splits
+                : items < ATTENTION_GROUPS_MOST             ? ATTENTION_GROUPS_MOST
+                                                            : items;
+    l->groups[0] = vk_groups(caps, items, 1);
 }
 
 void vk_launch_sample(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)

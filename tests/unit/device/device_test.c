@@ -236,11 +236,34 @@ static void shapes_that_make_no_sense_are_refused(void **state)
     };
     assert_refused(f, &d, "0 heads");
     d.args.attention.n_heads = 1;
+    assert_refused(f, &d, "positions in 0 ranges");
+    d.args.attention.n_splits = ATTENTION_SPLITS_MAX + 1;
+    assert_refused(f, &d, "positions in 257 ranges");
+    d.args.attention.n_splits = 2;
+    d.args.attention.sinks = f->buf->address;
+    assert_refused(f, &d, "sinks of ranges");
+    d.args.attention.sinks = 0;
+    d.args.attention.out = f->buf->address + f->buf->bytes - 2 * (2 + 8) * 4 + 4;
+    assert_refused(f, &d, "parts needs 80 bytes");
+    d.args.attention.n_splits = 1;
     d.args.attention.kv.block_bytes -= 4;
     assert_refused(f, &d, "a cache block of");
     d.args.attention.kv.block_bytes = UINT64_MAX - 3;
     d.args.attention.kv.n_blocks = 77;
     assert_refused(f, &d, "a cache of 77 blocks");
+    d = (struct dispatch){.op = KERNEL_ATTENTION_COMBINE, .max_rows = 1};
+    d.args.attention_combine = (struct args_attention_combine){.step = f->buf->address,
+                                                               .tokens = f->buf->address,
+                                                               .parts = f->buf->address,
+                                                               .out = f->buf->address,
+                                                               .n_heads = 1,
+                                                               .n_splits = 1};
+    assert_refused(f, &d, "positions in 1 ranges");
+    d.args.attention_combine.n_splits = 2;
+    assert_refused(f, &d, "0 channels");
+    d.args.attention_combine.n_channels_v = 8;
+    d.args.attention_combine.parts = f->buf->address + f->buf->bytes - 76;
+    assert_refused(f, &d, "parts needs 80 bytes");
 }
 
 static void programs_run_in_the_order_of_submission(void **state)

@@ -2,6 +2,7 @@
 /* What a dispatch becomes on GPUs of every kind: shaders that exist, grids that fit and cover. */
 #include "harness.h"
 
+#include "device/device.h"
 #include "device/vulkan/vk_dispatch.h"
 #include "kernels/shaders.h"
 
@@ -101,10 +102,73 @@ static void a_prompt_of_bytes_is_multiplied_as_such(void **state)
     assert_string_equal(l.shader, "matvec_q6_k");
 }
 
+static struct args_attention attention_of(uint32_t n_heads, uint32_t n_kv_heads, uint32_t channels,
+                                          uint32_t n_positions)
+{
+    return (struct args_attention){
+        .kv = {.block_bytes = 1 << 20,
+               .n_kv_heads = n_kv_heads,
+               .n_channels_k = channels,
+               .n_channels_v = channels,
+               .n_blocks = n_positions / KV_BLOCK_TOKENS},
+        .n_heads = n_heads,
+        .n_splits = 1,
+    };
+}
+
+static void attention_fits_every_gpu_in_ranges_and_whole(void **state)
+{
+    static const struct {
+        uint32_t n_heads, n_kv_heads, channels;
+    } models[] = {{32, 8, 128}, {1, 1, 64}, {64, 64, 64}, {16, 1, 576}, {8, 1, 1024}};
+    static const uint32_t rows[] = {1, 4, 16, 17, 512, 4096};
+
+    for (uint32_t subgroup = 4; subgroup <= 128; subgroup *= 2)
+        for (size_t m = 0; m < sizeof(models) / sizeof(*models); m++)
+            for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++) {
+                struct vk_caps caps = caps_with(subgroup);
+                struct dispatch d = {.op = KERNEL_ATTENTION, .max_rows = rows[r]};
+                struct args_attention *a = &d.args.attention;
+                struct vk_launch l;
+
+                *a = attention_of(models[m].n_heads, models[m].n_kv_heads, models[m].channels,
+                                  131072);
+                vk_launch_for(&caps, &d, &l);
+                assert_fits(&caps, &l);
+                a->n_splits = vk_attention_splits(&caps, a, rows[r]);
+                assert_true(a->n_splits >= 1 && a->n_splits <= ATTENTION_SPLITS_MAX);
+                assert_true(rows[r] <= DEVICE_FEW_ROWS || a->n_splits == 1);
+                vk_launch_for(&caps, &d, &l);
+                assert_fits(&caps, &l);
+            }
+}
+
+/* So many workgroups that a large GPU has all of it at work, and no more ranges than there are. */
+static void one_row_of_a_long_context_is_work_for_many(void **state)
+{
+    struct vk_caps caps = caps_with(32);
+    struct dispatch d = {.op = KERNEL_ATTENTION, .max_rows = 1};
+    struct args_attention *a = &d.args.attention;
+    struct vk_launch l;
+
+    *a = attention_of(32, 8, 128, 131072);
+    a->n_splits = vk_attention_splits(&caps, a, 1);
+    vk_launch_for(&caps, &d, &l);
+    assert_true(l.groups[0] >= 200);
+    /* what a row comes to must not change with those beside it */
+    assert_int_equal(vk_attention_splits(&caps, a, DEVICE_FEW_ROWS), a->n_splits);
+    *a = attention_of(32, 8, 128, 3 * ATTENTION_SPLIT_BLOCKS * KV_BLOCK_TOKENS);
+    assert_int_equal(vk_attention_splits(&caps, a, 1), 3);
+    *a = attention_of(32, 8, 128, ATTENTION_SPLIT_BLOCKS * KV_BLOCK_TOKENS);
+    assert_int_equal(vk_attention_splits(&caps, a, 1), 1);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(matmuls_fit_every_gpu),
     cmocka_unit_test(bytes_are_for_prompts_on_gpus_that_multiply_them_fast),
     cmocka_unit_test(a_prompt_of_bytes_is_multiplied_as_such),
+    cmocka_unit_test(attention_fits_every_gpu_in_ranges_and_whole),
+    cmocka_unit_test(one_row_of_a_long_context_is_work_for_many),
 };
 
 int main(int argc, char **argv)

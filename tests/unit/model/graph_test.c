@@ -3,6 +3,7 @@
 #include "harness.h"
 #include "model_fixture.h"
 
+#include "device/device_backend.h"
 #include "model/graph.h"
 
 #include <errno.h>
@@ -19,7 +20,11 @@ struct content {
     unsigned version;
 };
 
-enum { CONTENTS_MOST = VALUE_COUNT * ACT_TYPE_COUNT * 4 };
+enum {
+    CONTENTS_MOST = VALUE_COUNT * ACT_TYPE_COUNT * 4,
+    PARTS = VALUE_COUNT, /* what an attention in ranges leaves: no value of the model's */
+    RANGES = 7,
+};
 
 struct replay {
     const struct model *model;
@@ -27,13 +32,17 @@ struct replay {
     const struct graph_config *cfg;
     struct content list[CONTENTS_MOST];
     size_t n;
-    unsigned versions[VALUE_COUNT];
+    unsigned versions[VALUE_COUNT + 1];
 };
 
 static uint64_t value_bytes(const struct replay *r, enum value v, enum activation_type form)
 {
-    uint64_t rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
+    const uint32_t *dim = r->model->dims.dim;
+    uint64_t rows;
 
+    if (v == (enum value)PARTS)
+        return 4ull * r->cfg->max_tokens * dim[DIM_HEADS] * RANGES * (2 + dim[DIM_HEAD_V]);
+    rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
     return rows * activation_bytes(form, value_width(r->model, v));
 }
 
@@ -79,20 +88,29 @@ static void replay_call(struct replay *r, size_t i)
 {
     const struct call *c = &r->graph->calls[i];
     const struct node *n = c->node;
+    enum value out;
 
-    if (c->is_quantize) {
+    if (c->kind == CALL_QUANTIZE) {
         assert_lies(r, i, c->in, n->in, ACT_F32);
         overwrite(r, c->out, n->in, c->activation);
         return;
     }
+    if (c->kind == CALL_COMBINE) {
+        assert_int_equal(n->op, STEP_ATTENTION);
+        assert_lies(r, i, c->in, (enum value)PARTS, ACT_F32);
+        overwrite(r, c->out, n->out, ACT_F32);
+        assert_lies(r, i, c->in, (enum value)PARTS, ACT_F32);
+        return;
+    }
+    out = n->op == STEP_ATTENTION && c->n_splits > 1 ? (enum value)PARTS : n->out;
     if (n->in)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
     if (n->out && reads_out(n))
         assert_lies(r, i, c->out, n->out, ACT_F32);
-    if (n->out)
-        overwrite(r, c->out, n->out, ACT_F32);
+    if (out)
+        overwrite(r, c->out, out, ACT_F32);
     /* what it reads must still be there when it has written, but for work in place */
     if (n->in && n->in != n->out)
         assert_lies(r, i, c->in, n->in, c->activation);
@@ -118,13 +136,23 @@ static void replay(const struct model *m, const struct device *dev, const struct
 
 /* ---- tests ---- */
 
+static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_attention *a,
+                                   uint32_t max_rows)
+{
+    return max_rows < 20 ? RANGES : 1;
+}
+
 static void no_live_value_is_overwritten(void **state)
 {
+    struct device_ops ops;
     static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 
     assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    ops = *dev->ops;
+    ops.attention_splits = few_rows_in_ranges;
+    dev->ops = &ops;
     srand(7);
     for (unsigned i = 0; i < 240; i++) {
         struct builder_shape shape = model_fixture_shape(archs[i % 4], types[(unsigned)rand() % 3]);
@@ -194,7 +222,7 @@ static void one_quantised_copy_serves_all_that_read_it(void **state)
     model_fixture_init(&f, &b);
     assert_int_equal(graph_create(f.model, dev, &cfg, &g, NULL), 0);
     for (size_t i = 0; i < g->n_calls; i++)
-        n += g->calls[i].is_quantize;
+        n += g->calls[i].kind == CALL_QUANTIZE;
     /* a layer: for q/k/v, the attention's output, gate/up, down; at the end: logits */
     assert_int_equal(n, shape.layers * 4 + 1);
     graph_destroy(g);
@@ -226,9 +254,42 @@ static void places_are_used_again(void **state)
     device_destroy(dev);
 }
 
+static void an_attention_in_ranges_is_combined_behind_it(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
+    struct graph_config cfg = {.max_tokens = 4, .max_outputs = 1};
+    struct device_ops ops;
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct device *dev;
+    struct graph *g;
+    size_t n = 0;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    ops = *dev->ops;
+    ops.attention_splits = few_rows_in_ranges;
+    dev->ops = &ops;
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_int_equal(graph_create(f.model, dev, &cfg, &g, NULL), 0);
+    for (size_t i = 1; i < g->n_calls; i++) {
+        if (g->calls[i].kind != CALL_COMBINE)
+            continue;
+        assert_int_equal(g->calls[i].n_splits, RANGES);
+        assert_ptr_equal(g->calls[i].node, g->calls[i - 1].node);
+        assert_int_equal(g->calls[i].in, g->calls[i - 1].out);
+        n++;
+    }
+    assert_int_equal(n, shape.layers);
+    graph_destroy(g);
+    model_fixture_finish(&f);
+    device_destroy(dev);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(no_live_value_is_overwritten),
     cmocka_unit_test(quantised_copies_go_when_the_value_changes),
+    cmocka_unit_test(an_attention_in_ranges_is_combined_behind_it),
     cmocka_unit_test(one_quantised_copy_serves_all_that_read_it),
     cmocka_unit_test(places_are_used_again),
 };

@@ -62,9 +62,16 @@ static int spy_program_create(struct device *dev, const struct dispatch *list, s
 
 static void spy_program_destroy(struct program *p) {}
 
+static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_attention *a,
+                                   uint32_t max_rows)
+{
+    return max_rows < 20 ? 5 : 1;
+}
+
 static const struct device_ops spy_ops = {
     .destroy = spy_destroy,
     .activation_for = spy_activation,
+    .attention_splits = few_rows_in_ranges,
     .buffer_create = spy_buffer_create,
     .buffer_destroy = spy_buffer_destroy,
     .program_create = spy_program_create,
@@ -126,8 +133,18 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         kv_channels = x->attention.n_heads * x->attention.kv.n_channels_k;
         a[0] = floats(x->attention.q, rows, kv_channels, false);
         a[1] = cache(&x->attention.kv, false);
-        a[2] = floats(x->attention.out, rows, kv_channels, true);
+        kv_channels = x->attention.n_heads * x->attention.kv.n_channels_v;
+        if (x->attention.n_splits > 1)
+            kv_channels += 2ull * x->attention.n_heads;
+        a[2] = floats(x->attention.out, rows, kv_channels * x->attention.n_splits, true);
         return 3;
+    case KERNEL_ATTENTION_COMBINE:
+        kv_channels = x->attention_combine.n_channels_v;
+        a[0] = floats(x->attention_combine.parts, rows * x->attention_combine.n_heads,
+                      x->attention_combine.n_splits * (2 + kv_channels), false);
+        a[1] = floats(x->attention_combine.out, rows * x->attention_combine.n_heads, kv_channels,
+                      true);
+        return 2;
     case KERNEL_GLU:
         a[0] = floats(x->glu.gate, rows, x->glu.n_cols, false);
         a[1] = floats(x->glu.up, rows, x->glu.n_cols, false);
@@ -444,7 +461,14 @@ static void free_lines(struct timeline *lines)
 static const struct plan_config batch_config = {
     .max_tokens = TOKENS, .max_outputs = TOKENS, .max_seqs = SEQS, .host_logits = true};
 
-/* Runs a check for each architecture, each in one of the types. */
+static uint32_t always_in_ranges(const struct device *dev, const struct args_attention *a,
+                                 uint32_t max_rows)
+{
+    return 3;
+}
+
+/* Runs a check for each architecture, each in one of the types and every other one with attention
+ * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
     static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
@@ -452,9 +476,13 @@ static void for_each_model(void (*check)(struct bench *b))
 
     for (size_t i = 0; i < 4; i++) {
         struct builder_shape shape = model_fixture_shape(archs[i], types[i % 3]);
+        struct device_ops ops;
         struct device *dev;
         struct bench b;
         assert_int_equal(device_create("cpu:2", &dev, NULL), 0);
+        ops = *dev->ops;
+        ops.attention_splits = i % 2 ? always_in_ranges : NULL;
+        dev->ops = &ops;
         bench_init(&b, dev, &shape, &batch_config);
         check(&b);
         bench_finish(&b);

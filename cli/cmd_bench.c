@@ -106,7 +106,8 @@ static uint32_t nth_token(uint32_t i, uint32_t n_vocab)
     return (uint32_t)((i * 2654435761u) % n_vocab);
 }
 
-/* Ends the steps under way, also when e says that something failed: what they read is freed next. */
+/* Ends the steps under way, also when e says that something failed: what they read is freed next.
+ */
 static int finish_all(struct runner *r, int e, struct error *err)
 {
     while (runner_steps_under_way(r)) {

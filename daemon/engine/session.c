@@ -23,14 +23,18 @@ int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
         return error_set(err, ENOMEM, "out of memory");
     s->kv = kv;
     s->max_tokens = max_tokens;
-    r = buffer_create(dev, table_bytes + (uint64_t)max_tokens * sizeof(uint32_t), BUFFER_HOST,
-                      &s->memory, err);
+    s->block_table = calloc(1, table_bytes);
+    r = s->block_table ? 0 : error_set(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = buffer_create(dev, table_bytes, BUFFER_HOST, &s->table, err);
+    if (r == 0)
+        r = buffer_create(dev, (uint64_t)max_tokens * sizeof(uint32_t), BUFFER_HOST | BUFFER_READ,
+                          &s->tokens, err);
     if (r < 0) {
-        free(s);
+        session_destroy(s);
         return r;
     }
-    s->block_table = s->memory->host;
-    s->history = s->block_table + blocks_for(max_tokens);
+    s->history = s->tokens->host;
     *ret_session = s;
     return 0;
 }
@@ -40,8 +44,16 @@ void session_destroy(struct session *s)
     if (!s)
         return;
     session_truncate(s, 0);
-    buffer_destroy(s->memory);
+    buffer_destroy(s->table);
+    buffer_destroy(s->tokens);
+    free(s->block_table);
     free(s);
+}
+
+/* Tells the device entry i of the block table. */
+static void show_entry(struct session *s, uint32_t i)
+{
+    ((uint32_t *)s->table->host)[i] = s->block_table[i];
 }
 
 int session_reserve(struct session *s, uint32_t n_tokens)
@@ -50,7 +62,7 @@ int session_reserve(struct session *s, uint32_t n_tokens)
         int r = kv_cache_take(s->kv, &s->block_table[s->n_blocks]);
         if (r < 0)
             return r;
-        s->n_blocks++;
+        show_entry(s, s->n_blocks++);
     }
     return 0;
 }
@@ -86,7 +98,7 @@ uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *token
     most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
     while (i < most && kv_cache_take_shared(s->kv, uid, parent_of(s, i),
                                             tokens + i * KV_BLOCK_TOKENS, &s->block_table[i]))
-        i++;
+        show_entry(s, i++);
     s->n_blocks = s->n_shared = i;
     s->n_past = s->n_history = i * KV_BLOCK_TOKENS;
     memcpy(s->history, tokens, s->n_history * sizeof(*tokens));
@@ -98,15 +110,15 @@ void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
     while (s->n_shared < n_done / KV_BLOCK_TOKENS &&
            kv_cache_share(s->kv, uid, parent_of(s, s->n_shared),
                           s->history + s->n_shared * KV_BLOCK_TOKENS, &s->block_table[s->n_shared]))
-        s->n_shared++;
+        show_entry(s, s->n_shared++);
 }
 
 uint64_t session_block_table_address(const struct session *s)
 {
-    return s->memory->address;
+    return s->table->address;
 }
 
 uint64_t session_history_address(const struct session *s)
 {
-    return s->memory->address + (uint64_t)blocks_for(s->max_tokens) * sizeof(uint32_t);
+    return s->tokens->address;
 }

@@ -12,10 +12,11 @@
 
 struct session {
     struct kv_cache *kv;   /* the runner's */
-    struct buffer *memory; /* what the device reads: the block table, then the token history */
-    uint32_t *block_table; /* [max_blocks] in memory */
-    uint32_t *history;     /* [max_tokens] in memory: every token so far; the device writes those it
-                              draws */
+    uint32_t *block_table; /* [max_blocks] */
+    struct buffer *table;  /* the same for the device, which may hold it in memory of its own: only
+                              written here, as reading that back is slow */
+    struct buffer *tokens; /* holds the history */
+    uint32_t *history;     /* [max_tokens]: every token so far; the device writes those it draws */
     uint32_t n_blocks;
     uint32_t n_shared;  /* of these, from the first on, shared: not to be written any more */
     uint32_t n_past;    /* positions whose keys and values are stored */

@@ -82,6 +82,30 @@ def weights_that_are_unloaded_are_not_kept():
     manager.close()
 
 
+def a_chat_is_not_computed_again_after_a_kill():
+    words = "What is Hearth? " * 20
+    manager = Manager()
+    first = manager.start()
+    answer = first.chat(words, max_tokens=24)
+    equal(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+    assert model_of(first)["is_cache_kept"], model_of(first)
+    equal(model_of(first)["prefix_found_bytes"], 0)
+    last = first
+    for sig in (signal.SIGKILL, signal.SIGTERM):
+        # the last process ends while a request holds blocks
+        events = last.stream({"messages": [{"role": "user", "content": words}]})
+        next(events)
+        last.stop(sig)
+        events.close()
+        last = manager.start(first.models)
+        again = last.chat(words, max_tokens=24)
+        equal(again["choices"][0]["message"], answer["choices"][0]["message"])
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 32, again["usage"]
+        assert model_of(last)["prefix_found_bytes"] > 0, model_of(last)
+    last.stop()
+    manager.close()
+
+
 if __name__ == "__main__":
     run([weights_are_there_after_a_kill_and_after_a_stop, weights_of_a_file_that_changed_are_read_again,
-         weights_that_are_unloaded_are_not_kept])
+         weights_that_are_unloaded_are_not_kept, a_chat_is_not_computed_again_after_a_kill])

@@ -9,7 +9,7 @@ DEVICE ?=
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan \
-	fuzz style format bench bench-kmod install uninstall clean
+	fuzz style format bench bench-coldstart bench-kmod install uninstall clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ format: ## format the C sources in place
 
 bench: all ## measure speed and memory (see bench/README.md)
 	@BUILD='$(BUILD)' bench/run
+
+bench-coldstart: all ## from exec to the first token, and memory, beside the peer (MIB=, RUNS=, DEVICE=)
+	@BUILD='$(BUILD)' bench/coldstart
 
 bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a guest
 	@bench/kmod/run

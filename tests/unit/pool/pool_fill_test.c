@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,6 +387,128 @@ static void fill_tries_again_ever_later_what_may_pass(void **state)
     assert_int_equal(pool_fill_retry_ns(&job, -EFAULT, 1), 0);
 }
 
+/* ---- a drive that fails now and then ---- */
+
+/* The next so many reads fail; the functions that read are wrapped at link time. */
+static struct {
+    atomic_int failures_left;
+    int error;
+} drive;
+
+ssize_t __real_pread64(int fd, void *data, size_t n, off_t offset);
+ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t offset);
+int __real_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+                                            unsigned n, struct __kernel_timespec *ts,
+                                            sigset_t *mask);
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+                                            unsigned n, struct __kernel_timespec *ts,
+                                            sigset_t *mask);
+
+static bool drive_fails(void)
+{
+    return atomic_load(&drive.failures_left) > 0 && atomic_fetch_sub(&drive.failures_left, 1) > 0;
+}
+
+ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t offset)
+{
+    if (!drive_fails())
+        return __real_pread64(fd, data, n, offset);
+    errno = -drive.error;
+    return -1;
+}
+
+int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
+                                            unsigned n, struct __kernel_timespec *ts,
+                                            sigset_t *mask)
+{
+    int r = __real_io_uring_submit_and_wait_timeout(ring, cqe, n, ts, mask);
+    struct io_uring_cqe *it;
+    unsigned head;
+
+    io_uring_for_each_cqe(ring, head, it) if (drive_fails()) it->res = drive.error;
+    return r;
+}
+
+static void fill_survives_reads_that_fail_for_a_while(void **state)
+{
+    static const int errors[] = {-EIO, -EAGAIN};
+
+    for (int way = 0; way < 4; way++) {
+        struct pool_fill_options options = {.no_uring = way & 1, .block_bytes = 65536};
+        struct pool_fill_result result;
+
+        drive.error = errors[way / 2];
+        atomic_store(&drive.failures_left, 3);
+        assert_fills(disk_dir, 3 * MIB + 17, &options, &result);
+        assert_int_equal(drive.failures_left <= 0, true);
+        assert_int_equal(result.retries, 3);
+    }
+}
+
+static void fill_of_a_broken_drive_ends_with_the_place(void **state)
+{
+    uint8_t *bytes;
+    int fd = make_file(disk_dir, MIB, &bytes);
+
+    for (int no_uring = 0; no_uring < 2; no_uring++) {
+        struct pool_fill_options options = {.no_uring = no_uring};
+        struct pool *pool = make_pool(MIB);
+        struct error err = {0};
+
+        drive.error = -EIO;
+        atomic_store(&drive.failures_left, 1000);
+        assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, &options, NULL, &err), -EIO);
+        assert_string_equal(err.text,
+                            "reading 1048576 bytes at offset 0 failed 5 times (Input/output "
+                            "error): the drive or its file system is damaged, see journalctl -k");
+        assert_int_equal(drive.failures_left, 995);
+        pool_destroy(pool);
+    }
+    atomic_store(&drive.failures_left, 0);
+    free(bytes);
+    close(fd);
+}
+
+static void *set_main(void *flag)
+{
+    usleep(100000);
+    atomic_store((atomic_bool *)flag, true);
+    return NULL;
+}
+
+static void set_soon(atomic_bool *flag)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    assert_int_equal(pthread_create(&thread, &attributes, set_main, flag), 0);
+    pthread_attr_destroy(&attributes);
+}
+
+static void fill_that_waits_to_try_again_can_be_cancelled(void **state)
+{
+    uint8_t *bytes;
+    int fd = make_file(disk_dir, MIB, &bytes);
+
+    for (int no_uring = 0; no_uring < 2; no_uring++) {
+        atomic_bool cancel = false;
+        struct pool_fill_options options = {.no_uring = no_uring, .cancel = &cancel};
+        struct pool *pool = make_pool(MIB);
+
+        drive.error = -EIO;
+        atomic_store(&drive.failures_left, 1000);
+        set_soon(&cancel);
+        assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, &options, NULL, NULL), -ECANCELED);
+        assert_true(drive.failures_left > 995);
+        pool_destroy(pool);
+    }
+    atomic_store(&drive.failures_left, 0);
+    free(bytes);
+    close(fd);
+}
+
 static void fills_share_the_drive_and_leave_it_to_the_urgent(void **state)
 {
     struct pool_fill_share a, b, c;
@@ -484,6 +608,9 @@ static const struct CMUnitTest tests[] = {
     FILL_TEST(fill_works_under_a_small_limit_on_locked_memory),
     FILL_TEST(fill_takes_every_answer_of_a_drive),
     FILL_TEST(fill_tries_again_ever_later_what_may_pass),
+    FILL_TEST(fill_survives_reads_that_fail_for_a_while),
+    FILL_TEST(fill_of_a_broken_drive_ends_with_the_place),
+    FILL_TEST(fill_that_waits_to_try_again_can_be_cancelled),
     FILL_TEST(fills_share_the_drive_and_leave_it_to_the_urgent),
     FILL_TEST(fill_works_where_io_uring_is_forbidden),
 };

@@ -2,7 +2,7 @@
 #include "harness.h"
 
 #include "pool/pool.h"
-#include "pool/pool_key.h"
+#include "pool/pool_keeper.h"
 #include "pool/pool_window.h"
 
 #include <errno.h>
@@ -218,6 +218,121 @@ static void pool_kept_descriptor_brings_the_pool_back(void **state)
     assert_int_equal(pool_adopt(STDERR_FILENO, 1, "tty", &(struct pool *){NULL}, NULL), -EINVAL);
 }
 
+/* ---- a keeper ---- */
+
+struct fake_keeper {
+    struct pool_keeper keeper;
+    struct pool_key key;
+    int fd;      /* what it keeps; -1: nothing */
+    int refusal; /* what keep() fails with */
+};
+
+static int fake_keep(struct pool_keeper *keeper, const struct pool_key *key, int fd)
+{
+    struct fake_keeper *k = (struct fake_keeper *)keeper;
+
+    if (k->refusal)
+        return k->refusal;
+    k->key = *key;
+    k->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return 0;
+}
+
+static void fake_forget(struct pool_keeper *keeper, const struct pool_key *key)
+{
+    struct fake_keeper *k = (struct fake_keeper *)keeper;
+
+    if (k->fd >= 0)
+        close(k->fd);
+    k->fd = -1;
+}
+
+static int fake_take(struct pool_keeper *keeper, const struct pool_key *key)
+{
+    struct fake_keeper *k = (struct fake_keeper *)keeper;
+
+    return k->fd < 0 || strcmp(k->key.hex, key->hex) ? -ENOENT : fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static struct fake_keeper keeper = {{fake_keep, fake_forget, fake_take}, {""}, -1, 0};
+static const struct pool_key image_key = {"image"};
+
+static struct pool_config kept_config(bool is_cache)
+{
+    return (struct pool_config){.kind = POOL_KIND_MEMFD,
+                                .numa_node = -1,
+                                .key = &image_key,
+                                .is_cache = is_cache,
+                                .keeper = &keeper.keeper};
+}
+
+static void kept_memfd_is_found_by_its_key(void **state)
+{
+    struct pool_config config = kept_config(false);
+    struct pool *pool = make(&config, 3 * MIB), *again = NULL;
+    struct pool_key other = {"other"};
+    struct pool_info info;
+
+    assert_int_equal(pool_find(&config, 3 * MIB, "test", &again, NULL), -ENOENT);
+    memset(pool_data(pool), 5, 3 * MIB);
+    assert_int_equal(keeper.fd, -1); /* an image is kept when it is whole */
+    assert_int_equal(pool_seal(pool, NULL), 0);
+    assert_true(keeper.fd >= 0);
+    pool_destroy(pool);
+    config.key = &other;
+    assert_int_equal(pool_find(&config, 3 * MIB, "test", &again, NULL), -ENOENT);
+    config.key = &image_key;
+    assert_int_equal(pool_find(&config, 3 * MIB, "test", &again, NULL), 0);
+    assert_int_equal(((uint8_t *)pool_data(again))[3 * MIB - 1], 5);
+    pool_get_info(again, &info);
+    assert_int_equal(info.is_sealed && info.is_named, true);
+    /* what may be taken back is not left where nobody could */
+    assert_int_equal(pool_set_idle(again, true, NULL), 0);
+    assert_int_equal(keeper.fd, -1);
+    assert_null(pool_data(again));
+    assert_int_equal(pool_set_idle(again, false, NULL), 0);
+    assert_true(keeper.fd >= 0);
+    assert_int_equal(((uint8_t *)pool_data(again))[3 * MIB - 1], 5);
+    pool_forget(again);
+    assert_int_equal(keeper.fd, -1);
+    pool_destroy(again);
+}
+
+static void kept_memfd_of_no_use_is_given_up(void **state)
+{
+    struct pool_config cache = kept_config(true), image = kept_config(false);
+    struct pool *pool, *again = NULL;
+
+    for (int is_small = 0; is_small < 2; is_small++) {
+        pool = make(&cache, 4 * MIB);
+        assert_true(keeper.fd >= 0); /* a cache is kept from the start */
+        pool_destroy(pool);
+        assert_true(keeper.fd >= 0);
+        /* one of another size; one that was never sealed and should be */
+        assert_int_equal(pool_find(is_small ? &cache : &image, is_small ? 2 * MIB : 4 * MIB, "test",
+                                   &again, NULL),
+                         -EUCLEAN);
+        assert_int_equal(keeper.fd, -1);
+    }
+    assert_null(again);
+}
+
+static void pool_that_cannot_be_kept_says_so_and_serves(void **state)
+{
+    struct pool_config config = kept_config(false);
+    struct pool *pool = make(&config, 2 * MIB);
+    struct pool_info info;
+
+    keeper.refusal = -ENOTCONN;
+    assert_int_equal(pool_seal(pool, NULL), 0);
+    keeper.refusal = 0;
+    pool_get_info(pool, &info);
+    assert_int_equal(info.is_named, false);
+    assert_non_null(strstr(info.promises, "not kept over a restart"));
+    assert_non_null(pool_data(pool));
+    pool_destroy(pool);
+}
+
 static void pool_that_is_not_to_be_exported_is_not(void **state)
 {
     struct pool *pool = make(&memfd, 4 * MIB);
@@ -332,6 +447,7 @@ static void pool_key_changes_with_the_file_and_its_header(void **state)
     char path[] = "/tmp/pool-key-XXXXXX";
     struct pool_key a, b, c, d;
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 12345}};
+    struct pool_key later, finer, longer, derived, other;
     struct error err = {0};
     int fd = mkstemp(path);
 
@@ -345,6 +461,28 @@ static void pool_key_changes_with_the_file_and_its_header(void **state)
     assert_string_equal(a.hex, b.hex);
     assert_string_not_equal(a.hex, c.hex);
     assert_string_not_equal(a.hex, d.hex);
+    times[1].tv_sec++;
+    assert_int_equal(futimens(fd, times), 0);
+    assert_int_equal(pool_key_of_file(fd, "head", 4, &later, &err), 0);
+    assert_string_not_equal(later.hex, d.hex);
+    times[1].tv_nsec++;
+    assert_int_equal(futimens(fd, times), 0);
+    assert_int_equal(pool_key_of_file(fd, "head", 4, &finer, &err), 0);
+    assert_string_not_equal(finer.hex, later.hex);
+    assert_int_equal(write(fd, "s", 1), 1);
+    assert_int_equal(futimens(fd, times), 0);
+    assert_int_equal(pool_key_of_file(fd, "head", 4, &longer, &err), 0);
+    assert_string_not_equal(longer.hex, finer.hex);
+    /* and what belongs to it by what it is for and how it is laid out */
+    pool_key_derive(&a, "kv", "layout", 6, &derived);
+    assert_int_equal(strlen(derived.hex), 64);
+    assert_string_not_equal(derived.hex, a.hex);
+    pool_key_derive(&d, "kv", "layout", 6, &other);
+    assert_string_not_equal(derived.hex, other.hex);
+    pool_key_derive(&a, "kvl", "ayout", 5, &other);
+    assert_string_not_equal(derived.hex, other.hex);
+    pool_key_derive(&a, "kv", "layou", 5, &other);
+    assert_string_not_equal(derived.hex, other.hex);
     close(fd);
     unlink(path);
     fd = open("/", O_RDONLY | O_CLOEXEC);
@@ -359,6 +497,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pool_takes_hugetlb_pages_or_says_why_not),
     cmocka_unit_test(pool_sealed_keeps_its_bytes_and_takes_no_writes),
     cmocka_unit_test(pool_kept_descriptor_brings_the_pool_back),
+    cmocka_unit_test(kept_memfd_is_found_by_its_key),
+    cmocka_unit_test(kept_memfd_of_no_use_is_given_up),
+    cmocka_unit_test(pool_that_cannot_be_kept_says_so_and_serves),
     cmocka_unit_test(pool_that_is_not_to_be_exported_is_not),
     cmocka_unit_test(exported_memfd_shows_its_bytes_through_udmabuf),
     cmocka_unit_test(pool_windows_keep_tensors_whole_on_large_pages),

@@ -144,6 +144,10 @@ def ls_ps_and_status_tell_of_the_model():
     has(d.hearth("status")[1], "cpu", NAME)
     status = json.loads(d.hearth("status", "--json")[1])
     equal(status["pid"], d.process.pid)
+    if not os.path.exists("/dev/hearth"):
+        has(status["weights_in"], "memory of the daemon")
+        assert any("modprobe hearth" in lack for lack in status["lacks"]), status["lacks"]
+        has(d.hearth("status")[1], "weights   in anonymous memory of the daemon", "modprobe hearth")
 
 
 def unload_and_load_again():

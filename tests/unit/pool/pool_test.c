@@ -481,7 +481,7 @@ static void pool_key_changes_with_the_file_and_its_header(void **state)
     assert_string_not_equal(derived.hex, other.hex);
     pool_key_derive(&a, "kvl", "ayout", 5, &other);
     assert_string_not_equal(derived.hex, other.hex);
-    pool_key_derive(&a, "kv", "layou", 5, &other);
+    pool_key_derive(&a, "kv", "another", 7, &other);
     assert_string_not_equal(derived.hex, other.hex);
     close(fd);
     unlink(path);

@@ -323,13 +323,24 @@ static void a_full_queue_says_when_to_come_back(void **state)
 
 static void loading_tells_its_progress(void **state)
 {
+    double rate = 0, left = 0;
     struct response r;
+    const char *second;
 
     refused("/hearth/v1/unload", "{\"model\":\"cold\"}", 404, "model", "model_not_found");
     client_ask(&house, "/hearth/v1/load", "{\"model\":\"cold\"}", &r);
     assert_int_equal(r.status, 200);
     assert_non_null(
         strstr(r.body, "{\"status\":\"loading\",\"done_bytes\":1000,\"total_bytes\":3000}\n"));
+    /* from the second time on also how fast it goes, and how long still */
+    second = strstr(r.body, "{\"status\":\"loading\",\"done_bytes\":2000");
+    assert_non_null(second);
+    assert_int_equal(sscanf(second,
+                            "{\"status\":\"loading\",\"done_bytes\":2000,\"total_bytes\":3000,"
+                            "\"bytes_per_second\":%lf,\"seconds_left\":%lf}",
+                            &rate, &left),
+                     2);
+    assert_true(rate > 0 && rate * left > 990 && rate * left < 1010);
     assert_non_null(strstr(r.body, "{\"status\":\"ready\",\"model\":{\"name\":\"cold\""));
     response_free(&r);
     client_ask(&house, "/hearth/v1/load", "{\"model\":\"broken\"}", &r);

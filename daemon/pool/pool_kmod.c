@@ -39,8 +39,9 @@ static int call(int fd, unsigned long request, void *argument)
 /* Why the device cannot be opened, and what to do about it. */
 static int explain_open(int code, struct error *err)
 {
+    struct group group, *found = NULL;
     struct stat st;
-    struct group *group;
+    char names[1024]; /* of the group and, if they fit, of its members */
 
     if (code == -ENOENT)
         return error_set(err, ENOENT,
@@ -50,11 +51,11 @@ static int explain_open(int code, struct error *err)
         return error_set(err, ENODEV,
                          POOL_KMOD_DEVICE " has no module behind it: load it with modprobe hearth");
     if ((code == -EACCES || code == -EPERM) && stat(POOL_KMOD_DEVICE, &st) == 0) {
-        group = getgrgid(st.st_gid);
-        if (group && st.st_mode & S_IWGRP && st.st_gid != 0)
+        getgrgid_r(st.st_gid, &group, names, sizeof(names), &found);
+        if (found && st.st_mode & S_IWGRP && st.st_gid != 0)
             return error_set(err, EACCES,
                              POOL_KMOD_DEVICE " may not be opened by this user: add it to group %s",
-                             group->gr_name);
+                             found->gr_name);
     }
     return error_set_errno(err, code, POOL_KMOD_DEVICE " cannot be opened");
 }

@@ -25,12 +25,13 @@ struct fake_pool {
 struct fake_hearth fake_hearth;
 static struct fake_pool pools[POOLS_MOST];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards pools */
-static int device_fd = -1;
 
 int __real_open64(const char *path, int flags, ...);
 int __real_close(int fd);
 int __real_ioctl(int fd, unsigned long request, ...);
 int __wrap_open64(const char *path, int flags, ...);
+int __real_stat64(const char *path, struct stat *ret);
+int __wrap_stat64(const char *path, struct stat *ret);
 int __wrap_close(int fd);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
@@ -303,7 +304,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     argument = va_arg(args, void *);
     va_end(args);
     p = fake_hearth.is_on ? pool_of_fd(fd) : NULL;
-    if (!p && (!fake_hearth.is_on || fd != device_fd))
+    if (!fake_hearth.is_on || _IOC_TYPE(request) != HEARTH_IOC_MAGIC)
         return __real_ioctl(fd, request, argument);
     r = p ? call_pool(p, request, argument) : call_device(request, argument);
     if (r >= 0)
@@ -326,8 +327,15 @@ int __wrap_open64(const char *path, int flags, ...)
         errno = fake_hearth.open_errno;
         return -1;
     }
-    device_fd = __real_open64("/dev/null", O_RDWR | O_CLOEXEC);
-    return device_fd;
+    return __real_open64("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+int __wrap_stat64(const char *path, struct stat *ret)
+{
+    if (!fake_hearth.is_on || strcmp(path, "/dev/hearth"))
+        return __real_stat64(path, ret);
+    *ret = (struct stat){.st_mode = S_IFCHR | 0660, .st_gid = fake_hearth.gid};
+    return 0;
 }
 
 int __wrap_close(int fd)
@@ -340,7 +348,5 @@ int __wrap_close(int fd)
         else if (p->info.flags & HEARTH_CREATE_IDLE_ON_CLOSE)
             p->info.status |= HEARTH_STATUS_IDLE;
     }
-    if (fd == device_fd)
-        device_fd = -1;
     return __real_close(fd);
 }

@@ -13,10 +13,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct fake_hearth {
     bool is_on;               /* else the real device is called */
     int open_errno;           /* what opening the device fails with; 0: it opens */
+    gid_t gid;                /* of the device, which others may not open */
     unsigned abi_version;     /* what HEARTH_QUERY says */
     uint64_t limit_bytes;     /* of all pools together */
     uint64_t fail_at_bytes;   /* allocating stops there with -ENOMEM; 0: nowhere */

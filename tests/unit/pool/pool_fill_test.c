@@ -476,17 +476,6 @@ static void *set_main(void *flag)
     return NULL;
 }
 
-static void set_soon(atomic_bool *flag)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    assert_int_equal(pthread_create(&thread, &attributes, set_main, flag), 0);
-    pthread_attr_destroy(&attributes);
-}
-
 static void fill_that_waits_to_try_again_can_be_cancelled(void **state)
 {
     uint8_t *bytes;
@@ -496,12 +485,14 @@ static void fill_that_waits_to_try_again_can_be_cancelled(void **state)
         atomic_bool cancel = false;
         struct pool_fill_options options = {.no_uring = no_uring, .cancel = &cancel};
         struct pool *pool = make_pool(MIB);
+        pthread_t thread;
 
         drive.error = -EIO;
         atomic_store(&drive.failures_left, 1000);
-        set_soon(&cancel);
+        assert_int_equal(pthread_create(&thread, NULL, set_main, &cancel), 0);
         assert_int_equal(pool_fill_file(pool, 0, fd, 0, MIB, &options, NULL, NULL), -ECANCELED);
         assert_true(drive.failures_left > 995);
+        pthread_join(thread, NULL);
         pool_destroy(pool);
     }
     atomic_store(&drive.failures_left, 0);

@@ -36,7 +36,8 @@ struct step_header {
     u32 n_tokens;  /* T */
     u32 n_outputs; /* O */
     u32 n_seqs;
-    u32 reserved;
+    u32 n_positions; /* that a row sees at most; 0: unknown. Kernels do not read it, but a device
+                        may judge by it how long the step will take */
 };
 
 /* One row of the batch. Rows of one sequence are contiguous and in ascending position. */

@@ -366,7 +366,7 @@ void main()
     uint n_tiles = (n_tokens + ROWS - 1) / ROWS, n_splits = push.a.n_splits, run;
     uint n_items = n_tiles * n_kv * n_chunks * n_splits;
 
-    for (uint item = gl_WorkGroupID.x; item < n_items; item += gl_NumWorkGroups.x) {
+    for (uint item = gl_WorkGroupID.x; item < n_items; item += push.n_groups) {
         uint chunk = item % n_chunks, g = item / n_chunks % n_kv, unit = item / n_chunks / n_kv;
         uint t = unit % n_tiles * ROWS, end = min(t + ROWS, n_tokens), split = unit / n_tiles;
         uint head = chunk * HEADS, n_heads = min(HEADS, group - head);

@@ -10,6 +10,9 @@
  * Subgroups are full. Which invocation of the workgroup is which lane is the driver's choice, so what
  * meets in subgroup operations goes by LANE and SUBGROUP, never by gl_LocalInvocationID.
  *
+ * A dispatch whose launch has part_groups may be run in parts, each of some of its workgroups: then
+ * gl_WorkGroupID is that of the whole, but gl_NumWorkGroups is not, and n_groups must be asked.
+ *
  * A shader defines ARGS (the struct of args.h) before it includes this, and finds it as push.a; the
  * rows it was recorded for are push.max_rows. Memory is named by 64-bit address; a view such as
  * F32(address).v[i] has a 32-bit index, so offsets that may pass 4 GiB are added to the address.
@@ -42,7 +45,7 @@ const uint N_SUBGROUPS = WORKGROUP_SIZE / SUBGROUP_SIZE;
 layout(push_constant, scalar) uniform Push
 {
     uint max_rows;
-    uint reserved;
+    uint n_groups; /* workgroups of the whole dispatch in the first dimension */
     ARGS a;
 }
 push;

@@ -100,7 +100,7 @@ static int wait_for(struct runner *r, uint64_t ticket, struct error *err)
 static void write_step(const struct step *step, struct flight *f, const struct run_item *items,
                        size_t n, uint32_t n_tokens)
 {
-    uint32_t row = 0;
+    uint32_t row = 0, n_positions = 0;
 
     f->n_drawn = 0;
     for (size_t i = 0; i < n; i++) {
@@ -108,13 +108,15 @@ static void write_step(const struct step *step, struct flight *f, const struct r
 
         write_rows(step, it, (uint32_t)i, row);
         row += it->n_tokens;
+        if (it->session->n_past + it->n_tokens > n_positions)
+            n_positions = it->session->n_past + it->n_tokens;
         if (!it->sample)
             continue;
         step->output_rows[f->n_drawn] = row - 1;
         write_sample(step, it, f->n_drawn);
         f->ret_results[f->n_drawn++] = it->ret_result;
     }
-    *step->header = (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, 0};
+    *step->header = (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, n_positions};
 }
 
 /* A plan of the bucket's ring that is not under way: the second is made when both are needed. */
@@ -224,7 +226,8 @@ static int logits_chunk(struct runner *r, const struct run_item *it, float *ret_
     write_rows(step, it, 0, 0);
     for (uint32_t i = 0; i < it->n_tokens; i++)
         step->output_rows[i] = i;
-    *step->header = (struct step_header){it->n_tokens, it->n_tokens, 1, 0};
+    *step->header =
+        (struct step_header){it->n_tokens, it->n_tokens, 1, it->session->n_past + it->n_tokens};
     e = device_submit(r->device, r->logits_plan->program, &ticket, err);
     if (e == 0)
         e = wait_for(r, ticket, err);

@@ -14,24 +14,31 @@ struct shape {
     bool has_sinks, has_hole;
     uint32_t n_splits; /* 0: as 1 */
     enum check_input input;
+    uint32_t blocks_more; /* that the cache has and nobody uses */
     uint32_t peak; /* the first sequence's position that its first query looks at alone; 0: none */
 };
+
+static uint32_t per_seq_of(const struct shape *s)
+{
+    return (s->first + s->rows + 31) / 32;
+}
 
 /* Two sequences share the rows; their blocks lie scattered. What no sequence has stored is filled
  * with NaN, so that reading it shows. */
 static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_layer *kv,
                            uint64_t *ret_tokens, uint64_t *ret_seqs)
 {
-    uint32_t positions = s->first + s->rows, per_seq = (positions + 31) / 32;
+    uint32_t per_seq = per_seq_of(s);
     uint64_t block_bytes = (uint64_t)s->n_kv_heads * 32 * (s->ck + s->cv) * 2 + 64;
-    uint64_t cache = check_take(c, block_bytes * per_seq * 2), step = check_step(c, s->rows, 1);
+    uint32_t n_blocks = per_seq * 2 + s->blocks_more;
+    uint64_t cache = check_take(c, block_bytes * n_blocks), step = check_step(c, s->rows, 1);
     uint64_t seqs = check_take(c, 2 * sizeof(struct step_seq));
     struct step_header *h = check_at(c, step);
     struct step_token *tokens;
 
     *kv = (struct kv_layer){
-        check_address(c, cache), block_bytes, s->n_kv_heads, s->ck, s->cv, per_seq * 2};
-    memset(check_at(c, cache), 0xff, block_bytes * per_seq * 2);
+        check_address(c, cache), block_bytes, s->n_kv_heads, s->ck, s->cv, n_blocks};
+    memset(check_at(c, cache), 0xff, block_bytes * n_blocks);
     h->n_seqs = 2;
     for (uint32_t q = 0; q < 2; q++) {
         uint64_t table = check_take(c, per_seq * sizeof(uint32_t));
@@ -57,7 +64,7 @@ static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_lay
 static void fill_cache(struct check *c, const struct shape *s, const struct kv_layer *kv,
                        uint32_t n_first, uint32_t n_second)
 {
-    uint32_t per_seq = kv->n_blocks / 2;
+    uint32_t per_seq = per_seq_of(s);
 
     for (uint32_t q = 0; q < 2; q++) {
         for (uint32_t p = 0; p < (q ? n_second : n_first); p++) {
@@ -82,7 +89,7 @@ static void fill_cache(struct check *c, const struct shape *s, const struct kv_l
 static void raise_peak(struct check *c, const struct shape *s, const struct kv_layer *kv,
                        uint64_t q)
 {
-    uint32_t per_seq = kv->n_blocks / 2;
+    uint32_t per_seq = per_seq_of(s);
     uint64_t block = (per_seq - 1 - s->peak / 32) * 2;
     uint16_t *key = (uint16_t *)check_at(c, kv->base - c->buf->address + block * kv->block_bytes) +
                     (size_t)(s->peak % 32) * s->ck;
@@ -257,6 +264,17 @@ static bool attention_in_ranges(struct check *c)
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
+/* A cache so large that a GPU runs the rows in parts. */
+static bool attention_in_parts(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {64, 1, 8, 8, 300, .blocks_more = 8000},
+        {64, 1, 8, 8, 70, 40, .blocks_more = 30000, .has_sinks = true},
+    };
+
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
 /* A row of a long context, in ranges and not; a prompt. */
 static bool attention_speed(struct check *c)
 {
@@ -343,6 +361,7 @@ static bool kv_store_rounds(struct check *c)
 const struct check_case check_attention_cases[] = {
     {"attention", attention},
     {"attention_in_ranges", attention_in_ranges},
+    {"attention_in_parts", attention_in_parts},
     {"attention_speed", attention_speed},
     {"kv_store", kv_store},
     {"kv_store_rounds", kv_store_rounds},

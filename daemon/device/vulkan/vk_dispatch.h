@@ -31,11 +31,21 @@ struct vk_launch {
     uint32_t n_constants;
     uint32_t constants[VK_CONSTANTS_MOST]; /* constants 2, 3, ... */
     uint32_t groups[3];                    /* each at least 1, the first at most groups_max */
+
+    /* Of a dispatch that can take too long for one submission: the groups of the first dimension
+     * that make a part, and the rows that the part is for; 0 for one that is not cut. */
+    uint32_t part_groups, part_rows;
+    /* Where the time hangs on positions: nanoseconds for each position that each row sees, at most,
+     * on the slowest GPU that is worth it; else 0. */
+    float position_ns;
 };
+
+/* Most that a part may take by position_ns, whatever the context. */
+#define VK_PART_NS 100000000u
 
 void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
                    struct vk_launch *ret_launch);
-/* Whether two launches run the same pipeline: all but their grids. */
+/* Whether two launches run the same pipeline: all but their grids and times. */
 bool vk_launch_is_same_pipeline(const struct vk_launch *a, const struct vk_launch *b);
 /* Bytes of the dispatch's struct in args.h: what the push constants hold after their first 8. */
 size_t vk_args_bytes(enum kernel_op op);

@@ -152,6 +152,7 @@ static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .pNext = &feedback_info,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT, /* what is run in parts */
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,

@@ -6,6 +6,7 @@
  * each segment is timed by the GPU, and a program whose segments turn out too long or needlessly
  * short is cut and recorded anew before it runs again.
  */
+#include "device/vulkan/vk_call.h"
 #include "device/vulkan/vk_device.h"
 #include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_pipelines.h"
@@ -15,23 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUERIES_PER_SEGMENT = 2, PUSH_HEADER_BYTES = 8 };
+enum { QUERIES_PER_SEGMENT = 2 };
 
-_Static_assert(PUSH_HEADER_BYTES + sizeof(union kernel_args) <= VK_PUSH_BYTES, "push constants");
-
-/* What is recorded for one dispatch. */
-struct call {
-    VkPipeline pipeline;
-    uint32_t groups[3];
-    uint32_t push_bytes;
-    bool barrier;
-    uint32_t push[VK_PUSH_BYTES / 4]; /* max_rows, 0, arguments */
-};
+_Static_assert(VK_PART_NS <= VK_SEGMENT_LIMIT_NS / 2, "a part alone must be short enough");
 
 struct vk_program {
     struct program program; /* first */
-    struct call *calls;
-    size_t n_calls;
+    struct vk_calls calls;
     uint32_t max_rows; /* the most of any dispatch */
     struct vk_segments segments;
     VkCommandPool pool;
@@ -86,7 +77,7 @@ static void record_calls(const struct vk_program *p, VkCommandBuffer commands, s
     VkPipeline bound = VK_NULL_HANDLE;
 
     for (size_t i = first; i < end; i++) {
-        const struct call *c = &p->calls[i];
+        const struct vk_call *c = &p->calls.list[i];
 
         /* the first one of a segment waits for the segment, or program, before it */
         if (c->barrier || i == first)
@@ -96,7 +87,7 @@ static void record_calls(const struct vk_program *p, VkCommandBuffer commands, s
         bound = c->pipeline;
         vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, c->push_bytes,
                            c->push);
-        vkCmdDispatch(commands, c->groups[0], c->groups[1], c->groups[2]);
+        vkCmdDispatchBase(commands, c->first_group, 0, 0, c->groups[0], c->groups[1], c->groups[2]);
     }
 }
 
@@ -194,23 +185,19 @@ static int record(struct vk_program *p, struct error *err)
     return p->is_recorded ? 0 : vk_device_fail(vk, r, err, "a program cannot be recorded");
 }
 
-static int prepare_call(struct vk_device *vk, const struct dispatch *d, struct call *c,
-                        struct error *err)
+static int add_calls(struct vk_device *vk, const struct dispatch *d, struct vk_calls *calls,
+                     struct error *err)
 {
-    size_t bytes = vk_args_bytes(d->op);
     struct vk_launch launch;
+    VkPipeline pipeline;
     int r;
 
     vk_launch_for(&vk->gpu.caps, d, &launch);
-    r = vk_pipelines_get(vk->pipelines, &launch, &c->pipeline, err);
+    r = vk_pipelines_get(vk->pipelines, &launch, &pipeline, err);
     if (r < 0)
         return r;
-    memcpy(c->groups, launch.groups, sizeof(c->groups));
-    c->push[0] = d->max_rows;
-    memcpy((char *)c->push + PUSH_HEADER_BYTES, &d->args, bytes);
-    c->push_bytes = (uint32_t)(PUSH_HEADER_BYTES + bytes);
-    c->barrier = d->barrier;
-    return 0;
+    return vk_calls_add(calls, d, &launch, pipeline) < 0 ? error_set(err, ENOMEM, "out of memory")
+                                                         : 0;
 }
 
 /* Where the CPU sees the step that a call works for; NULL where it cannot. Every struct of
@@ -242,20 +229,14 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
     if (!p)
         return error_set(err, ENOMEM, "out of memory");
     p->program.device = dev;
-    p->n_calls = n;
-    p->calls = calloc(n, sizeof(*p->calls));
-    if (!p->calls) {
-        r = error_set(err, ENOMEM, "out of memory");
-        goto fail;
-    }
     for (size_t i = 0; i < n; i++) {
-        r = prepare_call(vk, &list[i], &p->calls[i], err);
+        r = add_calls(vk, &list[i], &p->calls, err);
         if (r < 0)
             goto fail;
         p->max_rows = list[i].max_rows > p->max_rows ? list[i].max_rows : p->max_rows;
     }
     p->step = step_on_host(dev, list);
-    r = vk_segments_init(&p->segments, n, vk->call_ns_per_row * p->max_rows);
+    r = vk_segments_init(&p->segments, p->calls.n, vk->call_ns_per_row * p->max_rows);
     r = r < 0 ? error_set(err, ENOMEM, "out of memory") : record(p, err);
     if (r < 0)
         goto fail;
@@ -288,7 +269,7 @@ void vk_program_destroy(struct program *program)
         vkDeviceWaitIdle(vk_device_of(program->device)->handle);
     forget_recording(p);
     vk_segments_finish(&p->segments);
-    free(p->calls);
+    vk_calls_finish(&p->calls);
     free(p);
 }
 
@@ -374,10 +355,16 @@ static void measure(struct vk_device *vk)
     }
 }
 
-/* Cuts anew if the times say so, or records what could not be recorded before. The program does not
- * run now. */
+/* Cuts anew if the times, or what is to be done in the next step, say so; or records what could not
+ * be recorded before. The program does not run now. */
 static int recut(struct vk_program *p, struct error *err)
 {
+    uint32_t n_tokens = p->step ? p->step->n_tokens : UINT32_MAX;
+    uint32_t n_positions = p->step ? p->step->n_positions : 0;
+
+    for (size_t i = 0; i < p->calls.n; i++)
+        if (p->calls.list[i].position_ns > 0)
+            p->segments.bound_ns[i] = vk_call_bound_ns(&p->calls.list[i], n_tokens, n_positions);
     if (!vk_segments_recut(&p->segments) && p->is_recorded)
         return 0;
     forget_recording(p);

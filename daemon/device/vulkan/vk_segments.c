@@ -5,23 +5,51 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether a call must not stand behind calls of together so many nanoseconds. */
+static bool is_full(const struct vk_segments *s, size_t k, uint64_t ns, uint64_t bound_ns)
+{
+    return ns + s->call_ns[k] > VK_SEGMENT_TARGET_NS ||
+           bound_ns + s->bound_ns[k] > VK_SEGMENT_LIMIT_NS / 2;
+}
+
+/* Segments that greedy packing makes; ends may be NULL to count only. */
+static size_t pack(const struct vk_segments *s, size_t *ends)
+{
+    uint64_t ns = 0, bound_ns = 0;
+    size_t n = 0, first = 0;
+
+    for (size_t k = 0; k < s->n_calls; k++) {
+        if (k > first && is_full(s, k, ns, bound_ns)) {
+            if (ends)
+                ends[n] = k;
+            n++;
+            first = k;
+            ns = bound_ns = 0;
+        }
+        ns += s->call_ns[k];
+        bound_ns += s->bound_ns[k];
+    }
+    if (ends)
+        ends[n] = s->n_calls;
+    return n + 1;
+}
+
 int vk_segments_init(struct vk_segments *s, size_t n_calls, uint64_t call_ns)
 {
-    uint64_t fit = call_ns ? VK_SEGMENT_TARGET_NS / call_ns : VK_SEGMENT_FIRST_CALLS;
-    size_t most = fit > VK_SEGMENT_FIRST_CALLS ? VK_SEGMENT_FIRST_CALLS : fit ? (size_t)fit : 1;
+    uint64_t least = VK_SEGMENT_TARGET_NS / VK_SEGMENT_FIRST_CALLS;
 
     *s = (struct vk_segments){
         .n_calls = n_calls,
         .ends = calloc(n_calls, sizeof(*s->ends)),
         .measured = calloc(n_calls, sizeof(*s->measured)),
         .call_ns = calloc(n_calls, sizeof(*s->call_ns)),
+        .bound_ns = calloc(n_calls, sizeof(*s->bound_ns)),
     };
-    if (!s->ends || !s->measured || !s->call_ns)
+    if (!s->ends || !s->measured || !s->call_ns || !s->bound_ns)
         return -ENOMEM;
-    for (size_t at = 0; at < n_calls;) {
-        at += n_calls - at < most ? n_calls - at : most;
-        s->ends[s->n++] = at;
-    }
+    for (size_t k = 0; k < n_calls; k++)
+        s->call_ns[k] = call_ns > least ? call_ns : least;
+    s->n = pack(s, s->ends);
     return 0;
 }
 
@@ -30,6 +58,7 @@ void vk_segments_finish(struct vk_segments *s)
     free(s->ends);
     free(s->measured);
     free(s->call_ns);
+    free(s->bound_ns);
     *s = (struct vk_segments){0};
 }
 
@@ -65,6 +94,21 @@ uint64_t vk_segments_longest_call(const struct vk_segments *s)
     return longest;
 }
 
+/* Whether a segment of several calls can take too long in the next step. */
+static bool is_one_over_bounds(const struct vk_segments *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        size_t first = vk_segments_first(s, i);
+        uint64_t sum = 0;
+
+        for (size_t k = first; k < s->ends[i]; k++)
+            sum += s->bound_ns[k];
+        if (sum > VK_SEGMENT_LIMIT_NS / 2 && s->ends[i] - first > 1)
+            return true;
+    }
+    return false;
+}
+
 static bool is_one_too_long(const struct vk_segments *s)
 {
     for (size_t i = 0; i < s->n; i++)
@@ -73,37 +117,18 @@ static bool is_one_too_long(const struct vk_segments *s)
     return false;
 }
 
-/* Segments that greedy packing up to the target makes; ends may be NULL to count only. */
-static size_t pack(const struct vk_segments *s, size_t *ends)
+static bool is_all_measured(const struct vk_segments *s)
 {
-    size_t n = 0, in_segment = 0;
-    uint64_t sum = 0;
-
-    for (size_t k = 0; k < s->n_calls; k++) {
-        if (in_segment && sum + s->call_ns[k] > VK_SEGMENT_TARGET_NS) {
-            if (ends)
-                ends[n] = k;
-            n++;
-            sum = 0;
-            in_segment = 0;
-        }
-        sum += s->call_ns[k];
-        in_segment++;
-    }
-    if (ends)
-        ends[n] = s->n_calls;
-    return n + 1;
+    for (size_t i = 0; i < s->n; i++)
+        if (!s->measured[i])
+            return false;
+    return true;
 }
 
 bool vk_segments_recut(struct vk_segments *s)
 {
-    size_t n;
-
-    for (size_t i = 0; i < s->n; i++)
-        if (!s->measured[i])
-            return false;
-    n = pack(s, NULL);
-    if (!is_one_too_long(s) && 2 * n > s->n)
+    if (!is_one_over_bounds(s) &&
+        (!is_all_measured(s) || (!is_one_too_long(s) && 2 * pack(s, NULL) > s->n)))
         return false;
     s->n = pack(s, s->ends);
     memset(s->measured, 0, s->n * sizeof(*s->measured));

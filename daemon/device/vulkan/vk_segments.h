@@ -20,6 +20,9 @@ struct vk_segments {
     size_t *ends;       /* [n]: the call after the last of each */
     uint64_t *measured; /* [n]: nanoseconds, 0 unknown */
     uint64_t *call_ns;  /* [n_calls]: estimates, from the segment a call was measured in */
+    /* [n_calls]: what a call whose time hangs on the step takes at most in the next one; else 0.
+     * The caller's: a step can do a hundred times what the one that was measured did. */
+    uint64_t *bound_ns;
 };
 
 /* Before anything of these calls was measured; call_ns: what the longest may take, 0 unknown.
@@ -42,8 +45,10 @@ void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns);
 /* The longest call: exact where it is alone in its segment, else at most twice its share. */
 uint64_t vk_segments_longest_call(const struct vk_segments *s);
 
-/* Cuts anew by what was measured; true when the cuts moved. They move when a segment of several
- * calls passed the limit's half, or when fewer than half as many segments would do. */
+/* Cuts anew by what was measured and by the bounds; true when the cuts moved. They move when the
+ * bounds of a segment of several calls pass the limit's half, or its time did, or when fewer than
+ * half as many segments would do. What is measured and what is bound is added up on its own: calls
+ * whose time does not hang on the step have no bound, and take the target's time at most. */
 bool vk_segments_recut(struct vk_segments *s);
 
 #endif

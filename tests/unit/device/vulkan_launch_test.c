@@ -143,6 +143,33 @@ static void attention_fits_every_gpu_in_ranges_and_whole(void **state)
             }
 }
 
+/* The whole grid, by tiles of rows, and no part too long by the bound that is told of it. */
+static void a_prompt_behind_a_long_context_is_cut_into_parts(void **state)
+{
+    static const uint32_t rows[] = {17, 64, 512, 2048};
+
+    for (uint32_t subgroup = 4; subgroup <= 128; subgroup *= 2)
+        for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++) {
+            struct vk_caps caps = caps_with(subgroup);
+            struct dispatch d = {.op = KERNEL_ATTENTION, .max_rows = rows[r]};
+            struct vk_launch l;
+
+            d.args.attention = attention_of(32, 8, 128, 131072);
+            vk_launch_for(&caps, &d, &l);
+            assert_true(rows[r] == 17 || l.part_groups);
+            if (l.part_groups) {
+                uint32_t n = (l.groups[0] - 1) / l.part_groups + 1;
+
+                assert_true(n * l.part_rows >= rows[r] && (n - 1) * l.part_rows < rows[r]);
+                assert_int_equal(l.part_rows % l.constants[1], 0);
+                assert_true((double)l.part_rows * 131072 * (double)l.position_ns <= VK_PART_NS);
+            }
+            d.args.attention = attention_of(32, 8, 128, 4096);
+            vk_launch_for(&caps, &d, &l);
+            assert_true(rows[r] == 2048 || !l.part_groups); /* short enough */
+        }
+}
+
 /* So many workgroups that a large GPU has all of it at work, and no more ranges than there are. */
 static void one_row_of_a_long_context_is_work_for_many(void **state)
 {
@@ -168,6 +195,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bytes_are_for_prompts_on_gpus_that_multiply_them_fast),
     cmocka_unit_test(a_prompt_of_bytes_is_multiplied_as_such),
     cmocka_unit_test(attention_fits_every_gpu_in_ranges_and_whole),
+    cmocka_unit_test(a_prompt_behind_a_long_context_is_cut_into_parts),
     cmocka_unit_test(one_row_of_a_long_context_is_work_for_many),
 };
 

@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "device/vulkan/vk_cache_file.h"
+#include "device/vulkan/vk_call.h"
 #include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_segments.h"
 
@@ -136,6 +137,98 @@ static void cuts_stay_where_times_only_waver(void **state)
         assert_false(vk_segments_recut(&s));
     }
     vk_segments_finish(&s);
+}
+
+static void bind(struct vk_segments *s, size_t every, uint64_t ns)
+{
+    for (size_t k = 0; k < s->n_calls; k++)
+        s->bound_ns[k] = k % every ? 0 : ns;
+}
+
+/* No segment of several calls has more than half the limit of bounds. */
+static void assert_bound(const struct vk_segments *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        size_t first = vk_segments_first(s, i), n = vk_segments_end(s, i) - first;
+        uint64_t sum = 0;
+
+        for (size_t k = first; k < first + n; k++)
+            sum += s->bound_ns[k];
+        assert_true(n == 1 || sum <= VK_SEGMENT_LIMIT_NS / 2);
+    }
+    assert_whole(s);
+}
+
+static void a_long_context_is_cut_before_anything_was_measured(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 40, 0), 0);
+    bind(&s, 8, 60 * MS); /* two in the first segment */
+    assert_true(vk_segments_recut(&s));
+    assert_bound(&s);
+    assert_false(vk_segments_recut(&s));
+    bind(&s, 1, 150 * MS); /* each more than a segment may have: each alone */
+    assert_true(vk_segments_recut(&s));
+    assert_int_equal(s.n, 40);
+    vk_segments_finish(&s);
+}
+
+static void cuts_learnt_on_a_short_context_do_not_stay_for_a_long_one(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 400, 0), 0);
+    bind(&s, 10, MS / 100);
+    measure_all(&s, MS / 10);
+    assert_true(vk_segments_recut(&s));
+    assert_int_equal(s.n, 1);
+    measure_all(&s, MS / 10);
+    assert_false(vk_segments_recut(&s));
+    bind(&s, 10, 30 * MS); /* the next step looks at a thousand times as much */
+    assert_true(vk_segments_recut(&s));
+    assert_bound(&s);
+    assert_true(s.n <= 20);
+    for (size_t i = 0; i < s.n; i++) /* a GPU that takes half the bound */
+        vk_segments_measured(&s, i, 50 * MS);
+    assert_false(vk_segments_recut(&s));
+    bind(&s, 10, MS / 100); /* and the one after it no more */
+    for (int round = 0; round < 4; round++) {
+        measure_all(&s, MS / 10);
+        vk_segments_recut(&s);
+    }
+    assert_int_equal(s.n, 1);
+    vk_segments_finish(&s);
+}
+
+/* ---- calls ---- */
+
+static void a_part_is_bound_by_its_own_rows_and_what_they_see(void **state)
+{
+    const struct vk_launch launch = {
+        .groups = {50, 1, 1}, .part_groups = 20, .part_rows = 40, .position_ns = 2};
+    struct dispatch d = {.op = KERNEL_ATTENTION, .barrier = true, .max_rows = 100};
+    struct vk_calls calls = {0};
+
+    d.args.attention.kv.n_blocks = 10;
+    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE), 0);
+    assert_int_equal(calls.n, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(calls.list[i].first_group, i * 20);
+        assert_int_equal(calls.list[i].groups[0], i < 2 ? 20 : 10);
+        assert_int_equal(calls.list[i].push[1], 50);
+        assert_int_equal(calls.list[i].barrier, i == 0); /* they may run side by side */
+    }
+    assert_int_equal(vk_call_bound_ns(&calls.list[0], 100, 7), 40 * 7 * 2);
+    assert_int_equal(vk_call_bound_ns(&calls.list[1], 50, 7), 10 * 7 * 2);
+    assert_int_equal(vk_call_bound_ns(&calls.list[2], 50, 7), 0);
+    /* what a step does not tell, or tells wrongly, is what the cache holds */
+    assert_int_equal(vk_call_bound_ns(&calls.list[0], UINT32_MAX, 0), 40 * 320 * 2);
+    assert_int_equal(vk_call_bound_ns(&calls.list[0], 100, 9999), 40 * 320 * 2);
+    d.args.attention.window = 64;
+    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE), 0);
+    assert_int_equal(vk_call_bound_ns(&calls.list[3], 100, 9999), 40 * 64 * 2);
+    vk_calls_finish(&calls);
 }
 
 /* ---- the cache file ---- */
@@ -301,6 +394,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(long_submissions_are_cut_until_each_is_short),
     cmocka_unit_test(one_slow_call_among_fast_ones_ends_up_alone),
     cmocka_unit_test(cuts_stay_where_times_only_waver),
+    cmocka_unit_test(a_long_context_is_cut_before_anything_was_measured),
+    cmocka_unit_test(cuts_learnt_on_a_short_context_do_not_stay_for_a_long_one),
+    cmocka_unit_test(a_part_is_bound_by_its_own_rows_and_what_they_see),
     CACHE_TEST(written_content_is_read_again_and_private),
     CACHE_TEST(a_damaged_file_is_thrown_away),
     CACHE_TEST(a_file_that_others_can_write_is_not_read),

@@ -2,7 +2,7 @@
 /* A loaded model stepped by hand: cuts of a prompt, limits, and what a failed step leaves. */
 #include "harness.h"
 
-#include "engine/runner.h"
+#include "engine/runner_private.h"
 #include "engine_fixture.h"
 
 #include <errno.h>
@@ -166,6 +166,28 @@ static void sessions_step_together_as_they_do_alone(void **state)
         session_destroy(s[i]);
     }
     session_destroy(lone);
+    bench_finish(&b);
+}
+
+/* By which a device judges how long it will take. */
+static void a_step_tells_how_far_back_its_rows_see(void **state)
+{
+    struct session *s[2];
+    struct sample_result result, next[2];
+    struct run_item items[2];
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    for (int i = 0; i < 2; i++)
+        s[i] = session(&b);
+    prefill(&b, s[0], 64, &result);
+    assert_int_equal(b.runner->last_plan->step.header->n_positions, PROMPT_TOKENS);
+    items[0] = (struct run_item){s[0], &result.token, 1, &greedy, &next[0]};
+    items[1] = (struct run_item){s[1], b.prompt, 5, &greedy, &next[1]};
+    assert_int_equal(runner_step(b.runner, items, 2, NULL), 0);
+    assert_int_equal(b.runner->last_plan->step.header->n_positions, PROMPT_TOKENS + 1);
+    for (int i = 0; i < 2; i++)
+        session_destroy(s[i]);
     bench_finish(&b);
 }
 
@@ -349,6 +371,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(prompts_may_be_cut_anywhere),
     cmocka_unit_test(logits_are_those_that_are_sampled_from),
     cmocka_unit_test(sessions_step_together_as_they_do_alone),
+    cmocka_unit_test(a_step_tells_how_far_back_its_rows_see),
     cmocka_unit_test(a_session_can_be_taken_back),
     cmocka_unit_test(steps_queued_ahead_draw_the_same_tokens),
     cmocka_unit_test(no_more_steps_are_queued_than_have_room),

@@ -6,9 +6,12 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "parity")]
+import ggufedit
 from harness import MODEL, NAME, equal, run
 from manager import Manager
 
@@ -63,6 +66,49 @@ def weights_of_a_file_that_changed_are_read_again():
     manager.close()
 
 
+def split(path, stem, n):
+    """The model in n files; the path of the first."""
+    whole = ggufedit.Model(path)
+    for part in range(n):
+        model = ggufedit.Model(path)
+        if part:
+            model.keys = {}
+        model.keys["split.no"] = (ggufedit.U16, part)
+        model.keys["split.count"] = (ggufedit.U16, n)
+        model.keys["split.tensors.count"] = (ggufedit.I32, len(whole.tensors))
+        model.tensors = whole.tensors[part * len(whole.tensors) // n:(part + 1) * len(whole.tensors) // n]
+        model.write("%s-%05d-of-%05d.gguf" % (stem, part + 1, n))
+    return "%s-%05d-of-%05d.gguf" % (stem, 1, n)
+
+
+def only_the_parts_that_changed_of_a_split_model_are_read():
+    manager = Manager()
+    where = tempfile.mkdtemp(prefix="hearth-split-")
+    first = split(MODEL, os.path.join(where, "demo"), 3)
+    changed = first.replace("-00001-", "-00002-")
+    sizes = {f: os.path.getsize(os.path.join(where, f)) for f in os.listdir(where)}
+
+    def resident(d):
+        code, _, err = d.hearth("load", first)
+        equal(code, 0, err)
+        equal(d.text(QUESTION, model=first), ANSWER)
+        models = json.loads(d.get("/hearth/v1/status")[2])["models"]
+        return [m["resident_bytes"] for m in models if m["path"] == first][0]
+
+    d = manager.start()
+    equal(resident(d), 0)
+    d.stop(signal.SIGKILL)
+    d = manager.start(d.models)
+    equal(resident(d), sum(sizes.values()))
+    d.stop(signal.SIGKILL)
+    os.utime(changed, (1, 1))
+    d = manager.start(d.models)
+    equal(resident(d), sum(sizes.values()) - os.path.getsize(changed))
+    d.stop()
+    manager.close()
+    shutil.rmtree(where)
+
+
 def weights_that_are_unloaded_are_not_kept():
     manager = Manager()
     d = manager.start()
@@ -108,4 +154,5 @@ def a_chat_is_not_computed_again_after_a_kill():
 
 if __name__ == "__main__":
     run([weights_are_there_after_a_kill_and_after_a_stop, weights_of_a_file_that_changed_are_read_again,
-         weights_that_are_unloaded_are_not_kept, a_chat_is_not_computed_again_after_a_kill])
+         only_the_parts_that_changed_of_a_split_model_are_read, weights_that_are_unloaded_are_not_kept,
+         a_chat_is_not_computed_again_after_a_kill])

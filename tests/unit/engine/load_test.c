@@ -2,6 +2,7 @@
 /* Loading and unloading through the engine's header, and ends in the middle of things. */
 #include "harness.h"
 
+#include "engine/engine_private.h"
 #include "engine_fixture.h"
 
 #include <errno.h>
@@ -112,6 +113,26 @@ static void two_who_ask_for_a_load_are_both_told(void **state)
     fixture_wait(e, &third.is_done);
     fixture_idle(e, 20);
     assert_int_equal(first.n_done + second.n_done + third.n_done, 3);
+}
+
+static void a_load_is_urgent_when_an_interactive_request_waits(void **state)
+{
+    struct engine *e = engine(state);
+    struct model_entry *entry;
+    struct ask background, interactive;
+
+    ask_init(&background, e, prompt);
+    ask_init(&interactive, e, prompt);
+    background.params.class = ENGINE_BACKGROUND;
+    ask_begin(&background);
+    assert_int_equal(catalogue_find(&e->catalogue, fixture_model(), &entry, NULL), 0);
+    assert_int_equal(entry->is_urgent, false);
+    ask_begin(&interactive);
+    assert_int_equal(entry->is_urgent, true);
+    ask_wait(&background);
+    ask_wait(&interactive);
+    ask_finish(&background);
+    ask_finish(&interactive);
 }
 
 /* Waits until it is neither loading nor unloading. */
@@ -466,6 +487,7 @@ static void callbacks_may_call_in_while_the_engine_is_destroyed(void **state)
 static const struct CMUnitTest tests[] = {
     ON_ENGINE(a_load_tells_what_was_loaded),
     ON_ENGINE(two_who_ask_for_a_load_are_both_told),
+    ON_ENGINE(a_load_is_urgent_when_an_interactive_request_waits),
     ON_ENGINE(unloading_ends_a_load_under_way),
     ON_ENGINE(damaged_files_are_refused_and_the_engine_goes_on),
     ON_ENGINE(a_request_for_a_damaged_file_ends_with_its_error),

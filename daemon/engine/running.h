@@ -10,6 +10,9 @@
 #include "engine/runner.h"
 #include "engine/worker.h"
 
+/* Sessions of one step, and rows of one that generates, which keeps to the kernels for few rows. */
+#define RUNNING_SEQS_MOST DEVICE_FEW_ROWS
+
 struct running_model {
     struct list link; /* worker.models */
     struct model_entry *entry;
@@ -21,7 +24,9 @@ struct running_model {
     uint64_t last_used_ns;
     struct event_queue *events;
     struct scheduler scheduler;
-    struct list requests;                /* engine_request.link */
+    uint64_t prompt_token_ns;     /* what a token of a prompt takes, learnt; 0: nothing known */
+    uint32_t shared_batch_tokens; /* of a chunk while streams wait; 0: nothing known */
+    struct list requests;         /* engine_request.link */
     struct worker_model_figures figures; /* under the worker's lock */
 };
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who runs next. Pure policy over plain numbers: no clock, no thread, no device, so that it can be
- * simulated. The worker tells it what arrived, what each entry still has to feed, and asks for the
- * next step.
+ * simulated. The owner tells it what arrived and what each entry still has to feed, asks for the
+ * next step, and says what became of it.
  *
- * Policy of this version: first come, first served; the oldest entry that can run runs alone until
- * it is done; a paused entry is passed over and keeps its place.
+ * Steps are of two kinds, because they are computed by different kernels: one token or a few of
+ * each of many sessions that generate, or chunks of prompts. Where both wait they take turns, so a
+ * stream's pause is bounded by one chunk, and a prompt's wait by one token of everybody.
+ *
+ * Within a kind users take turns by deficit round-robin over tokens (Shreedhar & Varghese 1995),
+ * the entries of a user in rotation. Background entries come after all others, unless they have
+ * waited for SCHEDULER_AGE steps.
  */
 #ifndef HEARTH_ENGINE_SCHEDULER_H
 #define HEARTH_ENGINE_SCHEDULER_H
@@ -16,18 +21,37 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define SCHEDULER_AGE 256u
+
+struct scheduler_user;
+
 struct scheduler_entry {
-    struct list link; /* scheduler.entries */
-    uid_t uid;
-    uint32_t n_blocks;  /* cache blocks it holds; kept by the owner */
-    uint32_t n_pending; /* tokens to feed before the next one can be sampled; kept by the owner */
-    bool is_paused;     /* kept by the owner */
-    bool is_blocked;    /* the cache was full; cleared when someone gives blocks back */
+    struct list link; /* of the user's entries; who was served last is last */
+    struct list all;  /* scheduler.entries, oldest first */
+    struct scheduler_user *user;
+    /* kept by the owner: */
+    uid_t uid;          /* before it is added */
+    bool is_background; /* before it is added */
+    uint32_t n_blocks;  /* cache blocks it holds */
+    uint32_t n_pending; /* tokens to feed before the next one can be sampled */
+    bool is_generated;  /* these were generated, and are not of a prompt */
+    bool is_paused;
+    bool is_blocked; /* the cache was full; cleared when someone gives blocks back */
+    /* the scheduler's own: */
+    uint64_t waits_since; /* step at which it was last served, or added */
+    uint32_t n_chosen;    /* of the choice being made */
 };
 
 struct scheduler {
-    struct list entries;   /* oldest first */
-    uint32_t batch_tokens; /* most tokens of one step */
+    struct list entries; /* all, oldest first */
+    struct list users;   /* those with entries; whose turn it is comes first */
+    struct list others;  /* users without, kept for their next request */
+    uint32_t n_others;
+    uint64_t n_steps;
+    bool was_prompt;              /* the last step was a chunk of prompts */
+    uint32_t batch_tokens;        /* most tokens of a chunk; may be changed at any time */
+    uint32_t shared_batch_tokens; /* the same while somebody generates */
+    uint32_t few_tokens;          /* most tokens of a step that generates */
 };
 
 struct scheduler_choice {
@@ -35,16 +59,28 @@ struct scheduler_choice {
     uint32_t n_tokens; /* to feed now, 1..n_pending */
 };
 
-void scheduler_init(struct scheduler *s, uint32_t batch_tokens);
-void scheduler_add(struct scheduler *s, struct scheduler_entry *e);
+void scheduler_init(struct scheduler *s, uint32_t batch_tokens, uint32_t few_tokens);
+void scheduler_finish(struct scheduler *s); /* entries that are left are forgotten */
+
+/* -ENOMEM. e->uid and e->is_background are set. */
+int scheduler_add(struct scheduler *s, struct scheduler_entry *e);
 void scheduler_remove(struct scheduler *s, struct scheduler_entry *e);
+/* Shares of the users' turns: a user of weight 2 gets twice the tokens of one of weight 1, which is
+ * everybody's at first. 1 to 1000. -ENOMEM. */
+int scheduler_set_weight(struct scheduler *s, uid_t uid, uint32_t weight);
+
 /* Blocks came free, or their holder can be made to give them up: entries that waited for them may
  * try again. */
 void scheduler_unblock(struct scheduler *s);
-/* The members of the next step; 0 when nobody can run. */
+
+/* The members of the next step, at most `most`: all of them generate, or none. 0 when nobody can
+ * run. Takes them as served; who was not after all is told with scheduler_take_back. */
 size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices, size_t most);
-/* Who should give up its cache blocks so that `e` can go on: the youngest other entry that holds
- * any, or NULL. */
+/* Of a choice only n_used tokens were computed. */
+void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used);
+
+/* Who should give up its cache blocks so that `e` can go on: background entries first, then the
+ * youngest, of those that hold any; NULL: nobody else does. */
 struct scheduler_entry *scheduler_victim(struct scheduler *s, const struct scheduler_entry *e);
 
 #endif

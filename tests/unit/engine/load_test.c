@@ -254,26 +254,26 @@ static void unloading_cancels_what_runs_and_frees_the_model(void **state)
 {
     const struct engine_model_info *list;
     struct engine *e = engine(state);
-    struct ask running, queued;
+    struct ask running, beside;
     size_t n = 1;
 
     ask_init(&running, e, prompt);
-    ask_init(&queued, e, prompt);
-    running.params.max_tokens = 0;
+    ask_init(&beside, e, prompt);
+    running.params.max_tokens = beside.params.max_tokens = 0;
     running.hook = unload_after_three;
     ask_begin(&running);
-    ask_begin(&queued);
+    ask_begin(&beside);
     ask_wait(&running);
-    ask_wait(&queued);
+    ask_wait(&beside);
     assert_int_equal(running.result.finish, ENGINE_FINISH_CANCEL);
-    assert_int_equal(queued.result.finish, ENGINE_FINISH_CANCEL);
+    assert_int_equal(beside.result.finish, ENGINE_FINISH_CANCEL);
     for (int i = 0; n && i < 500; i++) {
         fixture_idle(e, 10);
         assert_int_equal(engine_models(e, &list, &n), 0);
     }
     assert_int_equal(n, 0);
     ask_finish(&running);
-    ask_finish(&queued);
+    ask_finish(&beside);
     assert_answers(e); /* loads it again */
 }
 

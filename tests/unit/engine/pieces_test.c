@@ -7,7 +7,6 @@
 #include "engine/events.h"
 #include "engine/loaded_model.h"
 #include "engine/prompt.h"
-#include "engine/scheduler.h"
 #include "engine/session.h"
 #include "model_fixture.h"
 #include "tiny_vocab.h"
@@ -158,95 +157,6 @@ static void answer_matches_a_stop_string_of_split_characters(void **state)
     assert_true(stopped);
     assert_string_equal(said(&s), "5\u00a2");
     speaker_finish(&s);
-}
-
-/* ---- the scheduler ---- */
-
-static void scheduler_serves_in_order_of_arrival(void **state)
-{
-    struct scheduler s;
-    struct scheduler_entry a = {.n_pending = 100}, b = {.n_pending = 5}, c = {.n_pending = 1};
-    struct scheduler_choice choice;
-
-    scheduler_init(&s, 64);
-    assert_int_equal(scheduler_next(&s, &choice, 1), 0);
-    scheduler_add(&s, &a);
-    scheduler_add(&s, &b);
-    scheduler_add(&s, &c);
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &a);
-    assert_int_equal(choice.n_tokens, 64);
-    a.n_pending -= 64;
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &a);
-    assert_int_equal(choice.n_tokens, 36);
-    scheduler_remove(&s, &a);
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &b);
-    assert_int_equal(choice.n_tokens, 5);
-    assert_int_equal(scheduler_next(&s, &choice, 0), 0);
-}
-
-static void scheduler_leaves_no_single_token_of_a_prompt_over(void **state)
-{
-    struct scheduler s;
-    struct scheduler_entry a = {.n_pending = 65};
-    struct scheduler_choice choice;
-
-    scheduler_init(&s, 64);
-    scheduler_add(&s, &a);
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_int_equal(choice.n_tokens, 63);
-    a.n_pending = 2;
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_int_equal(choice.n_tokens, 2);
-    scheduler_init(&s, 1); /* nothing smaller is to be had */
-    scheduler_add(&s, &a);
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_int_equal(choice.n_tokens, 1);
-}
-
-static void scheduler_passes_over_who_is_paused_or_blocked(void **state)
-{
-    struct scheduler s;
-    struct scheduler_entry a = {.n_pending = 1}, b = {.n_pending = 1}, c = {.n_pending = 1};
-    struct scheduler_choice choice;
-
-    scheduler_init(&s, 64);
-    scheduler_add(&s, &a);
-    scheduler_add(&s, &b);
-    scheduler_add(&s, &c);
-    a.is_paused = true;
-    b.is_blocked = true;
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &c);
-    scheduler_remove(&s, &c); /* gives blocks back: b may try again, a is still paused */
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &b);
-    b.n_pending = 0;
-    assert_int_equal(scheduler_next(&s, &choice, 1), 0);
-    a.is_paused = false;
-    assert_int_equal(scheduler_next(&s, &choice, 1), 1);
-    assert_ptr_equal(choice.entry, &a);
-}
-
-static void scheduler_takes_blocks_from_the_youngest_that_has_any(void **state)
-{
-    struct scheduler s;
-    struct scheduler_entry a = {.n_blocks = 1}, b = {.n_blocks = 2}, c = {.n_blocks = 3},
-                           d = {.n_blocks = 0};
-
-    scheduler_init(&s, 64);
-    scheduler_add(&s, &a);
-    assert_null(scheduler_victim(&s, &a));
-    scheduler_add(&s, &b);
-    scheduler_add(&s, &c);
-    scheduler_add(&s, &d); /* waits for its first step: it has nothing to give */
-    assert_ptr_equal(scheduler_victim(&s, &a), &c);
-    assert_ptr_equal(scheduler_victim(&s, &c), &b);
-    c.n_blocks = b.n_blocks = 0;
-    assert_ptr_equal(scheduler_victim(&s, &d), &a);
-    assert_null(scheduler_victim(&s, &a));
 }
 
 /* ---- cache blocks and sessions ---- */
@@ -518,10 +428,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answer_finds_a_stop_string_inside_a_token),
     cmocka_unit_test(answer_gives_whole_characters_only),
     cmocka_unit_test(answer_matches_a_stop_string_of_split_characters),
-    cmocka_unit_test(scheduler_serves_in_order_of_arrival),
-    cmocka_unit_test(scheduler_leaves_no_single_token_of_a_prompt_over),
-    cmocka_unit_test(scheduler_passes_over_who_is_paused_or_blocked),
-    cmocka_unit_test(scheduler_takes_blocks_from_the_youngest_that_has_any),
     cmocka_unit_test(blocks_are_counted_and_come_back),
     cmocka_unit_test(layers_of_the_cache_do_not_overlap),
     cmocka_unit_test(impossible_caches_are_refused),

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside running only: running.c holds a model and its requests, running_step.c does its steps. */
+#ifndef HEARTH_ENGINE_RUNNING_PRIVATE_H
+#define HEARTH_ENGINE_RUNNING_PRIVATE_H
+
+#include "engine/running.h"
+
+/* Tells the scheduler what a request feeds before the next token can be drawn: the rest of its
+ * prompt, then what was generated since. */
+void running_note_pending(struct engine_request *r);
+
+/* What of a request lies on the device: made before its first step, and again after the model was
+ * suspended. The draws of its sampler go on where they were. */
+int running_enter_device(struct running_model *m, struct engine_request *r, struct error *err);
+
+/* The ends of a request; it is the owner's afterwards and must not be touched. */
+void running_finish(struct running_model *m, struct engine_request *r, enum engine_finish how);
+void running_fail(struct running_model *m, struct engine_request *r, const struct error *err);
+/* Ends it well; text still held back goes out first. */
+void running_complete(struct running_model *m, struct engine_request *r, enum engine_finish how);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Many requests side by side on one model: they share steps, users take turns, nobody is lost. */
+#include "harness.h"
+
+#include "engine_fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MANY = 24 };
+
+static const char prompt[] = "Once upon a time, there was a little";
+
+static struct engine *made(void **state, uint32_t context_tokens)
+{
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    if (!*state)
+        *state = fixture_engine_sharing(context_tokens, 0);
+    return *state;
+}
+
+static int drop_engine(void **state)
+{
+    engine_destroy(*state);
+    return 0;
+}
+
+static uint64_t steps(struct engine *e)
+{
+    struct engine_stats s;
+
+    engine_get_stats(e, &s);
+    return s.steps_total;
+}
+
+/* Asks all at once and waits for all; the requests are heap, they are large. */
+static struct ask *ask_many(struct engine *e, int n, uint32_t max_tokens, uid_t first_uid)
+{
+    struct ask *list = calloc((size_t)n, sizeof(*list));
+
+    for (int i = 0; i < n; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].params.max_tokens = max_tokens;
+        list[i].uid = first_uid + (uid_t)(i % 3);
+        ask_begin(&list[i]);
+    }
+    for (int i = 0; i < n; i++)
+        ask_wait(&list[i]);
+    return list;
+}
+
+static void drop_many(struct ask *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        ask_finish(&list[i]);
+    free(list);
+}
+
+static void requests_side_by_side_share_steps(void **state)
+{
+    struct engine *e = made(state, 128);
+    struct ask *list;
+    uint64_t before;
+
+    drop_many(ask_many(e, 1, 1, 1), 1); /* the model is loaded */
+    before = steps(e);
+    list = ask_many(e, 3, 40, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(list[i].result.finish, ENGINE_FINISH_LENGTH);
+        assert_int_equal(list[i].n_ids, 40);
+    }
+    /* 40 each alone; a few more while some had not begun */
+    assert_in_range(steps(e) - before, 40, 80);
+    drop_many(list, 3);
+}
+
+static void more_requests_than_a_step_or_the_cache_holds_are_all_answered(void **state)
+{
+    struct engine *e = made(state, 64); /* the cache holds a few of them at a time */
+    struct ask *list = ask_many(e, MANY, 24, 1000);
+
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(list[i].n_done, 1);
+        assert_int_equal(list[i].result.finish, ENGINE_FINISH_LENGTH);
+        assert_int_equal(list[i].n_ids, 24);
+    }
+    drop_many(list, MANY);
+}
+
+static void a_short_question_overtakes_a_long_answer(void **state)
+{
+    struct engine *e = made(state, 512);
+    struct ask lengthy, quick;
+
+    ask_init(&lengthy, e, prompt);
+    ask_init(&quick, e, prompt);
+    lengthy.params.max_tokens = 400;
+    lengthy.uid = quick.uid = 5;
+    ask_begin(&lengthy);
+    ask_begin(&quick);
+    ask_wait(&quick);
+    assert_false(lengthy.is_done);
+    ask_wait(&lengthy);
+    assert_int_equal(lengthy.n_ids, 400);
+    ask_finish(&lengthy);
+    ask_finish(&quick);
+}
+
+static void background_lets_others_by(void **state)
+{
+    struct engine *e = made(state, 512);
+    struct ask patient, list[2];
+
+    ask_init(&patient, e, prompt);
+    patient.params.max_tokens = 150;
+    patient.params.class = ENGINE_BACKGROUND;
+    ask_begin(&patient);
+    for (int i = 0; i < 2; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].params.max_tokens = 100;
+        ask_begin(&list[i]);
+    }
+    ask_wait(&patient);
+    for (int i = 0; i < 2; i++) { /* begun later, done before */
+        assert_true(list[i].is_done);
+        assert_in_range(list[i].n_ids, 100, 100);
+        ask_finish(&list[i]);
+    }
+    assert_int_equal(patient.n_ids, 150);
+    ask_finish(&patient);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, NULL, drop_engine)
+
+static const struct CMUnitTest tests[] = {
+    CASE(requests_side_by_side_share_steps),
+    CASE(more_requests_than_a_step_or_the_cache_holds_are_all_answered),
+    CASE(a_short_question_overtakes_a_long_answer),
+    CASE(background_lets_others_by),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -37,8 +37,10 @@ int pool_buffer_import(struct device *dev, const struct pool *pool, uint64_t off
     struct error why = {0};
     int r = import_dmabuf(dev, pool, offset, bytes, is_writable, ret_buffer, &why);
 
-    if (r == 0 || r == -ENOMEM || r == -EIO) { /* no memory, or a lost device: no better below */
-        if (r < 0 && err)
+    if (r == 0)
+        return 0;
+    if (r == -EIO) { /* a lost device takes nothing else either */
+        if (err)
             *err = why;
         return r;
     }

@@ -169,6 +169,9 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     entry->state = ENGINE_MODEL_READY;
     entry->loaded_bytes = entry->lm->file_bytes;
     entry->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
+    if (entry->lm->fill.retries)
+        log_warn("%s: %u reads failed and had to be tried again: the kernel's log says why",
+                 entry->name, entry->lm->fill.retries);
     log_info("loaded %s: %llu bytes in %.3f s, %s, %s", entry->name,
              (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text,
              read_note(entry->lm));

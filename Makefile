@@ -9,7 +9,7 @@ DEVICE ?=
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan \
-	fuzz style format bench bench-coldstart bench-kmod install uninstall clean
+	fuzz style format bench bench-coldstart bench-serving bench-kmod install uninstall clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench: all ## measure speed and memory (see bench/README.md)
 
 bench-coldstart: all ## from exec to the first token, and memory, beside the peer (MIB=, RUNS=, DEVICE=)
 	@BUILD='$(BUILD)' bench/coldstart
+
+bench-serving: all ## many clients on one model, beside the peer (CLIENTS=, MODEL=, LAYERS=)
+	@BUILD='$(BUILD)' bench/serving
 
 bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a guest
 	@bench/kmod/run

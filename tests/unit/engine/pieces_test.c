@@ -416,6 +416,7 @@ static void a_tensor_no_device_can_map_is_refused_before_it_is_read(void **state
     assert_int_equal(n_reports, 0);
     assert_null(lm.pools[0]);
     free(lm.pools);
+    free(lm.file_keys);
     gguf_close(lm.gguf);
     unlink(path);
 }

@@ -347,10 +347,10 @@ static void a_prompt_computed_by_a_killed_process_is_not_computed_again(void **s
 
 static int32_t prompt_ids[PROMPT_TOKENS];
 
-static void write_prompt(void)
+static void fill_prompt(int32_t ids[PROMPT_TOKENS], int32_t first, int32_t stride)
 {
     for (int i = 0; i < PROMPT_TOKENS; i++)
-        prompt_ids[i] = (7 + i * 31) % 500;
+        ids[i] = (first + i * stride) % 500;
 }
 
 /* An engine, made on first use: prefixes may take this share of its cache. */
@@ -360,7 +360,7 @@ static struct engine *engine(void **state, uint32_t context_tokens, uint32_t pre
         SKIP("no model: neither in the tree nor in the shared data");
     if (!*state)
         *state = fixture_engine_sharing(context_tokens, prefix_percent);
-    write_prompt();
+    fill_prompt(prompt_ids, 7, 31);
     return *state;
 }
 
@@ -449,79 +449,6 @@ static void a_conversation_goes_on_from_its_last_answer(void **state)
     ask_finish(&next);
 }
 
-static void cancel_after_two(struct ask *a)
-{
-    if (a->n_ids == 2)
-        engine_cancel(a->request, false);
-}
-
-static void a_cancelled_request_leaves_what_it_computed(void **state)
-{
-    struct engine *e = engine(state, 256, 100);
-    struct ask gone, next;
-
-    question(&gone, e, prompt_ids, PROMPT_TOKENS);
-    gone.params.max_tokens = 0;
-    gone.hook = cancel_after_two;
-    ask_run(&gone);
-    assert_int_equal(gone.result.finish, ENGINE_FINISH_CANCEL);
-    question(&next, e, prompt_ids, PROMPT_TOKENS);
-    ask_run(&next);
-    assert_int_equal(next.result.cached_tokens, 64);
-    idle_model(e); /* none is held any more */
-    ask_finish(&gone);
-    ask_finish(&next);
-}
-
-static void pause_after_five(struct ask *a)
-{
-    if (a->n_ids == 5)
-        engine_pause(a->request, true);
-}
-
-/* A cache of four blocks: who pauses with three loses them to who needs three or four, and takes
- * back what is left of them. */
-static void lose_blocks(void **state, uint32_t others_tokens)
-{
-    struct engine *e = engine(state, 128, 100);
-    int32_t others[PROMPT_TOKENS];
-    struct ask plain, paused, other;
-
-    for (int i = 0; i < PROMPT_TOKENS; i++)
-        others[i] = (11 + i * 17) % 500;
-    question(&plain, e, prompt_ids, PROMPT_TOKENS);
-    plain.uid = BOB;
-    ask_run(&plain);
-    question(&paused, e, prompt_ids, PROMPT_TOKENS);
-    paused.hook = pause_after_five;
-    ask_begin(&paused);
-    while (paused.n_ids < 5)
-        fixture_idle(e, 5);
-    question(&other, e, others, PROMPT_TOKENS);
-    other.params.max_tokens = others_tokens;
-    ask_run(&other);
-    assert_int_equal(other.result.finish, ENGINE_FINISH_LENGTH);
-    engine_pause(paused.request, false);
-    ask_wait(&paused);
-    assert_int_equal(paused.result.finish, ENGINE_FINISH_LENGTH);
-    assert_int_equal(paused.result.cached_tokens, 0); /* told of the prompt, not of the repair */
-    assert_int_equal(paused.n_ids, plain.n_ids);
-    assert_memory_equal(paused.ids, plain.ids, plain.n_ids * sizeof(plain.ids[0]));
-    ask_finish(&plain);
-    ask_finish(&paused);
-    ask_finish(&other);
-}
-
-static void who_lost_some_blocks_answers_as_if_nothing_had_been(void **state)
-{
-    lose_blocks(state, 10);
-}
-
-static void who_lost_all_blocks_answers_as_if_nothing_had_been(void **state)
-{
-    lose_blocks(state, 30);
-}
-
 static void prefixes_can_be_turned_off(void **state)
 {
     struct engine *e = engine(state, 256, 0);
@@ -576,7 +503,7 @@ static void an_engine_finds_what_the_one_before_it_left(void **state)
 
     if (!fixture_model())
         SKIP("no model: neither in the tree nor in the shared data");
-    write_prompt();
+    fill_prompt(prompt_ids, 7, 31);
     manager_init(&manager);
     assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
     question(&first, *state, prompt_ids, PROMPT_TOKENS);
@@ -640,9 +567,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_prompt_computed_by_a_killed_process_is_not_computed_again),
     ON_ENGINE(a_question_asked_again_is_answered_alike_and_says_what_was_cached),
     ON_ENGINE(a_conversation_goes_on_from_its_last_answer),
-    ON_ENGINE(a_cancelled_request_leaves_what_it_computed),
-    ON_ENGINE(who_lost_some_blocks_answers_as_if_nothing_had_been),
-    ON_ENGINE(who_lost_all_blocks_answers_as_if_nothing_had_been),
     ON_ENGINE(prefixes_can_be_turned_off),
     ON_ENGINE(prefixes_take_no_more_than_their_share),
     ON_ENGINE(an_engine_finds_what_the_one_before_it_left),

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests of a model stepped by hand, so that one can be paused or cancelled at a certain token:
+ * what it leaves, what it loses, and that its answer is the same. */
+#include "harness.h"
+
+#include "engine/engine_private.h"
+#include "engine/running.h"
+#include "engine_fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_MOST = 128 };
+
+struct stage {
+    struct device *dev;
+    struct loaded_model *lm;
+    struct engine engine; /* no more than what requests need of it */
+    struct running_model *model;
+    struct running_stats stats;
+};
+
+/* With a cache of four blocks. */
+static void stage_init(struct stage *s)
+{
+    struct runner_config cfg = {
+        .context_tokens = 128,
+        .cache_tokens = 128,
+        .prefix_tokens = 128,
+        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+    };
+    struct error err = {0};
+
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    memset(s, 0, sizeof(*s));
+    assert_int_equal(event_queue_init(&s->engine.events, NULL), 0);
+    if (device_create("cpu:2", &s->dev, &err) < 0 ||
+        loaded_model_open(fixture_model(), &s->lm, &err) < 0 ||
+        loaded_model_fill(s->lm, &cfg.pools, NULL, &err) < 0 ||
+        running_model_create(NULL, s->lm, s->dev, &s->engine.events, &cfg, &s->model, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+static void stage_finish(struct stage *s)
+{
+    running_model_destroy(s->model);
+    event_queue_finish(&s->engine.events);
+    loaded_model_unref(s->lm);
+    device_destroy(s->dev);
+}
+
+/* A request with a prompt of n tokens, another for each seed. */
+static struct engine_request *stage_add(struct stage *s, int32_t seed, uint32_t n,
+                                        uint32_t max_tokens)
+{
+    int32_t ids[PROMPT_MOST];
+    struct engine_prompt prompt = {.ids = ids, .n_ids = n};
+    struct engine_params params = {
+        .max_tokens = max_tokens, .top_logprobs = -1, .ignore_eos = true};
+    struct engine_caller caller = {.uid = 1000};
+    struct engine_request *r = NULL;
+    struct error err = {0};
+
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = (seed + (int32_t)i * 31) % 500;
+    engine_sampling_defaults(&params.sampling);
+    params.sampling.temperature = 0;
+    if (request_create(&s->engine, &prompt, &params, &caller, &(struct engine_events){0}, NULL, &r,
+                       &err) < 0)
+        fail_msg("%s", err.text);
+    r->lm = loaded_model_ref(s->lm);
+    running_model_add(s->model, r);
+    return r;
+}
+
+/* Steps until the request has so many tokens of its answer. */
+static void stage_run(struct stage *s, const struct engine_request *r, uint32_t n_tokens)
+{
+    for (int i = 0; r->n_tokens < r->n_prompt + n_tokens; i++) {
+        assert_true(i < 1000);
+        running_model_step(s->model, &s->stats);
+    }
+}
+
+static void a_cancelled_request_leaves_what_it_computed(void **state)
+{
+    struct engine_request *gone, *next;
+    struct stage s;
+
+    stage_init(&s);
+    gone = stage_add(&s, 7, 75, 0);
+    stage_run(&s, gone, 2);
+    atomic_store(&gone->is_cancelled, true);
+    next = stage_add(&s, 7, 75, 5);
+    stage_run(&s, next, 5);
+    assert_int_equal(gone->result.finish, ENGINE_FINISH_CANCEL);
+    assert_int_equal(next->result.finish, ENGINE_FINISH_LENGTH);
+    assert_int_equal(next->result.cached_tokens, 64);
+    assert_int_equal(kv_cache_n_held(runner_kv(s.model->runner)), 0);
+    request_destroy(gone);
+    request_destroy(next);
+    stage_finish(&s);
+}
+
+/* Who pauses loses its blocks to another, and when it goes on takes back those that are left, but
+ * so that the end of its prompt is computed as before. */
+static void lose_blocks(uint32_t n_prompt, uint32_t others_prompt, uint32_t others_tokens,
+                        uint32_t n_left)
+{
+    enum { TOKENS = 15 };
+    struct engine_request *plain, *paused, *other;
+    uint64_t n_computed;
+    struct stage s;
+
+    stage_init(&s);
+    plain = stage_add(&s, 7, n_prompt, TOKENS);
+    stage_run(&s, plain, TOKENS);
+    running_model_suspend(s.model); /* which leaves an empty cache */
+    assert_int_equal(running_model_resume(s.model, NULL), 0);
+    paused = stage_add(&s, 7, n_prompt, TOKENS);
+    stage_run(&s, paused, 5);
+    atomic_store(&paused->is_paused, true);
+    other = stage_add(&s, 300, others_prompt, others_tokens);
+    stage_run(&s, other, others_tokens);
+    assert_int_equal(other->result.finish, ENGINE_FINISH_LENGTH);
+    assert_int_equal(paused->session->n_blocks, 0);
+    atomic_store(&paused->is_paused, false);
+    n_computed = s.stats.prompt_tokens;
+    running_model_step(s.model, &s.stats); /* all of its prompt that is not there */
+    assert_int_equal(s.stats.prompt_tokens - n_computed, n_prompt - n_left * KV_BLOCK_TOKENS);
+    stage_run(&s, paused, TOKENS);
+    assert_int_equal(paused->result.finish, ENGINE_FINISH_LENGTH);
+    assert_int_equal(paused->result.cached_tokens, 0); /* told of the prompt, not of the repair */
+    assert_int_equal(s.stats.cached_tokens, 0);
+    assert_memory_equal(paused->tokens, plain->tokens, (n_prompt + TOKENS) * sizeof(uint32_t));
+    assert_memory_equal(&paused->drawn.logprob, &plain->drawn.logprob, sizeof(float));
+    request_destroy(plain);
+    request_destroy(paused);
+    request_destroy(other);
+    stage_finish(&s);
+}
+
+static void who_lost_all_blocks_answers_as_if_nothing_had_been(void **state)
+{
+    lose_blocks(75, 75, 30, 0);
+}
+
+static void who_lost_some_blocks_answers_as_if_nothing_had_been(void **state)
+{
+    lose_blocks(75, 75, 10, 1);
+    /* both are left, but would leave a single token of the prompt */
+    lose_blocks(65, 40, 10, 1);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_cancelled_request_leaves_what_it_computed),
+    cmocka_unit_test(who_lost_all_blocks_answers_as_if_nothing_had_been),
+    cmocka_unit_test(who_lost_some_blocks_answers_as_if_nothing_had_been),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

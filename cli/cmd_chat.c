@@ -195,7 +195,7 @@ static int run(int argc, char **argv)
     o.model = absolute_model(argv[optind], resolved);
     r = client_create(o.socket, &client, &err);
     if (r == 0) {
-        r = conversation_load(client, o.model, &err);
+        r = conversation_load(client, o.model, false, &err);
         if (r == 0)
             return end(client, converse(client, &o));
         client_destroy(client);

@@ -14,12 +14,15 @@
 #include <time.h>
 
 static const char options[] = "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
+static const char load_options[] =
+    "  --pin           keep it when others lack memory, as long as may be\n"
+    "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
 static const char list_options[] = "  --json          machine-readable\n"
                                    "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
 
 struct arguments {
     const char *socket, *model;
-    bool is_json;
+    bool is_json, pins;
 };
 
 /* Parses the options these commands share and n_operands operands (0 or 1). */
@@ -28,6 +31,7 @@ static int parse(int argc, char **argv, int n_operands, struct arguments *a)
     static const struct option longs[] = {
         {"socket", required_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},
+        {"pin", no_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -38,6 +42,8 @@ static int parse(int argc, char **argv, int n_operands, struct arguments *a)
             a->socket = optarg;
         else if (c == 'j')
             a->is_json = true;
+        else if (c == 'p')
+            a->pins = true;
         else
             return -EINVAL;
     }
@@ -56,10 +62,10 @@ static int run_load(int argc, char **argv)
     int r;
 
     if (parse(argc, argv, 1, &a) < 0 || a.is_json)
-        return command_usage(&command_load, options);
+        return command_usage(&command_load, load_options);
     r = client_create(a.socket, &c, &err);
     if (r == 0) {
-        r = conversation_load(c, absolute_model(a.model, resolved), &err);
+        r = conversation_load(c, absolute_model(a.model, resolved), a.pins, &err);
         client_destroy(c);
     }
     return r < 0 ? command_fail(conversation_load_exit_code(r), "%s", err.text) : EXIT_OK;
@@ -74,7 +80,7 @@ static int run_unload(int argc, char **argv)
     json_t *body;
     int r;
 
-    if (parse(argc, argv, 1, &a) < 0 || a.is_json)
+    if (parse(argc, argv, 1, &a) < 0 || a.is_json || a.pins)
         return command_usage(&command_unload, options);
     r = client_create(a.socket, &c, &err);
     if (r == 0) {
@@ -157,7 +163,7 @@ static int list(int argc, char **argv, const struct command *command,
     json_t *answer = NULL, *models, *m;
     int r;
 
-    if (parse(argc, argv, 0, &a) < 0)
+    if (parse(argc, argv, 0, &a) < 0 || a.pins)
         return command_usage(command, list_options);
     r = client_create(a.socket, &c, &err);
     if (r == 0) {

@@ -52,7 +52,7 @@ static int answer(const struct answer_options *o, const char *prompt, struct err
 
     if (r < 0)
         return EXIT_FAILED;
-    r = conversation_load(c, o->model, err);
+    r = conversation_load(c, o->model, false, err);
     code = conversation_load_exit_code(r);
     if (r == 0) {
         messages = json_pack("[o]", conversation_message("user", prompt));

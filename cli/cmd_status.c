@@ -17,8 +17,10 @@ static void print_model(const json_t *m)
     char copied[FORMAT_BYTES_SIZE], parameters[FORMAT_BYTES_SIZE], prefixes[FORMAT_BYTES_SIZE];
     unsigned long long copied_bytes = number_of(m, "device_copy_bytes");
 
-    printf("model     %s: %s, %s, %s parameters\n", text_of(m, "name"), text_of(m, "architecture"),
-           text_of(m, "type"), format_count(parameters, number_of(m, "parameters")));
+    printf("model     %s: %s, %s, %s parameters%s\n", text_of(m, "name"),
+           text_of(m, "architecture"), text_of(m, "type"),
+           format_count(parameters, number_of(m, "parameters")),
+           json_is_true(json_object_get(m, "is_pinned")) ? ", pinned" : "");
     printf("  weights %s in %s (%s in large pages), %s, in %.2f s\n",
            format_bytes(weights, number_of(m, "pool_bytes")), text_of(m, "pool"),
            format_bytes(huge, number_of(m, "huge_page_bytes")), text_of(m, "read"),

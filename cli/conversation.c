@@ -160,7 +160,7 @@ static bool on_load_event(void *user, const json_t *event)
     return true;
 }
 
-int conversation_load(struct client *c, const char *model, struct error *err)
+int conversation_load(struct client *c, const char *model, bool pins, struct error *err)
 {
     struct load l = {0};
     struct sigaction old;
@@ -169,6 +169,10 @@ int conversation_load(struct client *c, const char *model, struct error *err)
 
     if (!body)
         return error_set(err, EINVAL, "the model's name is not UTF-8");
+    if (pins && json_object_set_new(body, "pin", json_true()) < 0) {
+        json_decref(body);
+        return error_set(err, ENOMEM, "out of memory");
+    }
     progress_begin(&l.bar, "loading");
     catch_interrupts(c, &old);
     r = client_stream(c, "/hearth/v1/load", body, on_load_event, &l, err);

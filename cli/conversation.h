@@ -31,7 +31,7 @@ bool answer_option(struct answer_options *o, int c, const char *value);
 bool answer_options_check(const struct answer_options *o);
 
 /* Loads the model if it is not loaded, with a progress bar. */
-int conversation_load(struct client *c, const char *model, struct error *err);
+int conversation_load(struct client *c, const char *model, bool pins, struct error *err);
 
 /* Sends messages (an array, borrowed), prints the answer, and returns its text (malloc'd) and
  * figures. -EINTR: cut short by Ctrl-C; what came by then is returned all the same. */

@@ -34,7 +34,8 @@ _hearth() {
 		fi
 		;;
 	load | unload)
-		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		[ "$cmd" = load ] && answer="--pin" || answer=""
+		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket $answer" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
 		;;
 	ls | ps | status)
 		mapfile -t COMPREPLY < <(compgen -W "--json --socket --help" -- "$cur")

@@ -203,6 +203,11 @@ int device_config_cpu(const char *config, char *ret_config, size_t config_bytes)
     }
 }
 
+uint64_t device_free_bytes(struct device *dev)
+{
+    return dev->ops->free_bytes ? dev->ops->free_bytes(dev) : UINT64_MAX;
+}
+
 bool device_is_lost(const struct device *dev)
 {
     return atomic_load(&dev->is_lost);

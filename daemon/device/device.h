@@ -84,6 +84,11 @@ int device_create(const char *config, struct device **ret_device, struct error *
 void device_destroy(struct device *dev); /* NULL is fine; all its buffers and programs first */
 void device_get_info(const struct device *dev, struct device_info *ret_info);
 
+/* What is left of the memory that the device can address, by the driver's figures, which count
+ * every process; UINT64_MAX where it has no limit apart from the machine's, or none that is known.
+ */
+uint64_t device_free_bytes(struct device *dev);
+
 /* Whether the device was lost (a GPU that was reset, hung or taken out): from then on everything
  * but destroying fails with -EIO, and only a new device helps. Any thread. */
 bool device_is_lost(const struct device *dev);

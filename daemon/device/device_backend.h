@@ -21,6 +21,9 @@ struct device_ops {
     uint32_t (*attention_splits)(const struct device *dev, const struct args_attention *a,
                                  uint32_t max_rows);
 
+    /* As device_free_bytes; NULL: no limit of its own. */
+    uint64_t (*free_bytes)(struct device *dev);
+
     /* Fills *buf, whose `device` and `bytes` are set. */
     int (*buffer_create)(struct device *dev, struct buffer *buf, unsigned usage, struct error *err);
     /* As buffer_create over foreign memory. NULL: the device cannot import. */

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
+#include "engine/residency.h"
 
 #include <pthread.h>
 
@@ -28,12 +29,16 @@ struct model_entry {
     uint32_t n_active;       /* requests not done yet */
     uint32_t n_running;      /* of these, started */
     uint32_t n_holds;        /* callbacks under way that come back to it */
+    uint64_t last_used_ns;   /* a request came or went; 0: none yet */
+    bool is_pinned;          /* makes room for others last */
 
     /* the load under way */
     struct engine *engine;
     pthread_t loader;
     bool has_loader;
-    struct event *loaded; /* EVENT_LOADED, made in advance; the loader's */
+    struct event *opened, *loaded;   /* made in advance; the loader's while it runs */
+    struct residency_bytes admitted; /* what the load under way may take */
+    bool waits_for_room, makes_room; /* see admission.h */
     atomic_bool cancel_load;
     atomic_bool is_urgent;     /* an interactive request waits */
     uint64_t last_progress_ns; /* loader thread */

@@ -78,7 +78,8 @@ struct engine_model_info {
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds; /* while loading: so far */
     uint32_t n_running, n_waiting;
-    bool is_idle; /* nothing of it is on the device: the next request takes a moment longer */
+    bool is_idle;   /* nothing of it is on the device: the next request takes a moment longer */
+    bool is_pinned; /* see engine_pin */
     const char *chat_template; /* source or NULL */
 };
 
@@ -101,6 +102,9 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
                 void *user, struct engine_load **ret_load, struct error *err);
 /* The caller no longer listens (its client left): no callback comes; the load itself goes on. */
 void engine_load_forget(struct engine_load *load);
+/* A load that lacks memory has it from models without requests, those first that were used longest
+ * ago; from a pinned one only when all others do not suffice. Unloading ends it. -ENOENT. */
+int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err);
 /* Running requests are cancelled; -ENOENT when not loaded. A load under way ends soon: whoever
  * waits for it is told -ECANCELED. */
 int engine_unload(struct engine *e, const char *name, struct error *err);

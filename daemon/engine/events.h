@@ -15,8 +15,10 @@
 
 enum event_kind {
     EVENT_LOAD_PROGRESS, /* about a model_entry: done_bytes */
+    EVENT_OPENED,        /* model_entry: all but the weights is known, or error */
     EVENT_LOADED,        /* model_entry: the files are in memory, or error */
     EVENT_ATTACHED,      /* model_entry: the device can run it, or error */
+    EVENT_IDLED,         /* model_entry: it was asked to leave the device for others */
     EVENT_DETACHED,      /* model_entry: the device let go of it */
     EVENT_READY,         /* model_entry: a load was asked for that is already done */
     EVENT_START,         /* request: n_tokens of prompt */

@@ -159,6 +159,14 @@ static int make_memory(struct kv_cache *kv, const struct model *m, struct device
     return r < 0 ? error_set(err, -r, "out of memory") : 0;
 }
 
+uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
+{
+    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+
+    return align(prefix_directory_bytes((uint32_t)blocks)) +
+           align(layer_block_bytes(m) * blocks) * m->dims.dim[DIM_LAYERS];
+}
+
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err)
 {

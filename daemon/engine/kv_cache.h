@@ -37,6 +37,9 @@ struct kv_cache_config {
     const struct pool_key *model_key;
 };
 
+/* What a cache of so many positions takes, all its parts in large pages. */
+uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens);
+
 /* With what an earlier process left in such a cache. The device must outlive it. */
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err);

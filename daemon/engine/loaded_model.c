@@ -125,22 +125,58 @@ static int read_file(struct loaded_model *lm, size_t i, const struct pool_config
     return r < 0 ? r : pool_seal(lm->pools[i], err);
 }
 
+static struct pool_config config_of(const struct loaded_model *lm, size_t i,
+                                    const struct pool_config *pools)
+{
+    struct pool_config config = *pools;
+
+    config.key = &lm->file_keys[i];
+    config.is_deferred = true;
+    return config;
+}
+
+static int find_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
+                     struct error *err)
+{
+    const struct gguf_file *file = gguf_file(lm->gguf, i);
+    struct pool_config config = config_of(lm, i, pools);
+    int r = check_tensors(lm, i, err);
+
+    if (r == 0)
+        r = pool_key_of_file(file->fd, file->header, file->header_bytes, &lm->file_keys[i], err);
+    if (r < 0) {
+        error_prefix(err, "%s", file->path);
+        return r;
+    }
+    /* whatever stands against finding it, it can still be read */
+    if (pool_find(&config, file->size_bytes, lm->path, &lm->pools[i], NULL) == 0)
+        lm->resident_bytes += file->size_bytes;
+    return 0;
+}
+
+int loaded_model_find(struct loaded_model *lm, const struct pool_config *pools, struct error *err)
+{
+    size_t n = gguf_n_files(lm->gguf);
+
+    lm->pools = calloc(n, sizeof(struct pool *));
+    lm->file_keys = calloc(n, sizeof(*lm->file_keys));
+    if (!lm->pools || !lm->file_keys)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        int r = find_file(lm, i, pools, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config *pools,
                      struct file_progress *progress, struct error *err)
 {
     const struct gguf_file *file = gguf_file(lm->gguf, i);
-    struct pool_config config = *pools;
-    int r = check_tensors(lm, i, err);
+    struct pool_config config = config_of(lm, i, pools);
+    int r = lm->pools[i] ? 0 : read_file(lm, i, &config, progress, err);
 
-    config.key = &lm->file_keys[i];
-    config.is_deferred = true;
-    if (r == 0)
-        r = pool_key_of_file(file->fd, file->header, file->header_bytes, &lm->file_keys[i], err);
-    /* whatever stands against finding it, it can still be read */
-    if (r == 0 && pool_find(&config, file->size_bytes, lm->path, &lm->pools[i], NULL) == 0)
-        lm->resident_bytes += file->size_bytes;
-    else if (r == 0)
-        r = read_file(lm, i, &config, progress, err);
     if (r < 0)
         error_prefix(err, "%s", file->path);
     progress->before_bytes += file->size_bytes;
@@ -173,15 +209,13 @@ static void describe_pools(struct loaded_model *lm)
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err)
 {
-    size_t n = gguf_n_files(lm->gguf);
     struct file_progress files = {.outer = progress, .total_bytes = lm->file_bytes};
+    int r = lm->pools ? 0 : loaded_model_find(lm, pools, err);
 
-    lm->pools = calloc(n, sizeof(struct pool *));
-    lm->file_keys = calloc(n, sizeof(*lm->file_keys));
-    if (!lm->pools || !lm->file_keys)
-        return error_set(err, ENOMEM, "out of memory");
-    for (size_t i = 0; i < n; i++) {
-        int r = fill_file(lm, i, pools, &files, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < gguf_n_files(lm->gguf); i++) {
+        r = fill_file(lm, i, pools, &files, err);
         if (r < 0)
             return r;
     }

@@ -45,7 +45,9 @@ struct loaded_model_progress {
     const atomic_bool *is_cancelled; /* may be NULL */
     const atomic_bool *is_urgent;    /* somebody waits for it; may be NULL */
 };
-/* Takes the pools that hold the files already, creates the others, reads the files into them and
+/* Takes the pools that hold the files already; resident_bytes then tells how much that is. */
+int loaded_model_find(struct loaded_model *lm, const struct pool_config *pools, struct error *err);
+/* Finds what is there, unless that was done; creates the other pools, reads the files into them and
  * seals them. -ECANCELED when told to stop. */
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err);

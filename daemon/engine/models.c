@@ -2,6 +2,8 @@
 /* Loading, unloading and describing models: the owner's side, and the loader threads. */
 #include "engine/engine_private.h"
 
+#include "engine/admission.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -30,49 +32,87 @@ static void report_progress(void *user, uint64_t done_bytes, uint64_t total_byte
     event_post(&entry->engine->events, ev);
 }
 
-static void *load(void *arg)
+/* The loader's last act: the event is the owner's again. */
+static void *tell(struct model_entry *entry, struct event **ev, int r, const struct error *err)
 {
-    struct model_entry *entry = arg;
-    struct engine *e = entry->engine;
-    struct event *ev = entry->loaded;
-    struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load,
-                                             &entry->is_urgent};
-    struct error err = {0};
-    int r;
+    struct event *told = *ev;
 
-    r = loaded_model_open(entry->path, &entry->lm, &err);
-    if (r == 0)
-        r = loaded_model_fill(entry->lm, &e->pools, &progress, &err);
-    ev->error = err;
-    ev->error.code = r;
-    event_post(&e->events, ev);
+    *ev = NULL;
+    told->error = *err;
+    told->error.code = r;
+    event_post(&entry->engine->events, told);
     return NULL;
 }
 
+/* All but the weights; what of them is in memory already is found. */
+static void *open_model(void *arg)
+{
+    struct model_entry *entry = arg;
+    struct error err = {0};
+    int r = loaded_model_open(entry->path, &entry->lm, &err);
+
+    if (r == 0)
+        r = loaded_model_find(entry->lm, &entry->engine->pools, &err);
+    return tell(entry, &entry->opened, r, &err);
+}
+
+static void *fill_model(void *arg)
+{
+    struct model_entry *entry = arg;
+    struct loaded_model_progress progress = {report_progress, entry, &entry->cancel_load,
+                                             &entry->is_urgent};
+    struct error err = {0};
+    int r = loaded_model_fill(entry->lm, &entry->engine->pools, &progress, &err);
+
+    return tell(entry, &entry->loaded, r, &err);
+}
+
 /* ---- the owner ---- */
+
+static int start_loader(struct model_entry *entry, void *(*what)(void *), struct error *err)
+{
+    int r = pthread_create(&entry->loader, NULL, what, entry);
+
+    if (r)
+        return error_set_errno(err, r, "cannot start a thread to load %s", entry->name);
+    pthread_setname_np(entry->loader, "hearth-load");
+    entry->has_loader = true;
+    return 0;
+}
+
+/* Gives back the events that nobody will post. */
+static void recycle_events(struct engine *e, struct model_entry *entry)
+{
+    struct event **events[] = {&entry->opened, &entry->loaded};
+
+    for (size_t i = 0; i < 2; i++) {
+        if (*events[i])
+            event_recycle(&e->events, *events[i]);
+        *events[i] = NULL;
+    }
+}
 
 int models_start_load(struct engine *e, struct model_entry *entry, struct error *err)
 {
     int r;
 
     entry->engine = e;
+    entry->admitted = (struct residency_bytes){0};
+    entry->waits_for_room = false;
     entry->load_start_ns = clock_now_ns();
     entry->loaded_bytes = 0;
     entry->last_progress_ns = 0;
     atomic_store(&entry->cancel_load, false);
     atomic_store(&entry->is_urgent, !list_empty(&entry->waiting));
+    entry->opened = event_new(&e->events, EVENT_OPENED, entry);
     entry->loaded = event_new(&e->events, EVENT_LOADED, entry);
-    if (!entry->loaded)
-        return error_set(err, ENOMEM, "out of memory");
-    r = pthread_create(&entry->loader, NULL, load, entry);
-    if (r) {
-        event_recycle(&e->events, entry->loaded);
-        return error_set_errno(err, r, "cannot start a thread to load %s", entry->name);
-    }
-    pthread_setname_np(entry->loader, "hearth-load");
-    entry->has_loader = true;
-    entry->state = ENGINE_MODEL_LOADING;
-    return 0;
+    r = entry->opened && entry->loaded ? start_loader(entry, open_model, err)
+                                       : error_set(err, ENOMEM, "out of memory");
+    if (r < 0)
+        recycle_events(e, entry);
+    else
+        entry->state = ENGINE_MODEL_LOADING;
+    return r;
 }
 
 static void join_loader(struct model_entry *entry)
@@ -105,9 +145,11 @@ static void tell_listeners(struct model_entry *entry, const struct error *err)
 static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     catalogue_hold(entry);
+    recycle_events(e, entry);
     loaded_model_unref(entry->lm);
     entry->lm = NULL;
     entry->state = ENGINE_MODEL_AVAILABLE;
+    entry->waits_for_room = false;
     log_warn("cannot load %s: %s", entry->name, err->text);
     requests_fail(e, entry, err);
     tell_listeners(entry, err);
@@ -117,6 +159,44 @@ static void fail_load(struct engine *e, struct model_entry *entry, const struct 
 static void set_cancelled(const struct model_entry *entry, struct error *err)
 {
     error_set(err, ECANCELED, "%s was unloaded before it was loaded whole", entry->name);
+}
+
+/* Asks for the memory of an opened model, and reads it if it may have that. */
+static void admit(struct engine *e, struct model_entry *entry)
+{
+    struct error err = {0};
+    enum admission answer = ADMISSION_REFUSED;
+
+    entry->waits_for_room = false;
+    if (atomic_load(&entry->cancel_load))
+        set_cancelled(entry, &err);
+    else
+        answer = admission_ask(e, entry, &err);
+    if (answer == ADMISSION_GRANTED && start_loader(entry, fill_model, &err) < 0)
+        answer = ADMISSION_REFUSED;
+    if (answer == ADMISSION_REFUSED)
+        fail_load(e, entry, &err);
+}
+
+/* Somebody made room, or went. */
+static void admit_waiting(struct engine *e)
+{
+    struct model_entry *entry;
+
+    while (!e->is_stopping && (entry = admission_next(e))) {
+        admit(e, entry);
+        if (entry->waits_for_room)
+            return;
+    }
+}
+
+static void handle_opened(struct engine *e, struct model_entry *entry, const struct error *err)
+{
+    join_loader(entry);
+    if (err->code)
+        fail_load(e, entry, err);
+    else
+        admit(e, entry);
 }
 
 static void handle_loaded(struct engine *e, struct model_entry *entry, struct error *err)
@@ -168,7 +248,8 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
         return;
     entry->state = ENGINE_MODEL_READY;
     entry->loaded_bytes = entry->lm->file_bytes;
-    entry->load_seconds = (double)(clock_now_ns() - entry->load_start_ns) * 1e-9;
+    entry->last_used_ns = clock_now_ns();
+    entry->load_seconds = (double)(entry->last_used_ns - entry->load_start_ns) * 1e-9;
     if (entry->lm->fill.retries)
         log_warn("%s: %u reads failed and had to be tried again: the kernel's log says why",
                  entry->name, entry->lm->fill.retries);
@@ -179,17 +260,25 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     tell_listeners(entry, err);
 }
 
+static void handle_idled(struct engine *e, struct model_entry *entry)
+{
+    entry->makes_room = false;
+    admit_waiting(e);
+}
+
 static void handle_detached(struct engine *e, struct model_entry *entry)
 {
     struct error err = {0};
 
     entry->state = ENGINE_MODEL_AVAILABLE;
+    entry->makes_room = false;
     log_info("unloaded %s", entry->name);
     if ((!list_empty(&entry->waiting) || !list_empty(&entry->listeners)) &&
         models_start_load(e, entry, &err) < 0)
         fail_load(e, entry, &err);
     else
         catalogue_forget(&e->catalogue, entry);
+    admit_waiting(e);
 }
 
 static void handle_progress(struct model_entry *entry, const struct event *ev)
@@ -211,12 +300,16 @@ void models_handle(struct engine *e, struct event *ev)
 
     if (ev->kind == EVENT_LOAD_PROGRESS)
         handle_progress(entry, ev);
+    else if (ev->kind == EVENT_OPENED)
+        handle_opened(e, entry, &ev->error);
     else if (ev->kind == EVENT_LOADED)
         handle_loaded(e, entry, &ev->error);
     else if (ev->kind == EVENT_ATTACHED)
         handle_attached(e, entry, &ev->error);
     else if (ev->kind == EVENT_DETACHED)
         handle_detached(e, entry);
+    else if (ev->kind == EVENT_IDLED)
+        handle_idled(e, entry);
     else if (ev->kind == EVENT_READY && entry->state == ENGINE_MODEL_READY)
         tell_listeners(entry, &ev->error);
 }
@@ -225,8 +318,10 @@ void models_finish(struct engine *e)
 {
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         atomic_store(&entry->cancel_load, true);
-    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
         join_loader(entry);
+        recycle_events(e, entry);
+    }
 }
 
 /* ---- the engine's header ---- */
@@ -279,6 +374,18 @@ void engine_load_forget(struct engine_load *load)
     load->events = (struct engine_load_events){0};
 }
 
+int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err)
+{
+    struct model_entry *entry;
+    int r = catalogue_find(&e->catalogue, name, &entry, err);
+
+    if (r < 0)
+        return r;
+    entry->is_pinned = is_pinned;
+    catalogue_forget(&e->catalogue, entry);
+    return 0;
+}
+
 int engine_unload(struct engine *e, const char *name, struct error *err)
 {
     struct model_entry *entry;
@@ -291,12 +398,13 @@ int engine_unload(struct engine *e, const char *name, struct error *err)
         return r;
     switch (entry->state) {
     case ENGINE_MODEL_READY:
+        entry->is_pinned = false;
         if (worker_detach(e->worker, entry, entry->lm) < 0)
             return error_set(err, ENOMEM, "out of memory");
         entry->lm = NULL;
         entry->state = ENGINE_MODEL_UNLOADING;
         return 0;
-    case ENGINE_MODEL_LOADING:
+    case ENGINE_MODEL_LOADING: /* one that waits for room ends when that is made */
         atomic_store(&entry->cancel_load, true);
         return 0;
     case ENGINE_MODEL_UNLOADING:
@@ -352,6 +460,7 @@ static void describe(struct engine *e, const struct model_entry *entry,
         .modified_unix = entry->modified_unix,
         .loaded_bytes = entry->loaded_bytes,
         .load_seconds = entry->load_seconds,
+        .is_pinned = entry->is_pinned,
         .n_running = entry->n_running,
         .n_waiting = entry->n_active - entry->n_running,
     };

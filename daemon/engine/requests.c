@@ -2,6 +2,7 @@
 /* Requests on the owner's side: queueing, handing on, and what the caller is told. */
 #include "engine/engine_private.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/running.h"
 
@@ -73,6 +74,7 @@ static void handle_done(struct engine *e, struct engine_request *r)
     if (r->is_counted_running)
         entry->n_running--;
     entry->n_active--;
+    entry->last_used_ns = clock_now_ns();
     catalogue_hold(entry);
     e->requests_failed += r->result.finish == ENGINE_FINISH_ERROR;
     e->requests_cancelled += r->result.finish == ENGINE_FINISH_CANCEL;
@@ -133,6 +135,7 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     }
     r->entry = entry;
     entry->n_active++;
+    entry->last_used_ns = clock_now_ns();
     e->n_waiting++;
     e->requests_total++;
     r->counts_as_waiting = true;

@@ -136,6 +136,8 @@ void running_model_figures(struct running_model *m)
         return;
     m->figures = (struct worker_model_figures){
         .kv_bytes = kv->n_blocks * kv->block_bytes,
+        .kv_memory_bytes =
+            kv_cache_memory_bytes(m->lm->model, (uint64_t)kv->n_blocks * KV_BLOCK_TOKENS),
         .kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes,
         .prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes,
         .found_bytes = kv->n_found * kv->block_bytes,

@@ -21,7 +21,7 @@
  * on a machine of 16. */
 enum { CONTEXT_DEFAULT = 8192, CACHE_CONTEXTS = 4, CACHE_MEMORY_SHARE = 16 };
 
-enum command_kind { COMMAND_ATTACH, COMMAND_DETACH, COMMAND_SUBMIT };
+enum command_kind { COMMAND_ATTACH, COMMAND_DETACH, COMMAND_IDLE, COMMAND_SUBMIT };
 
 struct command {
     struct list link; /* worker.inbox */
@@ -49,6 +49,7 @@ struct worker {
     struct error start_error;
     struct device_info device_info; /* under lock once the thread has started */
     uint64_t n_device_losses;       /* under lock */
+    struct worker_memory memory;    /* under lock */
     struct running_stats totals;
 };
 
@@ -101,6 +102,23 @@ static struct runner_config runner_config(const struct worker *w, const struct l
 
 /* ---- device thread: the device ---- */
 
+/* Under the lock. */
+static void measure_memory(struct worker *w)
+{
+    if (w->keeper.device)
+        w->memory = (struct worker_memory){device_free_bytes(w->keeper.device),
+                                           w->device_info.is_zero_copy};
+}
+
+/* What a model has on the device has changed. */
+static void show_model(struct worker *w, struct running_model *m)
+{
+    pthread_mutex_lock(&w->lock);
+    running_model_figures(m);
+    measure_memory(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* Tells everyone of the device there is now, if there is one. */
 static void show_device(struct worker *w)
 {
@@ -116,6 +134,7 @@ static void show_device(struct worker *w)
         snprintf(w->device_info.note, sizeof(w->device_info.note), "%s", w->keeper.fallback);
     list_for_each (m, &w->models, struct running_model, link)
         running_model_figures(m);
+    measure_memory(w);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -162,9 +181,7 @@ static int need_device(struct worker *w, struct error *err)
 static void make_idle(struct worker *w, struct running_model *m)
 {
     running_model_suspend(m);
-    pthread_mutex_lock(&w->lock);
-    running_model_figures(m);
-    pthread_mutex_unlock(&w->lock);
+    show_model(w, m);
 }
 
 /* The model that nobody uses and that was used longest ago, of those on the device; or NULL. */
@@ -212,6 +229,7 @@ static void wake_model(struct worker *w, struct running_model *m)
     do
         r = running_model_resume(m, &err);
     while (r == -ENOMEM && make_room(w));
+    show_model(w, m);
     if (r < 0 && !device_is_lost(w->keeper.device))
         running_model_fail(m, &err);
 }
@@ -247,6 +265,7 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     if (r == 0) {
         pthread_mutex_lock(&w->lock);
         list_push_back(&w->models, &m->link);
+        measure_memory(w);
         pthread_mutex_unlock(&w->lock);
     }
     ev->error = err;
@@ -266,6 +285,18 @@ static void detach(struct worker *w, struct model_entry *entry, struct loaded_mo
         running_model_destroy(m);
     }
     loaded_model_unref(lm);
+    pthread_mutex_lock(&w->lock);
+    measure_memory(w);
+    pthread_mutex_unlock(&w->lock);
+    event_post(w->events, ev);
+}
+
+static void idle(struct worker *w, struct model_entry *entry, struct event *ev)
+{
+    struct running_model *m = find_model(w, entry);
+
+    if (m && m->runner && list_empty(&m->requests))
+        make_idle(w, m);
     event_post(w->events, ev);
 }
 
@@ -288,6 +319,9 @@ static void handle(struct worker *w, struct command *c)
         break;
     case COMMAND_DETACH:
         detach(w, c->entry, c->lm, c->ev);
+        break;
+    case COMMAND_IDLE:
+        idle(w, c->entry, c->ev);
         break;
     case COMMAND_SUBMIT:
         submit(w, c->request);
@@ -389,6 +423,7 @@ static void start(struct worker *w)
     w->start_error.code = r;
     if (r == 0)
         device_get_info(w->keeper.device, &w->device_info);
+    measure_memory(w);
     w->has_started = true;
     pthread_cond_broadcast(&w->started);
     pthread_mutex_unlock(&w->lock);
@@ -531,6 +566,11 @@ int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_mod
     return post_about(w, COMMAND_DETACH, EVENT_DETACHED, entry, lm);
 }
 
+int worker_idle(struct worker *w, struct model_entry *entry)
+{
+    return post_about(w, COMMAND_IDLE, EVENT_IDLED, entry, NULL);
+}
+
 int worker_submit(struct worker *w, struct engine_request *r)
 {
     return post(w, &(struct command){.kind = COMMAND_SUBMIT, .request = r});
@@ -559,6 +599,23 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
     memcpy(ret_stats->device, w->device_info.name, sizeof(ret_stats->device));
     memcpy(ret_stats->device_note, w->device_info.note, sizeof(ret_stats->device_note));
     pthread_mutex_unlock(&w->lock);
+}
+
+void worker_get_memory(struct worker *w, struct worker_memory *ret_memory)
+{
+    pthread_mutex_lock(&w->lock);
+    *ret_memory = w->memory;
+    pthread_mutex_unlock(&w->lock);
+}
+
+uint64_t worker_least_cache_bytes(struct worker *w, const struct loaded_model *lm)
+{
+    struct runner_config cfg;
+
+    pthread_mutex_lock(&w->lock);
+    cfg = runner_config(w, lm);
+    pthread_mutex_unlock(&w->lock);
+    return kv_cache_memory_bytes(lm->model, cfg.least_tokens ? cfg.least_tokens : cfg.cache_tokens);
 }
 
 void worker_device_info(struct worker *w, struct device_info *ret_info)

@@ -45,10 +45,21 @@ int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_mod
 /* Cancels the entry's requests and lets go of it; EVENT_DETACHED follows. Takes over a reference to
  * lm, so that its memory is freed on the device thread. */
 int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
+/* Takes a model that has no requests off the device; EVENT_IDLED follows in any case. */
+int worker_idle(struct worker *w, struct model_entry *entry);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */
 int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
+
+/* Memory, as of the last change of what is on the device. */
+struct worker_memory {
+    uint64_t free_bytes; /* of the device; UINT64_MAX: unknown, or it has no limit of its own */
+    bool is_shared;      /* caches lie in the machine's memory, where the device maps it */
+};
+void worker_get_memory(struct worker *w, struct worker_memory *ret_memory);
+/* The least cache that this model will be given. */
+uint64_t worker_least_cache_bytes(struct worker *w, const struct loaded_model *lm);
 
 /* The device there is now, or was last. */
 void worker_device_info(struct worker *w, struct device_info *ret_info);
@@ -57,10 +68,11 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats);
 /* Figures of an attached model, readable at any time. */
 struct worker_model_figures {
     uint64_t kv_bytes, kv_used_bytes, private_bytes;
-    uint64_t prefix_bytes; /* shared blocks, in use or not */
-    uint64_t found_bytes;  /* those an earlier process had left, at the start */
-    bool is_cache_kept;    /* a later process can find them */
-    uint64_t copied_bytes; /* weights the device could not map and holds a copy of */
+    uint64_t kv_memory_bytes; /* that the cache takes, with what rounding to pages adds */
+    uint64_t prefix_bytes;    /* shared blocks, in use or not */
+    uint64_t found_bytes;     /* those an earlier process had left, at the start */
+    bool is_cache_kept;       /* a later process can find them */
+    uint64_t copied_bytes;    /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
     bool is_idle; /* nothing of it is on the device */
 };

@@ -70,6 +70,8 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_number(out, "load_seconds", m->load_seconds);
         jsonout_key_uint(out, "n_running", m->n_running);
         jsonout_key_uint(out, "n_waiting", m->n_waiting);
+        jsonout_key(out, "is_pinned");
+        strbuf_add_str(out, m->is_pinned ? "true" : "false");
         jsonout_key(out, "is_idle");
         strbuf_add_str(out, m->is_idle ? "true" : "false");
         jsonout_key(out, "has_chat_template");
@@ -196,16 +198,23 @@ static void on_gone(struct exchange *x)
     wait_destroy(w);
 }
 
-/* {"model": NAME}; *ret_model is the caller's. */
-static int read_model(struct exchange *x, char **ret_model, struct api_error *err)
+enum pin { PIN_UNCHANGED, PIN_YES, PIN_NO };
+
+/* {"model": NAME, "pin": BOOL}; *ret_model is the caller's. */
+static int read_model(struct exchange *x, char **ret_model, enum pin *ret_pin,
+                      struct api_error *err)
 {
     const char *name = NULL;
+    bool is_pinned = false;
     json_t *object;
     int rc = api_read_object(x, &object, err);
 
     if (rc < 0)
         return rc;
     rc = fields_string(object, "model", &name, err);
+    if (rc == 0)
+        rc = fields_bool(object, "pin", &is_pinned, err);
+    *ret_pin = !fields_get(object, "pin") ? PIN_UNCHANGED : is_pinned ? PIN_YES : PIN_NO;
     if (rc == 0 && !name)
         rc = fields_fail(err, 400, "model", "missing_required_parameter", "'model' is missing");
     if (rc == 0)
@@ -226,6 +235,7 @@ void api_hearth_load(struct exchange *x, const char *tail)
     struct wait *w = calloc(1, sizeof(*w));
     struct api_error err;
     struct error why;
+    enum pin pin;
     int rc;
 
     if (!w) {
@@ -234,9 +244,11 @@ void api_hearth_load(struct exchange *x, const char *tail)
         return;
     }
     w->x = x;
-    rc = read_model(x, &w->model, &err);
+    rc = read_model(x, &w->model, &pin, &err);
     if (rc == 0 && engine_load(x->server->engine, w->model, &events, w, &w->load, &why) < 0)
         rc = api_engine_error(x, &why, "model", &err);
+    if (rc == 0 && pin != PIN_UNCHANGED) /* known, as it loads */
+        engine_pin(x->server->engine, w->model, pin == PIN_YES, NULL);
     if (rc < 0) {
         exchange_fail(x, &err);
         wait_destroy(w);
@@ -252,7 +264,8 @@ void api_hearth_unload(struct exchange *x, const char *tail)
     struct api_error err;
     struct error why;
     char *model = NULL;
-    int rc = read_model(x, &model, &err);
+    enum pin pin;
+    int rc = read_model(x, &model, &pin, &err);
 
     if (rc == 0 && engine_unload(x->server->engine, model, &why) < 0)
         rc = api_engine_error(x, &why, "model", &err);

@@ -126,6 +126,7 @@ static void a_model_with_a_request_is_not_made_idle(void **state)
 
     ask_init(&a, e, prompt);
     a.hook = pause_at_third;
+    losing.delay_us = 2000; /* it does not end before it is paused */
     a.params.max_tokens = 100;
     ask_begin(&a);
     while (a.n_ids < 3)

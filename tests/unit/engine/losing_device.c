@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 struct losing losing;
 
@@ -13,7 +14,7 @@ static const struct device_ops *cpu_ops;
 void losing_reset(void)
 {
     losing.n_calls = losing.lose_in = losing.lose_each = losing.n_most = 0;
-    losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = 0;
+    losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = losing.delay_us = 0;
     losing.room_bytes = losing.imported_bytes = 0;
 }
 
@@ -79,6 +80,7 @@ static int losing_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns,
 {
     int r = cpu_ops->wait(dev, ticket, timeout_ns, err);
 
+    usleep(losing.delay_us);
     return works(dev) ? r : lost(err);
 }
 

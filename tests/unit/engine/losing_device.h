@@ -17,6 +17,7 @@ struct losing {
     atomic_uint n_most;    /* until so many were; 0: for ever */
     atomic_uint n_lost, n_created;
     atomic_uint n_refused;    /* creations that shall fail */
+    atomic_uint delay_us;     /* of every wait */
     atomic_uint n_imports;    /* so far */
     atomic_ullong room_bytes; /* for imports; 0: without limit */
     atomic_ullong imported_bytes;

@@ -275,6 +275,7 @@ static void bad_requests_are_told_what_is_wrong(void **state)
     refused("/detokenize", "{\"model\":\"tiny\",\"tokens\":[999]}", 400, "(null)", "(null)");
     refused("/hearth/v1/load", "{}", 400, "model", "missing_required_parameter");
     refused("/hearth/v1/load", "{\"model\":5}", 400, "model", "invalid_type");
+    refused("/hearth/v1/load", "{\"model\":\"cold\",\"pin\":5}", 400, "pin", "invalid_type");
     refused("/v1/models/none", NULL, 404, "model", "model_not_found");
 }
 
@@ -349,6 +350,26 @@ static void loading_tells_its_progress(void **state)
     json_decref(ask("/hearth/v1/unload", "{\"model\":\"cold\"}", 200));
 }
 
+static void a_load_pins_a_model_and_frees_it_again(void **state)
+{
+    static const struct {
+        const char *body, *told;
+    } loads[] = {
+        {"{\"model\":\"cold\",\"pin\":true}", "\"is_pinned\":true"},
+        {"{\"model\":\"cold\"}", "\"is_pinned\":true"}, /* not said: as it was */
+        {"{\"model\":\"cold\",\"pin\":false}", "\"is_pinned\":false"},
+    };
+    struct response r;
+
+    for (size_t i = 0; i < sizeof(loads) / sizeof(*loads); i++) {
+        client_ask(&house, "/hearth/v1/load", loads[i].body, &r);
+        assert_int_equal(r.status, 200);
+        assert_non_null(strstr(r.body, loads[i].told));
+        response_free(&r);
+    }
+    json_decref(ask("/hearth/v1/unload", "{\"model\":\"cold\"}", 200));
+}
+
 static void text_becomes_tokens_and_back(void **state)
 {
     json_t *a =
@@ -407,6 +428,7 @@ int main(int argc, char **argv)
         IN_HOUSE(failing_in_the_middle_is_told_in_the_stream),
         IN_HOUSE(a_full_queue_says_when_to_come_back),
         IN_HOUSE(loading_tells_its_progress),
+        IN_HOUSE(a_load_pins_a_model_and_frees_it_again),
         IN_HOUSE(text_becomes_tokens_and_back),
         IN_HOUSE(status_models_and_metrics_are_told),
     };

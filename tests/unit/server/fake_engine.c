@@ -43,7 +43,7 @@ struct engine {
     int event_fd;
     unsigned delay_us;
     uint32_t queue_limit, n_requests;
-    bool is_ending, cold_is_ready;
+    bool is_ending, cold_is_ready, cold_is_pinned;
     struct fake_seen seen;
     struct engine_model_info models[3];
 };
@@ -342,6 +342,7 @@ int engine_models(struct engine *e, const struct engine_model_info **ret_list, s
             .pool_promises = "no restart without loading",
             .read_note = "direct",
             .pool_bytes = 3000,
+            .is_pinned = i == 1 && e->cold_is_pinned,
             .state = i == 2 || (i == 1 && e->cold_is_ready) ? ENGINE_MODEL_READY
                                                             : ENGINE_MODEL_AVAILABLE,
         };
@@ -393,6 +394,17 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
 void engine_load_forget(struct engine_load *load)
 {
     load->events = (struct engine_load_events){0};
+}
+
+int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err)
+{
+    const struct engine_model_info *info;
+
+    if (engine_find_model(e, name, &info, err) < 0)
+        return -ENOENT;
+    if (strcmp(name, "cold") == 0)
+        e->cold_is_pinned = is_pinned;
+    return 0;
 }
 
 int engine_unload(struct engine *e, const char *name, struct error *err)

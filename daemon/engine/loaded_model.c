@@ -158,6 +158,7 @@ int loaded_model_find(struct loaded_model *lm, const struct pool_config *pools, 
 {
     size_t n = gguf_n_files(lm->gguf);
 
+    lm->rests = pools->kind != POOL_KIND_MEMFD; /* those would be lost to the next process */
     lm->pools = calloc(n, sizeof(struct pool *));
     lm->file_keys = calloc(n, sizeof(*lm->file_keys));
     if (!lm->pools || !lm->file_keys)
@@ -222,6 +223,34 @@ int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
     derive_key(lm);
     describe_pools(lm);
     return 0;
+}
+
+void loaded_model_rest(struct loaded_model *lm)
+{
+    for (size_t i = 0; lm->rests && i < gguf_n_files(lm->gguf); i++)
+        pool_set_idle(lm->pools[i], true, NULL);
+}
+
+int loaded_model_wake(struct loaded_model *lm, struct error *err)
+{
+    for (size_t i = 0; lm->rests && i < gguf_n_files(lm->gguf); i++) {
+        int r = pool_set_idle(lm->pools[i], false, err);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void loaded_model_drop(struct loaded_model *lm)
+{
+    for (size_t i = 0; lm->pools && i < gguf_n_files(lm->gguf); i++)
+        pool_destroy(lm->pools[i]);
+    free(lm->pools);
+    free(lm->file_keys);
+    lm->pools = NULL;
+    lm->file_keys = NULL;
+    lm->resident_bytes = lm->pool_bytes = lm->huge_bytes = 0;
 }
 
 struct loaded_model *loaded_model_ref(struct loaded_model *lm)

@@ -33,6 +33,7 @@ struct loaded_model {
     /* where the weights lie, as of the end of the fill */
     uint64_t pool_bytes, huge_bytes;
     char pool_text[64], pool_promises[512];
+    bool rests;          /* see loaded_model_rest() */
     atomic_bool is_left; /* see loaded_model_leave() */
 };
 
@@ -51,6 +52,15 @@ int loaded_model_find(struct loaded_model *lm, const struct pool_config *pools, 
  * seals them. -ECANCELED when told to stop. */
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err);
+
+/* While nothing of it is on a device, the kernel may take its memory back, if its kind of pool is
+ * one of which it can. Device thread. */
+void loaded_model_rest(struct loaded_model *lm);
+/* It is used again; -ESTALE when the memory was taken back: then drop and fill it. Device thread.
+ */
+int loaded_model_wake(struct loaded_model *lm, struct error *err);
+/* Without its pools, as after loaded_model_open. Nobody may use it meanwhile. */
+void loaded_model_drop(struct loaded_model *lm);
 
 /* Its pools are for the next process to find: else, when the last reference goes, they become idle
  * and whoever holds them may free them. */

@@ -56,6 +56,18 @@ static void *open_model(void *arg)
     return tell(entry, &entry->opened, r, &err);
 }
 
+/* What the kernel took back, the same way. */
+static void *reopen_model(void *arg)
+{
+    struct model_entry *entry = arg;
+    struct error err = {0};
+    int r;
+
+    loaded_model_drop(entry->lm);
+    r = loaded_model_find(entry->lm, &entry->engine->pools, &err);
+    return tell(entry, &entry->opened, r, &err);
+}
+
 static void *fill_model(void *arg)
 {
     struct model_entry *entry = arg;
@@ -92,7 +104,8 @@ static void recycle_events(struct engine *e, struct model_entry *entry)
     }
 }
 
-int models_start_load(struct engine *e, struct model_entry *entry, struct error *err)
+static int start_load(struct engine *e, struct model_entry *entry, void *(*what)(void *),
+                      struct error *err)
 {
     int r;
 
@@ -106,13 +119,19 @@ int models_start_load(struct engine *e, struct model_entry *entry, struct error 
     atomic_store(&entry->is_urgent, !list_empty(&entry->waiting));
     entry->opened = event_new(&e->events, EVENT_OPENED, entry);
     entry->loaded = event_new(&e->events, EVENT_LOADED, entry);
-    r = entry->opened && entry->loaded ? start_loader(entry, open_model, err)
+    r = entry->opened && entry->loaded ? start_loader(entry, what, err)
                                        : error_set(err, ENOMEM, "out of memory");
     if (r < 0)
         recycle_events(e, entry);
     else
         entry->state = ENGINE_MODEL_LOADING;
     return r;
+}
+
+int models_start_load(struct engine *e, struct model_entry *entry, struct error *err)
+{
+    entry->is_reload = false;
+    return start_load(e, entry, open_model, err);
 }
 
 static void join_loader(struct model_entry *entry)
@@ -146,9 +165,15 @@ static void fail_load(struct engine *e, struct model_entry *entry, const struct 
 {
     catalogue_hold(entry);
     recycle_events(e, entry);
-    loaded_model_unref(entry->lm);
+    /* of one that is read again, the device thread still has requests */
+    if (entry->is_reload && worker_drop(e->worker, entry, entry->lm, err) == 0) {
+        entry->state = ENGINE_MODEL_UNLOADING;
+    } else {
+        loaded_model_unref(entry->lm);
+        entry->state = ENGINE_MODEL_AVAILABLE;
+    }
     entry->lm = NULL;
-    entry->state = ENGINE_MODEL_AVAILABLE;
+    entry->is_reload = false;
     entry->waits_for_room = false;
     log_warn("cannot load %s: %s", entry->name, err->text);
     requests_fail(e, entry, err);
@@ -260,6 +285,18 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     tell_listeners(entry, err);
 }
 
+static void handle_evicted(struct engine *e, struct model_entry *entry)
+{
+    struct error err = {0};
+
+    if (entry->state != ENGINE_MODEL_READY)
+        return;
+    log_info("%s is read again: the kernel took its memory back", entry->name);
+    entry->is_reload = true;
+    if (start_load(e, entry, reopen_model, &err) < 0)
+        fail_load(e, entry, &err);
+}
+
 static void handle_idled(struct engine *e, struct model_entry *entry)
 {
     entry->makes_room = false;
@@ -308,6 +345,8 @@ void models_handle(struct engine *e, struct event *ev)
         handle_attached(e, entry, &ev->error);
     else if (ev->kind == EVENT_DETACHED)
         handle_detached(e, entry);
+    else if (ev->kind == EVENT_EVICTED)
+        handle_evicted(e, entry);
     else if (ev->kind == EVENT_IDLED)
         handle_idled(e, entry);
     else if (ev->kind == EVENT_READY && entry->state == ENGINE_MODEL_READY)

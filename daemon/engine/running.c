@@ -160,7 +160,8 @@ void running_model_suspend(struct running_model *m)
 bool running_model_wants_device(const struct running_model *m)
 {
     list_for_each (r, &m->requests, struct engine_request, link)
-        if (!m->runner && !atomic_load(&r->is_paused) && !atomic_load(&r->is_cancelled))
+        if (!m->runner && !m->is_evicted && !atomic_load(&r->is_paused) &&
+            !atomic_load(&r->is_cancelled))
             return true;
     return false;
 }

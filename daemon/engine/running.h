@@ -22,6 +22,7 @@ struct running_model {
     struct runner *runner; /* NULL while suspended */
     uint32_t exact_rows;   /* the device's */
     uint64_t last_used_ns;
+    bool is_evicted; /* while suspended: the kernel took its memory back, and it is read again */
     struct event_queue *events;
     struct scheduler scheduler;
     uint64_t prompt_token_ns;     /* what a token of a prompt takes, learnt; 0: nothing known */

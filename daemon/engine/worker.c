@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "engine/worker.h"
+#include "engine/worker_device.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/device_keeper.h"
-#include "engine/residency.h"
-#include "engine/running.h"
 
 #include <errno.h>
 #include <numa.h>
@@ -29,28 +26,8 @@ struct command {
     struct model_entry *entry;
     struct loaded_model *lm;
     struct engine_request *request;
+    struct error why; /* DETACH */
     struct event *ev; /* what will be told, made in advance so that it can be told in any case */
-};
-
-struct worker {
-    pthread_t thread;
-    struct worker_config config;
-    struct event_queue *events;
-    bool is_joined;              /* the thread has ended; whoever stops it */
-    struct device_keeper keeper; /* device thread */
-    struct list models;          /* struct running_model; device thread changes it under lock */
-
-    pthread_mutex_t lock;
-    pthread_cond_t wake, started;
-    struct list inbox; /* under lock */
-    bool is_woken;     /* under lock: look at the requests' flags again */
-    bool is_stopping;  /* under lock */
-    bool has_started;  /* under lock: device made or start_error set */
-    struct error start_error;
-    struct device_info device_info; /* under lock once the thread has started */
-    uint64_t n_device_losses;       /* under lock */
-    struct worker_memory memory;    /* under lock */
-    struct running_stats totals;
 };
 
 /* ---- device thread: models ---- */
@@ -100,154 +77,18 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     return cfg;
 }
 
-/* ---- device thread: the device ---- */
-
-/* Under the lock. */
-static void measure_memory(struct worker *w)
-{
-    if (w->keeper.device)
-        w->memory = (struct worker_memory){device_free_bytes(w->keeper.device),
-                                           w->device_info.is_zero_copy};
-}
-
-/* What a model has on the device has changed. */
-static void show_model(struct worker *w, struct running_model *m)
-{
-    pthread_mutex_lock(&w->lock);
-    running_model_figures(m);
-    measure_memory(w);
-    pthread_mutex_unlock(&w->lock);
-}
-
-/* Tells everyone of the device there is now, if there is one. */
-static void show_device(struct worker *w)
-{
-    list_for_each (m, &w->models, struct running_model, link)
-        m->device = w->keeper.device;
-    pthread_mutex_lock(&w->lock);
-    w->n_device_losses = w->keeper.losses.n;
-    if (w->keeper.device)
-        device_get_info(w->keeper.device, &w->device_info);
-    else
-        snprintf(w->device_info.note, sizeof(w->device_info.note), "%.190s", w->keeper.why.text);
-    if (w->keeper.fallback[0])
-        snprintf(w->device_info.note, sizeof(w->device_info.note), "%s", w->keeper.fallback);
-    list_for_each (m, &w->models, struct running_model, link)
-        running_model_figures(m);
-    measure_memory(w);
-    pthread_mutex_unlock(&w->lock);
-}
-
-/* The device is lost: all models leave it and another is made. Where none can be had, what runs
- * ends. */
-static int recover(struct worker *w, struct error *err)
-{
-    uint64_t begin_ns = clock_now_ns();
-    int r;
-
-    log_warn("%s was lost: the GPU was reset or hung", w->device_info.name);
-    list_for_each (m, &w->models, struct running_model, link)
-        running_model_suspend(m);
-    r = device_keeper_renew(&w->keeper, begin_ns, err);
-    show_device(w);
-    if (r == 0) {
-        log_info("%s was made anew in %.3f s; what runs goes on", w->device_info.name,
-                 (double)(clock_now_ns() - begin_ns) * 1e-9);
-        return 0;
-    }
-    log_error("%s", err->text);
-    list_for_each (m, &w->models, struct running_model, link)
-        running_model_fail(m, err);
-    return r;
-}
-
-/* Sees to it that there is a device, if that can be. */
-static int need_device(struct worker *w, struct error *err)
-{
-    int r;
-
-    if (w->keeper.device)
-        return 0;
-    r = device_keeper_revive(&w->keeper, clock_now_ns(), err);
-    if (r == 0) {
-        show_device(w);
-        log_info("%s is back", w->device_info.name);
-    }
-    return r;
-}
-
-/* ---- device thread: who is on the device ---- */
-
-static void make_idle(struct worker *w, struct running_model *m)
-{
-    running_model_suspend(m);
-    show_model(w, m);
-}
-
-/* The model that nobody uses and that was used longest ago, of those on the device; or NULL. */
-static struct running_model *least_used(struct worker *w)
-{
-    struct running_model *best = NULL;
-
-    list_for_each (m, &w->models, struct running_model, link)
-        if (m->runner && list_empty(&m->requests) &&
-            (!best || m->last_used_ns < best->last_used_ns))
-            best = m;
-    return best;
-}
-
-/* The device has no room for what is coming: false when nobody can make some. */
-static bool make_room(struct worker *w)
-{
-    struct running_model *m = least_used(w);
-
-    if (m)
-        make_idle(w, m);
-    return m != NULL;
-}
-
-/* Makes those idle whose time is up; until when nobody else's is. */
-static uint64_t make_unused_idle(struct worker *w)
-{
-    for (;;) {
-        struct running_model *m = least_used(w);
-        uint64_t at_ns =
-            m ? residency_idle_at_ns(m->last_used_ns, w->config.idle_after_ns) : UINT64_MAX;
-
-        if (at_ns > clock_now_ns())
-            return at_ns;
-        make_idle(w, m);
-    }
-}
-
-/* Brings a suspended model back for its requests. */
-static void wake_model(struct worker *w, struct running_model *m)
-{
-    struct error err = {0};
-    int r;
-
-    do
-        r = running_model_resume(m, &err);
-    while (r == -ENOMEM && make_room(w));
-    show_model(w, m);
-    if (r < 0 && !device_is_lost(w->keeper.device))
-        running_model_fail(m, &err);
-}
-
-/* ---- device thread: commands ---- */
-
 static int create_model(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                         struct running_model **ret_model, struct error *err)
 {
     struct runner_config cfg = runner_config(w, lm);
-    int r = need_device(w, err);
+    int r = worker_device_need(w, err);
 
     while (r == 0) {
         r = running_model_create(entry, lm, w->keeper.device, w->events, &cfg, ret_model, err);
-        if (r == -ENOMEM && make_room(w))
+        if (r == -ENOMEM && worker_device_make_room(w))
             r = 0;
         else if (r < 0 && device_is_lost(w->keeper.device))
-            r = recover(w, err);
+            r = worker_device_recover(w, err);
         else
             break;
     }
@@ -258,14 +99,17 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
                    struct event *ev)
 {
     struct error err = {0};
-    struct running_model *m;
-    int r = create_model(w, entry, lm, &m, &err);
+    struct running_model *m = find_model(w, entry);
+    bool is_new = !m;
+    int r = is_new ? create_model(w, entry, lm, &m, &err) : 0;
 
     loaded_model_unref(lm);
-    if (r == 0) {
+    if (!is_new) /* it is back in memory; its next request brings it back on the device */
+        m->is_evicted = false;
+    if (r == 0 && is_new) {
         pthread_mutex_lock(&w->lock);
         list_push_back(&w->models, &m->link);
-        measure_memory(w);
+        worker_device_measure(w);
         pthread_mutex_unlock(&w->lock);
     }
     ev->error = err;
@@ -273,8 +117,9 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     event_post(w->events, ev);
 }
 
+/* why: what its requests are told; code 0: they are cancelled. */
 static void detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
-                   struct event *ev)
+                   const struct error *why, struct event *ev)
 {
     struct running_model *m = find_model(w, entry);
 
@@ -282,11 +127,13 @@ static void detach(struct worker *w, struct model_entry *entry, struct loaded_mo
         pthread_mutex_lock(&w->lock);
         list_remove(&m->link);
         pthread_mutex_unlock(&w->lock);
+        if (why->code)
+            running_model_fail(m, why);
         running_model_destroy(m);
     }
     loaded_model_unref(lm);
     pthread_mutex_lock(&w->lock);
-    measure_memory(w);
+    worker_device_measure(w);
     pthread_mutex_unlock(&w->lock);
     event_post(w->events, ev);
 }
@@ -296,7 +143,7 @@ static void idle(struct worker *w, struct model_entry *entry, struct event *ev)
     struct running_model *m = find_model(w, entry);
 
     if (m && m->runner && list_empty(&m->requests))
-        make_idle(w, m);
+        worker_device_idle(w, m);
     event_post(w->events, ev);
 }
 
@@ -318,7 +165,7 @@ static void handle(struct worker *w, struct command *c)
         attach(w, c->entry, c->lm, c->ev);
         break;
     case COMMAND_DETACH:
-        detach(w, c->entry, c->lm, c->ev);
+        detach(w, c->entry, c->lm, &c->why, c->ev);
         break;
     case COMMAND_IDLE:
         idle(w, c->entry, c->ev);
@@ -365,19 +212,6 @@ static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t 
     return go_on;
 }
 
-/* Requests that came while there is no device end, unless it is time for another try. */
-static void face_no_device(struct worker *w)
-{
-    struct error err = {0};
-    bool has_requests = false;
-
-    list_for_each (m, &w->models, struct running_model, link)
-        has_requests |= !list_empty(&m->requests);
-    if (has_requests && need_device(w, &err) < 0)
-        list_for_each (m, &w->models, struct running_model, link)
-            running_model_fail(m, &err);
-}
-
 /* One step of every model in turn; true when any of them did something. */
 static bool step_models(struct worker *w)
 {
@@ -385,16 +219,16 @@ static bool step_models(struct worker *w)
     bool is_busy = false;
 
     if (!w->keeper.device)
-        face_no_device(w);
+        worker_device_miss(w);
     list_for_each (m, &w->models, struct running_model, link) {
         bool did_step = running_model_step(m, &w->totals);
 
         if (w->keeper.device && running_model_wants_device(m)) {
-            wake_model(w, m);
+            worker_device_wake(w, m);
             did_step = true;
         }
         if (w->keeper.device && device_is_lost(w->keeper.device)) {
-            recover(w, &err);
+            worker_device_recover(w, &err);
             return true;
         }
         if (!did_step)
@@ -423,7 +257,7 @@ static void start(struct worker *w)
     w->start_error.code = r;
     if (r == 0)
         device_get_info(w->keeper.device, &w->device_info);
-    measure_memory(w);
+    worker_device_measure(w);
     w->has_started = true;
     pthread_cond_broadcast(&w->started);
     pthread_mutex_unlock(&w->lock);
@@ -439,7 +273,7 @@ static void *run(void *arg)
     if (!w->keeper.device)
         go_on = false;
     while (go_on) {
-        go_on = take_commands(w, &commands, is_busy ? 0 : make_unused_idle(w));
+        go_on = take_commands(w, &commands, is_busy ? 0 : worker_device_idle_unused(w));
         list_for_each_safe (c, &commands, struct command, link) {
             list_remove(&c->link);
             handle(w, c);
@@ -542,11 +376,13 @@ static int post(struct worker *w, const struct command *command)
 
 /* Posts a command about a model, with the event that will answer it. */
 static int post_about(struct worker *w, enum command_kind kind, enum event_kind answer,
-                      struct model_entry *entry, struct loaded_model *lm)
+                      struct model_entry *entry, struct loaded_model *lm, const struct error *why)
 {
     struct command c = {.kind = kind, .entry = entry, .lm = lm};
     int r;
 
+    if (why)
+        c.why = *why;
     c.ev = event_new(w->events, answer, entry);
     if (!c.ev)
         return -ENOMEM;
@@ -558,17 +394,23 @@ static int post_about(struct worker *w, enum command_kind kind, enum event_kind 
 
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
 {
-    return post_about(w, COMMAND_ATTACH, EVENT_ATTACHED, entry, lm);
+    return post_about(w, COMMAND_ATTACH, EVENT_ATTACHED, entry, lm, NULL);
 }
 
 int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
 {
-    return post_about(w, COMMAND_DETACH, EVENT_DETACHED, entry, lm);
+    return post_about(w, COMMAND_DETACH, EVENT_DETACHED, entry, lm, NULL);
+}
+
+int worker_drop(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
+                const struct error *why)
+{
+    return post_about(w, COMMAND_DETACH, EVENT_DETACHED, entry, lm, why);
 }
 
 int worker_idle(struct worker *w, struct model_entry *entry)
 {
-    return post_about(w, COMMAND_IDLE, EVENT_IDLED, entry, NULL);
+    return post_about(w, COMMAND_IDLE, EVENT_IDLED, entry, NULL, NULL);
 }
 
 int worker_submit(struct worker *w, struct engine_request *r)

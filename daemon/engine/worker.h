@@ -40,11 +40,15 @@ void worker_set_pools(struct worker *w, const struct pool_config *pools);
 
 /* Commands; any thread. -ENOMEM: nothing was done, nothing follows, nothing was taken over. */
 
-/* Makes lm runnable under this entry; EVENT_ATTACHED follows. Takes over a reference to lm. */
+/* Makes lm runnable under this entry, also after EVENT_EVICTED; EVENT_ATTACHED follows. Takes over
+ * a reference to lm. */
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
 /* Cancels the entry's requests and lets go of it; EVENT_DETACHED follows. Takes over a reference to
  * lm, so that its memory is freed on the device thread. */
 int worker_detach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
+/* The same, and its requests end with this error. */
+int worker_drop(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
+                const struct error *why);
 /* Takes a model that has no requests off the device; EVENT_IDLED follows in any case. */
 int worker_idle(struct worker *w, struct model_entry *entry);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */

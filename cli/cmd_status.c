@@ -77,6 +77,10 @@ static void print_status(const char *socket, const json_t *s)
         printf(", lost %llu time%s since the start",
                (unsigned long long)number_of(s, "device_losses"),
                number_of(s, "device_losses") == 1 ? "" : "s");
+    if (number_of(s, "pipelines"))
+        printf(", %llu pipelines", (unsigned long long)number_of(s, "pipelines"));
+    if (json_object_get(s, "pipelines_compiled"))
+        printf(", %llu compiled", (unsigned long long)number_of(s, "pipelines_compiled"));
     printf("\n");
     printf("weights   in %s\n", text_of(s, "weights_in"));
     printf("memory    %s private (weights and caches among it where no module holds them)\n",

@@ -339,6 +339,18 @@ int program_create(struct device *dev, const struct dispatch *list, size_t n,
     return dev->ops->program_create(dev, list, n, ret_program, err);
 }
 
+int device_prepare(struct device *dev, const struct dispatch *list, size_t n, struct error *err)
+{
+    return dev->ops->prepare ? dev->ops->prepare(dev, list, n, err) : 0;
+}
+
+void device_get_pipelines(const struct device *dev, struct device_pipelines *ret_pipelines)
+{
+    *ret_pipelines = (struct device_pipelines){0};
+    if (dev->ops->get_pipelines)
+        dev->ops->get_pipelines(dev, ret_pipelines);
+}
+
 void program_destroy(struct program *p)
 {
     if (p)

@@ -136,6 +136,19 @@ void program_destroy(struct program *p);
  * clock of its own. */
 uint64_t program_busy_ns(const struct program *p);
 
+/* Compiles what programs of such calls need and is not there yet, and records nothing: so that
+ * program_create has nothing to wait for. Addresses may be any of the alignment that the real ones
+ * will have. As program_create it belongs to the device's thread. */
+int device_prepare(struct device *dev, const struct dispatch *list, size_t n, struct error *err);
+
+/* What was compiled for this device. */
+struct device_pipelines {
+    uint32_t n;          /* there are; 0 where nothing is compiled at run time */
+    uint32_t n_compiled; /* of these, not found compiled on disk */
+    bool tells_compiled; /* else the driver does not say which, and n_compiled is 0 */
+};
+void device_get_pipelines(const struct device *dev, struct device_pipelines *ret_pipelines);
+
 /* Starts a program; returns at once with a ticket (tickets of a device grow). Programs run one
  * after the other in the order of submission. */
 int device_submit(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);

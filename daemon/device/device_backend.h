@@ -39,6 +39,10 @@ struct device_ops {
     /* NULL: no clock. */
     uint64_t (*program_busy_ns)(const struct program *p);
 
+    /* As device_prepare and device_get_pipelines; NULL: nothing is compiled. */
+    int (*prepare)(struct device *dev, const struct dispatch *list, size_t n, struct error *err);
+    void (*get_pipelines)(const struct device *dev, struct device_pipelines *ret_pipelines);
+
     int (*submit)(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
     /* Any thread. */
     int (*wait)(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err);

@@ -248,6 +248,9 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     s.decode_ns_total = w.decode_ns;
     s.steps_total = w.steps;
     s.device_losses_total = w.device_losses;
+    s.n_pipelines = w.pipelines.n;
+    s.n_compiled = w.pipelines.n_compiled;
+    s.tells_compiled = w.pipelines.tells_compiled;
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         s.n_running += entry->n_running;
     *ret_stats = s;

@@ -239,6 +239,9 @@ struct engine_stats {
     uint64_t prompt_tokens_total, completion_tokens_total;
     uint64_t cached_tokens_total; /* of prompts, not among prompt_tokens_total: not computed */
     uint64_t prefill_ns_total, decode_ns_total, steps_total;
+    uint32_t n_pipelines; /* programs compiled for the device; 0 where that is not done */
+    uint32_t n_compiled;  /* of these, not found on disk; when tells_compiled */
+    bool tells_compiled;
     uint64_t device_losses_total; /* each made anew, or tried to */
     uint32_t n_running, n_waiting;
 };

@@ -22,6 +22,18 @@ static uint64_t align(uint64_t bytes)
     return (bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
 }
 
+static struct kv_layer layer_at(const struct model *m, uint32_t n_blocks, uint64_t base)
+{
+    return (struct kv_layer){
+        .base = base,
+        .block_bytes = layer_block_bytes(m),
+        .n_kv_heads = m->dims.dim[DIM_KV_HEADS],
+        .n_channels_k = m->dims.dim[DIM_HEAD_K],
+        .n_channels_v = m->dims.dim[DIM_HEAD_V],
+        .n_blocks = n_blocks,
+    };
+}
+
 /* A window of the pool that the device maps, or where it cannot, memory of its own. */
 static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset, uint64_t bytes,
                        struct buffer **ret_buffer, struct error *err)
@@ -57,14 +69,7 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
             return r;
         kv->buffers[kv->n_buffers++] = buf;
         for (uint32_t i = 0; i < n; i++)
-            kv->layers[first + i] = (struct kv_layer){
-                .base = buf->address + i * layer_bytes,
-                .block_bytes = layer_block_bytes(m),
-                .n_kv_heads = m->dims.dim[DIM_KV_HEADS],
-                .n_channels_k = m->dims.dim[DIM_HEAD_K],
-                .n_channels_v = m->dims.dim[DIM_HEAD_V],
-                .n_blocks = kv->n_blocks,
-            };
+            kv->layers[first + i] = layer_at(m, kv->n_blocks, buf->address + i * layer_bytes);
     }
     return 0;
 }
@@ -165,6 +170,14 @@ uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
 
     return align(prefix_directory_bytes((uint32_t)blocks)) +
            align(layer_block_bytes(m) * blocks) * m->dims.dim[DIM_LAYERS];
+}
+
+void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers)
+{
+    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+
+    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
+        ret_layers[i] = layer_at(m, (uint32_t)blocks, 0);
 }
 
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,

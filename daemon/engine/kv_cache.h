@@ -40,6 +40,9 @@ struct kv_cache_config {
 /* What a cache of so many positions takes, all its parts in large pages. */
 uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens);
 
+/* The layers of such a cache, [n_layers], without their addresses. */
+void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers);
+
 /* With what an earlier process left in such a cache. The device must outlive it. */
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err);

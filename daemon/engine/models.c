@@ -199,6 +199,9 @@ static void admit(struct engine *e, struct model_entry *entry)
         answer = admission_ask(e, entry, &err);
     if (answer == ADMISSION_GRANTED && start_loader(entry, fill_model, &err) < 0)
         answer = ADMISSION_REFUSED;
+    if (answer == ADMISSION_GRANTED && !entry->is_reload &&
+        worker_prepare(e->worker, loaded_model_ref(entry->lm)) < 0)
+        loaded_model_unref(entry->lm); /* then it is compiled when it is used */
     if (answer == ADMISSION_REFUSED)
         fail_load(e, entry, &err);
 }
@@ -263,6 +266,18 @@ static const char *read_note(const struct loaded_model *lm)
     return fill->is_direct ? "reads, direct" : "reads, buffered";
 }
 
+static void log_pipelines(struct engine *e)
+{
+    struct worker_stats stats;
+    const struct device_pipelines *p = &stats.pipelines;
+
+    worker_get_stats(e->worker, &stats);
+    if (p->tells_compiled)
+        log_info("%u pipelines, %u compiled", p->n, p->n_compiled);
+    else if (p->n)
+        log_info("%u pipelines; the driver does not tell how many it compiled", p->n);
+}
+
 static void handle_attached(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     if (err->code) {
@@ -281,6 +296,7 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     log_info("loaded %s: %llu bytes in %.3f s, %s, %s", entry->name,
              (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text,
              read_note(entry->lm));
+    log_pipelines(e);
     requests_release(e, entry);
     tell_listeners(entry, err);
 }

@@ -73,18 +73,12 @@ int runner_record(struct runner *r, const struct plan_config *cfg, struct plan *
     return plan_create(r->lm->model, r->device, r->kv->layers, r->workspace, cfg, plan, err);
 }
 
-int runner_create(struct loaded_model *lm, struct device *dev, const struct runner_config *cfg,
-                  struct runner **ret_runner, struct error *err)
+/* The limits as they are, and what follows from them. */
+static void configure(struct runner *r, const struct device *dev, const struct runner_config *cfg)
 {
-    struct runner *r = calloc(1, sizeof(*r));
     struct device_info info;
-    int e;
 
-    if (!r)
-        return error_set(err, ENOMEM, "out of memory");
     device_get_info(dev, &info);
-    r->lm = loaded_model_ref(lm);
-    r->device = dev;
     r->config = *cfg;
     if (!r->config.batch_tokens)
         r->config.batch_tokens = BATCH_TOKENS_DEFAULT;
@@ -93,6 +87,35 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     if (!r->config.max_seqs)
         r->config.max_seqs = SEQS_DEFAULT;
     make_buckets(r);
+}
+
+int runner_prepare(const struct model *m, struct device *dev, const struct runner_config *cfg,
+                   size_t index, struct error *err)
+{
+    struct kv_layer *kv = calloc(m->dims.dim[DIM_LAYERS], sizeof(*kv));
+    struct runner r = {0};
+    int e = kv ? 0 : error_set(err, ENOMEM, "out of memory");
+
+    if (e == 0) {
+        configure(&r, dev, cfg);
+        kv_cache_shape(m, cfg->cache_tokens, kv);
+        e = index < r.n_buckets ? plan_prepare(m, dev, kv, &r.buckets[index].config, err) : -ENOENT;
+    }
+    free(kv);
+    return e;
+}
+
+int runner_create(struct loaded_model *lm, struct device *dev, const struct runner_config *cfg,
+                  struct runner **ret_runner, struct error *err)
+{
+    struct runner *r = calloc(1, sizeof(*r));
+    int e;
+
+    if (!r)
+        return error_set(err, ENOMEM, "out of memory");
+    r->lm = loaded_model_ref(lm);
+    r->device = dev;
+    configure(r, dev, cfg);
     for (size_t i = 0; i < RUNNER_STEPS; i++) {
         r->flights[i].ret_results = calloc(r->config.max_seqs, sizeof(*r->flights[i].ret_results));
         if (!r->flights[i].ret_results) {

@@ -24,6 +24,11 @@ struct runner_config {
     bool full_barriers; /* debug */
 };
 
+/* Has the device compile what the index-th of the runner's plans needs, before there is a runner or
+ * weights: a moment's work for each, or seconds the first time. -ENOENT past the last. */
+int runner_prepare(const struct model *m, struct device *dev, const struct runner_config *cfg,
+                   size_t index, struct error *err);
+
 /* lm's pools must be filled. lm and dev must outlive the runner. */
 int runner_create(struct loaded_model *lm, struct device *dev, const struct runner_config *cfg,
                   struct runner **ret_runner, struct error *err);

@@ -18,7 +18,7 @@
  * on a machine of 16. */
 enum { CONTEXT_DEFAULT = 8192, CACHE_CONTEXTS = 4, CACHE_MEMORY_SHARE = 16 };
 
-enum command_kind { COMMAND_ATTACH, COMMAND_DETACH, COMMAND_IDLE, COMMAND_SUBMIT };
+enum command_kind { COMMAND_PREPARE, COMMAND_ATTACH, COMMAND_DETACH, COMMAND_IDLE, COMMAND_SUBMIT };
 
 struct command {
     struct list link; /* worker.inbox */
@@ -77,6 +77,13 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     return cfg;
 }
 
+static void prepare(struct worker *w, struct loaded_model *lm)
+{
+    struct runner_config cfg = runner_config(w, lm);
+
+    preparation_add(&w->preparations, lm, &cfg);
+}
+
 static int create_model(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                         struct running_model **ret_model, struct error *err)
 {
@@ -84,6 +91,7 @@ static int create_model(struct worker *w, struct model_entry *entry, struct load
     int r = worker_device_need(w, err);
 
     while (r == 0) {
+        preparation_complete(&w->preparations, lm, w->keeper.device);
         r = running_model_create(entry, lm, w->keeper.device, w->events, &cfg, ret_model, err);
         if (r == -ENOMEM && worker_device_make_room(w))
             r = 0;
@@ -131,6 +139,7 @@ static void detach(struct worker *w, struct model_entry *entry, struct loaded_mo
             running_model_fail(m, why);
         running_model_destroy(m);
     }
+    preparation_drop(&w->preparations, lm);
     loaded_model_unref(lm);
     pthread_mutex_lock(&w->lock);
     worker_device_measure(w);
@@ -161,6 +170,9 @@ static void submit(struct worker *w, struct engine_request *r)
 static void handle(struct worker *w, struct command *c)
 {
     switch (c->kind) {
+    case COMMAND_PREPARE:
+        prepare(w, c->lm);
+        break;
     case COMMAND_ATTACH:
         attach(w, c->entry, c->lm, c->ev);
         break;
@@ -273,6 +285,7 @@ static void *run(void *arg)
     if (!w->keeper.device)
         go_on = false;
     while (go_on) {
+        is_busy |= preparation_step(&w->preparations, w->keeper.device);
         go_on = take_commands(w, &commands, is_busy ? 0 : worker_device_idle_unused(w));
         list_for_each_safe (c, &commands, struct command, link) {
             list_remove(&c->link);
@@ -286,6 +299,7 @@ static void *run(void *arg)
         loaded_model_leave(m->lm); /* the cache, too, is for the next process */
         running_model_destroy(m);
     }
+    preparation_drop(&w->preparations, NULL);
     device_keeper_finish(&w->keeper);
     return NULL;
 }
@@ -304,6 +318,7 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     w->config = *cfg;
     w->events = events;
     list_init(&w->models);
+    list_init(&w->preparations);
     list_init(&w->inbox);
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -392,6 +407,11 @@ static int post_about(struct worker *w, enum command_kind kind, enum event_kind 
     return r;
 }
 
+int worker_prepare(struct worker *w, struct loaded_model *lm)
+{
+    return post(w, &(struct command){.kind = COMMAND_PREPARE, .lm = lm});
+}
+
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
 {
     return post_about(w, COMMAND_ATTACH, EVENT_ATTACHED, entry, lm, NULL);
@@ -438,6 +458,7 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
     };
     pthread_mutex_lock(&w->lock);
     ret_stats->device_losses = w->n_device_losses;
+    ret_stats->pipelines = w->pipelines;
     memcpy(ret_stats->device, w->device_info.name, sizeof(ret_stats->device));
     memcpy(ret_stats->device_note, w->device_info.note, sizeof(ret_stats->device_note));
     pthread_mutex_unlock(&w->lock);

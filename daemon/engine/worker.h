@@ -25,6 +25,7 @@ struct worker_stats {
     char device[128], device_note[192];
     uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
     uint64_t device_losses;
+    struct device_pipelines pipelines;
 };
 
 /* Starts the thread and waits until it has its device. */
@@ -40,6 +41,8 @@ void worker_set_pools(struct worker *w, const struct pool_config *pools);
 
 /* Commands; any thread. -ENOMEM: nothing was done, nothing follows, nothing was taken over. */
 
+/* Begins to compile what a model needs that is being loaded. Takes over a reference to lm. */
+int worker_prepare(struct worker *w, struct loaded_model *lm);
 /* Makes lm runnable under this entry, also after EVENT_EVICTED; EVENT_ATTACHED follows. Takes over
  * a reference to lm. */
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);

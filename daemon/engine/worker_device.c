@@ -10,9 +10,11 @@
 
 void worker_device_measure(struct worker *w)
 {
-    if (w->keeper.device)
-        w->memory = (struct worker_memory){device_free_bytes(w->keeper.device),
-                                           w->device_info.is_zero_copy};
+    if (!w->keeper.device)
+        return;
+    w->memory =
+        (struct worker_memory){device_free_bytes(w->keeper.device), w->device_info.is_zero_copy};
+    device_get_pipelines(w->keeper.device, &w->pipelines);
 }
 
 void worker_device_show(struct worker *w, struct running_model *m)
@@ -50,6 +52,7 @@ int worker_device_recover(struct worker *w, struct error *err)
     log_warn("%s was lost: the GPU was reset or hung", w->device_info.name);
     list_for_each (m, &w->models, struct running_model, link)
         running_model_suspend(m);
+    preparation_rewind(&w->preparations);
     r = device_keeper_renew(&w->keeper, begin_ns, err);
     show_device(w);
     if (r == 0) {

@@ -7,6 +7,7 @@
 #define HEARTH_ENGINE_WORKER_DEVICE_H
 
 #include "engine/device_keeper.h"
+#include "engine/preparation.h"
 #include "engine/running.h"
 #include "engine/worker.h"
 
@@ -17,6 +18,7 @@ struct worker {
     bool is_joined;              /* the thread has ended; whoever stops it */
     struct device_keeper keeper; /* device thread */
     struct list models;          /* struct running_model; device thread changes it under lock */
+    struct list preparations;    /* device thread; see preparation.h */
 
     pthread_mutex_t lock;
     pthread_cond_t wake, started;
@@ -25,13 +27,14 @@ struct worker {
     bool is_stopping;  /* under lock */
     bool has_started;  /* under lock: device made or start_error set */
     struct error start_error;
-    struct device_info device_info; /* under lock once the thread has started */
-    uint64_t n_device_losses;       /* under lock */
-    struct worker_memory memory;    /* under lock */
+    struct device_info device_info;    /* under lock once the thread has started */
+    uint64_t n_device_losses;          /* under lock */
+    struct worker_memory memory;       /* under lock */
+    struct device_pipelines pipelines; /* under lock */
     struct running_stats totals;
 };
 
-/* Brings the figures of memory up to date; under the lock. */
+/* Brings the figures of memory and of pipelines up to date; under the lock. */
 void worker_device_measure(struct worker *w);
 /* The same, and those of a model: what it has on the device has changed. */
 void worker_device_show(struct worker *w, struct running_model *m);

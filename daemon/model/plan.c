@@ -409,6 +409,38 @@ int plan_workspace_bytes(const struct model *m, struct device *dev, const struct
     return 0;
 }
 
+/* Fills the recorder's list with the calls of its graph. */
+static int list_calls(struct recorder *rec, struct error *err)
+{
+    rec->list = calloc(rec->graph->n_calls + 1, sizeof(*rec->list));
+    if (!rec->list)
+        return error_set(err, ENOMEM, "out of memory");
+    dims_rope(&rec->model->dims, &rec->rope);
+    for (size_t i = 0; i < rec->graph->n_calls; i++)
+        record_call(rec, &rec->graph->calls[i]);
+    if (rec->cfg->has_sampler)
+        record_sampler(rec);
+    return 0;
+}
+
+int plan_prepare(const struct model *m, struct device *dev, const struct kv_layer *kv,
+                 const struct plan_config *cfg, struct error *err)
+{
+    const struct graph_config gc = graph_config(cfg);
+    struct recorder rec = {.model = m, .cfg = cfg, .kv = kv, .layout = lay_out_step(m, cfg)};
+    struct graph *g = NULL;
+    int r = graph_create(m, dev, &gc, &g, err);
+
+    rec.graph = g;
+    if (r == 0)
+        r = list_calls(&rec, err);
+    if (r == 0)
+        r = device_prepare(dev, rec.list, rec.n, err);
+    free(rec.list);
+    graph_destroy(g);
+    return r;
+}
+
 static int record(struct plan *p, const struct model *m, const struct kv_layer *kv,
                   const struct graph *g, const struct buffer *workspace,
                   const struct step_layout *layout, struct error *err)
@@ -422,17 +454,11 @@ static int record(struct plan *p, const struct model *m, const struct kv_layer *
         .results = p->result_buffer ? p->result_buffer->address : 0,
         .workspace = workspace->address,
         .layout = *layout,
-        .list = calloc(g->n_calls + 1, sizeof(*rec.list)),
     };
-    int r;
+    int r = list_calls(&rec, err);
 
-    if (!rec.list)
-        return error_set(err, ENOMEM, "out of memory");
-    dims_rope(&m->dims, &rec.rope);
-    for (size_t i = 0; i < g->n_calls; i++)
-        record_call(&rec, &g->calls[i]);
-    if (p->config.has_sampler)
-        record_sampler(&rec);
+    if (r < 0)
+        return r;
     r = program_create(p->device, rec.list, rec.n, &p->program, err);
     p->calls = rec.list;
     p->n_calls = rec.n;

@@ -48,6 +48,11 @@ struct plan {
 int plan_workspace_bytes(const struct model *m, struct device *dev, const struct plan_config *cfg,
                          uint64_t *ret_bytes, struct error *err);
 
+/* Has the device compile what a plan of this shape needs; nothing is recorded, and of the model and
+ * the cache (kv: one entry per layer) only the shapes count: their memory need not be there yet. */
+int plan_prepare(const struct model *m, struct device *dev, const struct kv_layer *kv,
+                 const struct plan_config *cfg, struct error *err);
+
 /* kv: one entry per layer. workspace: at least plan_workspace_bytes. */
 int plan_create(const struct model *m, struct device *dev, const struct kv_layer *kv,
                 struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,

@@ -348,6 +348,9 @@ void api_hearth_status(struct exchange *x, const char *tail)
     if (stats.memory)
         jsonout_key_string(out, "weights_in", stats.memory);
     jsonout_key_uint(out, "device_losses", stats.device_losses_total);
+    jsonout_key_uint(out, "pipelines", stats.n_pipelines);
+    if (stats.tells_compiled)
+        jsonout_key_uint(out, "pipelines_compiled", stats.n_compiled);
     jsonout_key_string(out, "loop", loop_backend_name(s->loop));
     jsonout_key_uint(out, "connections", s->n_connections);
     jsonout_key_uint(out, "requests_running", stats.n_running);

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -142,6 +143,35 @@ def a_read_only_cache_directory_disturbs_nothing():
     equal(d.stop(), 0)
 
 
+def all_pipelines_are_made_before_a_model_is_ready():
+    need_vulkan()
+    d = Daemon("--device", "vulkan")
+    equal(d.hearth("load", NAME)[0], 0)
+    made = json.loads(d.hearth("status", "--json")[1])["pipelines"]
+    assert made > 10, made
+    has(d.read_log(), "%d pipelines" % made)
+    has(d.hearth("status")[1], "%d pipelines" % made)
+    for question in ("What is Hearth?", "What is 12 + 34? " * 40):  # steps of one row, and of many
+        d.text(question)
+    equal(json.loads(d.hearth("status", "--json")[1])["pipelines"], made)
+    equal(d.stop(), 0)
+
+
+def a_cache_of_pipelines_that_did_not_change_is_not_written_again():
+    need_vulkan()
+    with tempfile.TemporaryDirectory() as cache:
+        states = []
+        for _ in range(2):
+            d = Daemon("--device", "vulkan", env={"CACHE_DIRECTORY": cache})
+            d.text("What is Hearth?")
+            equal(d.stop(), 0)
+            files = os.listdir(cache)
+            equal(len(files), 1, files)
+            s = os.stat(os.path.join(cache, files[0]))
+            states.append((s.st_ino, s.st_mtime_ns, s.st_size))
+        equal(states[1], states[0])
+
+
 def same_choice(d, **ask):
     """The text of an answer and how probable each of its tokens was."""
     choice = d.chat("What is Hearth?", max_tokens=60, ignore_eos=True, logprobs=True, **ask)["choices"][0]
@@ -192,6 +222,7 @@ TESTS = [
     seeded_answers_are_the_same_every_time,
     status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
+    all_pipelines_are_made_before_a_model_is_ready, a_cache_of_pipelines_that_did_not_change_is_not_written_again,
     answers_go_on_after_a_lost_device, a_device_lost_again_and_again_ends_requests_and_not_the_daemon,
     a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed,
 ]

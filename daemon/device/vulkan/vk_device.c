@@ -57,6 +57,13 @@ static uint32_t vk_splits(const struct device *dev, const struct args_attention 
     return vk_attention_splits(&vk->gpu.caps, a, max_rows);
 }
 
+static void vk_get_pipelines(const struct device *dev, struct device_pipelines *ret_pipelines)
+{
+    const struct vk_device *vk = (const struct vk_device *)(const void *)dev;
+
+    vk_pipelines_count(vk->pipelines, ret_pipelines);
+}
+
 static const struct device_ops vk_ops = {
     .destroy = vk_destroy,
     .activation_for = vk_activation,
@@ -66,6 +73,9 @@ static const struct device_ops vk_ops = {
     .buffer_destroy = vk_buffer_destroy,
     .program_create = vk_program_create,
     .program_destroy = vk_program_destroy,
+    .prepare = vk_prepare,
+    .get_pipelines = vk_get_pipelines,
+    .free_bytes = vk_free_bytes,
     .submit = vk_submit,
     .program_busy_ns = vk_program_busy_ns,
     .wait = vk_wait,

@@ -47,12 +47,14 @@ int vk_buffer_create(struct device *dev, struct buffer *buf, unsigned usage, str
 int vk_buffer_import(struct device *dev, struct buffer *buf, const struct memory_import *mem,
                      struct error *err);
 void vk_buffer_destroy(struct device *dev, struct buffer *buf);
+uint64_t vk_free_bytes(struct device *dev);
 
 /* ---- vk_program.c ---- */
 
 int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
                       struct program **ret_program, struct error *err);
 void vk_program_destroy(struct program *p);
+int vk_prepare(struct device *dev, const struct dispatch *list, size_t n, struct error *err);
 uint64_t vk_program_busy_ns(const struct program *p);
 int vk_submit(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
 int vk_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err);

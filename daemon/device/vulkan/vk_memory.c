@@ -84,6 +84,31 @@ static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, str
                      (unsigned long long)(most >> 20));
 }
 
+/* Of a GPU with memory of its own. Where it shares the machine's, that counts. */
+uint64_t vk_free_bytes(struct device *dev)
+{
+    const struct vk_gpu *gpu = &vk_device_of(dev)->gpu;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 p = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    uint32_t heap = UINT32_MAX;
+
+    if (gpu->is_unified || !gpu->can_tell_budget)
+        return UINT64_MAX;
+    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
+        if ((gpu->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            (heap == UINT32_MAX ||
+             gpu->memory.memoryHeaps[i].size > gpu->memory.memoryHeaps[heap].size))
+            heap = i;
+    if (heap == UINT32_MAX)
+        return UINT64_MAX;
+    vkGetPhysicalDeviceMemoryProperties2(gpu->handle, &p);
+    return budget.heapBudget[heap] > budget.heapUsage[heap]
+               ? budget.heapBudget[heap] - budget.heapUsage[heap]
+               : 0;
+}
+
 /* ---- making buffers ---- */
 
 static VkResult make_buffer(struct vk_device *vk, uint64_t bytes,

@@ -24,10 +24,37 @@ struct vk_pipelines {
     VkPipelineCache cache;
     struct entry *entries;
     size_t n_entries;
-    uint32_t n_unsaved;  /* compiled anew since the file was written */
-    char path[PATH_MAX]; /* of the file; "" when there is no place for one */
+    uint32_t n_unsaved;  /* since the file was written: compiled anew, or maybe */
+    uint32_t n_compiled; /* not found in the file, if the driver tells that */
+    bool tells_compiled;
+    uint64_t saved_digest; /* of the driver's data in the file; 0: none */
+    char path[PATH_MAX];   /* of the file; "" when there is no place for one */
     char note[256];
 };
+
+/* FNV-1a, 64 bits, going on from h. */
+static uint64_t digest(uint64_t h, const void *data, size_t n)
+{
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ p[i]) * 0x100000001b3u;
+    return h;
+}
+
+#define DIGEST_FIRST 0xcbf29ce484222325u
+
+/* Of all shaders of this build: code compiled from others would only grow the file. */
+static uint64_t shaders_digest(void)
+{
+    uint64_t h = DIGEST_FIRST;
+
+    for (size_t i = 0; shader_at(i); i++) {
+        h = digest(h, shader_at(i)->name, strlen(shader_at(i)->name));
+        h = digest(h, shader_at(i)->words, shader_at(i)->bytes);
+    }
+    return h;
+}
 
 /* One file for each driver and device: the driver's own identifier is in its name. */
 static void choose_path(struct vk_pipelines *p)
@@ -55,9 +82,11 @@ static int create_cache(struct vk_pipelines *p, struct error *err)
     size_t bytes = 0;
     VkResult r;
 
-    if (p->path[0] && vk_cache_file_read(p->path, &data, &bytes) == 0) {
-        info.pInitialData = data;
-        info.initialDataSize = bytes;
+    if (p->path[0] && vk_cache_file_read(p->path, &data, &bytes) == 0 && bytes > sizeof(uint64_t) &&
+        *(uint64_t *)data == shaders_digest()) {
+        info.pInitialData = (char *)data + sizeof(uint64_t);
+        info.initialDataSize = bytes - sizeof(uint64_t);
+        p->saved_digest = digest(DIGEST_FIRST, info.pInitialData, info.initialDataSize);
     }
     r = vkCreatePipelineCache(p->device, &info, NULL, &p->cache);
     free(data);
@@ -100,17 +129,25 @@ fail:
 void vk_pipelines_save(struct vk_pipelines *p)
 {
     struct error err = {0};
+    uint64_t now_digest;
     size_t bytes = 0;
-    void *data;
+    uint64_t *data; /* the shaders' digest, then what the driver gives */
 
     if (!p->n_unsaved || !p->path[0] || !p->cache ||
         vkGetPipelineCacheData(p->device, p->cache, &bytes, NULL) != VK_SUCCESS || !bytes)
         return;
-    data = malloc(bytes);
-    if (data && vkGetPipelineCacheData(p->device, p->cache, &bytes, data) == VK_SUCCESS &&
-        vk_cache_file_write(p->path, data, bytes, &err) < 0)
-        p->path[0] = '\0'; /* not again at every program; a later start tries anew and tells */
     p->n_unsaved = 0;
+    data = malloc(sizeof(*data) + bytes);
+    if (!data || vkGetPipelineCacheData(p->device, p->cache, &bytes, data + 1) != VK_SUCCESS)
+        goto out;
+    now_digest = digest(DIGEST_FIRST, data + 1, bytes);
+    if (now_digest == p->saved_digest)
+        goto out;
+    p->saved_digest = now_digest;
+    *data = shaders_digest();
+    if (vk_cache_file_write(p->path, data, sizeof(*data) + bytes, &err) < 0)
+        p->path[0] = '\0'; /* not again at every program; a later start tries anew and tells */
+out:
     free(data);
 }
 
@@ -179,8 +216,14 @@ static int compile(struct vk_pipelines *p, const struct vk_launch *l, VkPipeline
     vkDestroyShaderModule(p->device, info.stage.module, NULL);
     if (r != VK_SUCCESS)
         return vk_fail(err, r, "shader %s cannot be compiled", l->shader);
-    if (!(feedback.flags & VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT))
+    if (!(feedback.flags & VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT)) {
         p->n_unsaved++;
+    } else if (!(feedback.flags &
+                 VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT)) {
+        p->n_unsaved++;
+        p->n_compiled++;
+    }
+    p->tells_compiled |= feedback.flags & VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT;
     return 0;
 }
 
@@ -206,6 +249,12 @@ int vk_pipelines_get(struct vk_pipelines *p, const struct vk_launch *launch,
         return r;
     *ret_pipeline = more[p->n_entries++].pipeline;
     return 0;
+}
+
+void vk_pipelines_count(const struct vk_pipelines *p, struct device_pipelines *ret_pipelines)
+{
+    *ret_pipelines =
+        (struct device_pipelines){(uint32_t)p->n_entries, p->n_compiled, p->tells_compiled};
 }
 
 VkPipelineLayout vk_pipelines_layout(const struct vk_pipelines *p)

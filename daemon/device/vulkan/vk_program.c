@@ -259,6 +259,22 @@ static void forget_times(struct vk_device *vk, const struct vk_program *p)
     }
 }
 
+int vk_prepare(struct device *dev, const struct dispatch *list, size_t n, struct error *err)
+{
+    struct vk_device *vk = vk_device_of(dev);
+    int r = vk_device_check(vk, err);
+
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        struct vk_launch launch;
+        VkPipeline pipeline;
+
+        vk_launch_for(&vk->gpu.caps, &list[i], &launch);
+        r = vk_pipelines_get(vk->pipelines, &launch, &pipeline, err);
+    }
+    vk_pipelines_save(vk->pipelines);
+    return r;
+}
+
 void vk_program_destroy(struct program *program)
 {
     struct vk_program *p = program_of(program);

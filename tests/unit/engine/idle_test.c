@@ -4,7 +4,6 @@
 
 #include "engine_fixture.h"
 #include "losing_device.h"
-#include "pool/pool.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -140,77 +139,6 @@ static void a_model_with_a_request_is_not_made_idle(void **state)
     engine_destroy(e);
 }
 
-/* ---- a kernel that takes idle memory back ---- */
-
-static atomic_uint n_rests, n_evicted;
-static atomic_bool evicts;
-
-int __real_pool_set_idle(struct pool *pool, bool is_idle, struct error *err);
-int __wrap_pool_set_idle(struct pool *pool, bool is_idle, struct error *err);
-
-int __wrap_pool_set_idle(struct pool *pool, bool is_idle, struct error *err)
-{
-    int r = __real_pool_set_idle(pool, is_idle, err);
-
-    n_rests += is_idle;
-    if (is_idle || !evicts)
-        return r;
-    evicts = false;
-    n_evicted++;
-    return error_set(err, ESTALE, "the kernel took its memory back");
-}
-
-static void what_the_kernel_took_back_is_read_again(void **state)
-{
-    struct engine *e = engine_with(1000000);
-    struct ask first;
-
-    n_rests = n_evicted = 0;
-    ask_init(&first, e, prompt);
-    ask_run(&first);
-    for (unsigned i = 1; i <= 3; i++) {
-        wait_until_idle(e, fixture_model());
-        assert_true(n_rests >= i);
-        evicts = true;
-        assert_answers_as(e, fixture_model(), &first);
-        assert_int_equal(n_evicted, i);
-        assert_int_equal(info_of(e, fixture_model())->state, ENGINE_MODEL_READY);
-    }
-    ask_finish(&first);
-    engine_destroy(e);
-}
-
-static void a_file_that_changed_meanwhile_is_not_mixed_in(void **state)
-{
-    struct engine *e = engine_with(1000000);
-    char other[64];
-    struct ask first, late;
-    FILE *f;
-
-    copy_model(other);
-    ask_init(&first, e, prompt);
-    first.model = other;
-    ask_run(&first);
-    wait_until_idle(e, other);
-    f = fopen(other, "a");
-    fputc(0, f);
-    fclose(f);
-    evicts = true;
-    ask_init(&late, e, prompt);
-    late.model = other;
-    ask_run(&late);
-    assert_int_equal(late.result.finish, ENGINE_FINISH_ERROR);
-    assert_non_null(strstr(late.error.text, "change"));
-    /* whoever asks next has the file as it is now */
-    assert_answers_as(e, other, &first);
-    ask_finish(&first);
-    ask_finish(&late);
-    engine_destroy(e);
-    unlink(other);
-}
-
-/* ---- a device that is full ---- */
-
 static void a_full_device_takes_turns(void **state)
 {
     struct engine *e = engine_with(0);
@@ -260,8 +188,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_unused_model_leaves_the_device_and_comes_back),
     cmocka_unit_test(without_a_time_nobody_is_made_idle),
     cmocka_unit_test(a_model_with_a_request_is_not_made_idle),
-    cmocka_unit_test(what_the_kernel_took_back_is_read_again),
-    cmocka_unit_test(a_file_that_changed_meanwhile_is_not_mixed_in),
     cmocka_unit_test(a_full_device_takes_turns),
     cmocka_unit_test(a_device_too_small_for_one_model_says_so),
 };

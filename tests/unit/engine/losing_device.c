@@ -14,7 +14,8 @@ static const struct device_ops *cpu_ops;
 void losing_reset(void)
 {
     losing.n_calls = losing.lose_in = losing.lose_each = losing.n_most = 0;
-    losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = losing.delay_us = 0;
+    losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = losing.delay_us =
+        losing.n_prepared = 0;
     losing.room_bytes = losing.imported_bytes = 0;
 }
 
@@ -75,6 +76,13 @@ static int losing_submit(struct device *dev, struct program *p, uint64_t *ret_ti
     return works(dev) ? cpu_ops->submit(dev, p, ret_ticket, err) : lost(err);
 }
 
+static int losing_prepare(struct device *dev, const struct dispatch *list, size_t n,
+                          struct error *err)
+{
+    losing.n_prepared++;
+    return device_is_lost(dev) ? lost(err) : 0;
+}
+
 /* What was submitted has run, and still nobody may use what came of it. */
 static int losing_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err)
 {
@@ -108,6 +116,7 @@ int __wrap_device_create(const char *config, struct device **ret_device, struct 
     ops.buffer_import = losing_import;
     ops.buffer_destroy = losing_destroy;
     ops.program_create = losing_record;
+    ops.prepare = losing_prepare;
     ops.submit = losing_submit;
     ops.wait = losing_wait;
     (*ret_device)->ops = &ops;

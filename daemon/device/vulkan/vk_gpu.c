@@ -248,9 +248,26 @@ static void take_extensions(struct vk_gpu *gpu)
         gpu->can_import_host |= !strcmp(name, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
         gpu->can_import_dmabuf |= !strcmp(name, VK_EXT_EXTERNAL_MEMORY_DMA_BUF_EXTENSION_NAME);
         gpu->can_tell_budget |= !strcmp(name, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+        gpu->has_drm_node |= !strcmp(name, VK_EXT_PHYSICAL_DEVICE_DRM_EXTENSION_NAME);
         gpu->has_matrix_cores |= !strcmp(name, "VK_KHR_cooperative_matrix");
     }
     free(list);
+}
+
+/* Where the kernel's driver tells of the GPU; "" where that is not known. */
+static void find_drm_dir(struct vk_gpu *gpu)
+{
+    VkPhysicalDeviceDrmPropertiesEXT drm = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRM_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                     .pNext = &drm};
+
+    if (!gpu->has_drm_node)
+        return;
+    vkGetPhysicalDeviceProperties2(gpu->handle, &p);
+    if (drm.hasRender)
+        snprintf(gpu->drm_dir, sizeof(gpu->drm_dir), "/sys/dev/char/%lld:%lld/device",
+                 (long long)drm.renderMajor, (long long)drm.renderMinor);
 }
 
 /* Unified: what the CPU writes lies where the GPU reads. The kind of device says so; heaps do not,
@@ -268,6 +285,7 @@ static void describe(VkPhysicalDevice handle, struct vk_gpu *gpu)
 
     *gpu = (struct vk_gpu){.handle = handle};
     take_extensions(gpu);
+    find_drm_dir(gpu);
     properties_get(handle, gpu->can_import_host, &p);
     snprintf(gpu->name, sizeof(gpu->name), "%s", core->deviceName);
     snprintf(gpu->driver, sizeof(gpu->driver), "%.60s, %.90s", p.v12.driverName, p.v12.driverInfo);

@@ -26,6 +26,8 @@ struct vk_gpu {
     bool can_import_host;   /* VK_EXT_external_memory_host */
     bool can_import_dmabuf; /* VK_EXT_external_memory_dma_buf */
     bool can_tell_budget;   /* VK_EXT_memory_budget */
+    bool has_drm_node;      /* VK_EXT_physical_device_drm */
+    char drm_dir[64];       /* its folder in sysfs; "" unknown */
     bool has_matrix_cores;  /* VK_KHR_cooperative_matrix */
     bool is_unified;        /* the CPU's memory is the GPU's own */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffers: memory of the GPU's, memory of others mapped by it, copies where it cannot map them. */
 #include "device/vulkan/vk_device.h"
+#include "device/vulkan/vk_gtt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,7 +85,8 @@ static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, str
                      (unsigned long long)(most >> 20));
 }
 
-/* Of a GPU with memory of its own. Where it shares the machine's, that counts. */
+/* Of a GPU with memory of its own: that. Of one that shares the machine's: what its driver still
+ * lets it map, if it has a limit for that; weights and caches that are mapped all count there. */
 uint64_t vk_free_bytes(struct device *dev)
 {
     const struct vk_gpu *gpu = &vk_device_of(dev)->gpu;
@@ -93,8 +95,11 @@ uint64_t vk_free_bytes(struct device *dev)
     VkPhysicalDeviceMemoryProperties2 p = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
     uint32_t heap = UINT32_MAX;
+    uint64_t left;
 
-    if (gpu->is_unified || !gpu->can_tell_budget)
+    if (gpu->is_unified)
+        return gpu->drm_dir[0] && vk_gtt_free_bytes(gpu->drm_dir, &left) == 0 ? left : UINT64_MAX;
+    if (!gpu->can_tell_budget)
         return UINT64_MAX;
     for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
         if ((gpu->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&

@@ -158,6 +158,8 @@ enum admission admission_ask(struct engine *e, struct model_entry *entry, struct
         error_set(err, ENOMEM, "out of memory");
     if (r == 0)
         entry->admitted = need;
+    if (r < 0)
+        error_prefix(err, "%s", entry->name);
     entry->waits_for_room = r > 0;
     free(models);
     free(entries);

@@ -163,6 +163,7 @@ static void a_model_with_a_request_stays_and_the_sum_is_told(void **state)
     assert_int_equal(refused.error.code, -ENOMEM);
     assert_non_null(strstr(refused.error.text, "of memory are needed (weights"));
     assert_non_null(strstr(refused.error.text, "in use: one "));
+    assert_ptr_equal(strstr(refused.error.text, "two: "), refused.error.text);
     assert_non_null(strstr(refused.error.text, "(1 request)"));
     assert_int_equal(fixture_load(h->engine, "two", &err), -ENOMEM);
     assert_string_equal(err.text, refused.error.text);

@@ -251,6 +251,7 @@ static int start(struct daemon *d, struct error *err)
         .kv_bytes = o->kv_bytes,
         .prefix_percent = (uint32_t)o->prefix_percent,
         .queue_limit = (uint32_t)o->queue_limit,
+        .user_limit = (uint32_t)o->user_limit,
         .idle_after_ns = o->idle_after_seconds * 1000000000u,
         .use_hugetlb = o->use_hugetlb,
         .numa_node = o->numa_node,

@@ -46,6 +46,8 @@ static const struct setting {
      offsetof(struct options, idle_after_seconds), 0, 1000000000},
     {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
      0, UINT32_MAX},
+    {"user-limit", "N", "most requests of one user, running and waiting", NUMBER,
+     offsetof(struct options, user_limit), 0, UINT32_MAX},
     {"max-connections", "N", "most open connections", NUMBER,
      offsetof(struct options, max_connections), 0, 1000000},
     {"drain-seconds", "N", "time running answers have after SIGTERM", NUMBER,

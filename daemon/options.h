@@ -20,7 +20,8 @@ struct options {
     const char *tokens[OPTIONS_LIST + 1];
     unsigned n_model_dirs, n_preload, n_tokens;
     unsigned n_named_dirs; /* of the model_dirs, the first; the others are the default ones */
-    uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, drain_seconds, max_connections;
+    uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, user_limit, drain_seconds,
+        max_connections;
     uint64_t prefix_percent;
     uint64_t idle_after_seconds; /* 0: never */
     uint64_t socket_mode;        /* 0: by who runs it */

@@ -31,6 +31,7 @@ struct engine_config {
     uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
+    uint32_t user_limit;           /* requests of one user, running and waiting; 0: half of that */
     uint64_t idle_after_ns;        /* without requests, a model leaves the device; 0: never */
     bool use_hugetlb;
     int numa_node;              /* -1: any */
@@ -217,7 +218,8 @@ struct engine_events {
 };
 
 /* Queues a request. The model is loaded first if need be. Fails at once with -EAGAIN (queue full,
- * say Retry-After), -ENOENT (no such model), -EINVAL; everything later comes through on_done. */
+ * say Retry-After), -EUSERS (the caller has as many as a user may, likewise), -ENOENT (no such
+ * model), -EINVAL; everything later comes through on_done. */
 int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
                     const struct engine_params *params, const struct engine_caller *caller,
                     const struct engine_events *events, void *user,

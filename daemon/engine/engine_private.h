@@ -18,7 +18,7 @@ struct engine {
     struct pool_config pools;
     char memory[80], advice[1024]; /* which kind they are, and what would be better */
     struct list requests;          /* engine_request.all */
-    uint32_t n_waiting, queue_limit;
+    uint32_t n_waiting, queue_limit, user_limit;
     bool is_stopping; /* engine_destroy has begun; its callbacks may still call in */
     uint64_t requests_total, requests_failed, requests_cancelled;
     struct engine_model_info *infos; /* what engine_models handed out */

@@ -111,6 +111,32 @@ static int want_model(struct engine *e, const char *name, struct model_entry **r
     return r;
 }
 
+/* Requests of a user that have not ended. */
+static uint32_t count_of(const struct engine *e, uid_t uid)
+{
+    uint32_t n = 0;
+
+    list_for_each (r, &e->requests, struct engine_request, all)
+        n += r->caller.uid == uid && !atomic_load(&r->is_cancelled);
+    return n;
+}
+
+/* Whether one more may be taken. */
+static int check_limits(const struct engine *e, uid_t uid, struct error *err)
+{
+    if (e->is_stopping)
+        return error_set(err, ECANCELED, "the service is stopping");
+    if (e->n_waiting >= e->queue_limit)
+        return error_set(err, EAGAIN, "%u requests are waiting already: try again later",
+                         e->n_waiting);
+    if (count_of(e, uid) >= e->user_limit)
+        return error_set(err, EUSERS,
+                         "%u requests of this user are running or waiting, as many as one may "
+                         "have: try again when one has ended",
+                         e->user_limit);
+    return 0;
+}
+
 int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
                     const struct engine_params *params, const struct engine_caller *caller,
                     const struct engine_events *events, void *user,
@@ -120,11 +146,9 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     struct model_entry *entry;
     int code;
 
-    if (e->is_stopping)
-        return error_set(err, ECANCELED, "the service is stopping");
-    if (e->n_waiting >= e->queue_limit)
-        return error_set(err, EAGAIN, "%u requests are waiting already: try again later",
-                         e->n_waiting);
+    code = check_limits(e, caller->uid, err);
+    if (code < 0)
+        return code;
     code = request_create(e, prompt, params, caller, events, user, &r, err);
     if (code < 0)
         return code;

@@ -30,6 +30,9 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     case -EAGAIN:
         exchange_header(x, "Retry-After", "1");
         return fields_fail(err, 429, NULL, "queue_full", "%s", why->text);
+    case -EUSERS:
+        exchange_header(x, "Retry-After", "1");
+        return fields_fail(err, 429, NULL, "user_limit", "%s", why->text);
     case -ENOMEM:
     case -ECANCELED:
         exchange_header(x, "Retry-After", "5");

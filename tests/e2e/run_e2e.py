@@ -401,6 +401,24 @@ def client_that_leaves_frees_its_place():
 
 # ---- the daemon's life ----
 
+def user_with_too_many_requests_is_told_to_wait():
+    d = Daemon("--device", "cpu", "--user-limit", "1")
+    events = d.stream({"messages": [{"role": "user", "content": "What is Hearth?"}], "temperature": 2, "max_tokens": 400})
+    next(events)
+    status, headers, data = d.request("POST", "/v1/chat/completions", {"model": NAME, "messages": [{"role": "user", "content": "2"}]})
+    equal(status, 429)
+    equal(headers["Retry-After"], "1")
+    equal(json.loads(data)["error"]["code"], "user_limit")
+    events.close()      # leaving makes room
+    for _ in range(100):
+        status, _ = d.post("/v1/chat/completions", {"model": NAME, "max_tokens": 2, "messages": [{"role": "user", "content": "2"}]})
+        if status == 200:
+            break
+        time.sleep(0.05)
+    equal(status, 200)
+    d.stop()
+
+
 def sigterm_lets_running_answers_finish():
     d = Daemon()
     whole = d.text("What is Hearth?")
@@ -518,7 +536,7 @@ TESTS = [
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,
-    pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, sigterm_lets_running_answers_finish,
+    pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, user_with_too_many_requests_is_told_to_wait, sigterm_lets_running_answers_finish,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,
     unload_while_streaming_ends_the_stream, metrics_are_prometheus_text, log_has_requests_and_never_prompts,
     help_and_wrong_flags_of_the_daemon, openai_client_passes,

@@ -4,6 +4,7 @@
 
 #include "engine_fixture.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,42 @@ static void background_lets_others_by(void **state)
     ask_finish(&patient);
 }
 
+static void one_user_cannot_fill_the_queue(void **state)
+{
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 64,
+                                   .queue_limit = 8,
+                                   .user_limit = 3,
+                                   .numa_node = -1};
+    struct error err = {0};
+    struct engine *e;
+    struct ask list[4], other;
+
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    assert_int_equal(engine_create(&config, &e, NULL), 0);
+    *state = e;
+    for (int i = 0; i < 4; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].uid = 7;
+    }
+    for (int i = 0; i < 3; i++)
+        ask_begin(&list[i]);
+    assert_int_equal(ask_try(&list[3], &err), -EUSERS);
+    assert_non_null(strstr(err.text, "3 requests of this user"));
+    ask_init(&other, e, prompt);
+    other.uid = 8;
+    ask_run(&other);
+    for (int i = 0; i < 3; i++)
+        ask_wait(&list[i]);
+    ask_begin(&list[3]); /* they have ended */
+    ask_wait(&list[3]);
+    assert_int_equal(list[3].n_ids, 8);
+    ask_finish(&other);
+    for (int i = 0; i < 4; i++)
+        ask_finish(&list[i]);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, NULL, drop_engine)
 
 static const struct CMUnitTest tests[] = {
@@ -138,6 +175,7 @@ static const struct CMUnitTest tests[] = {
     CASE(more_requests_than_a_step_or_the_cache_holds_are_all_answered),
     CASE(a_short_question_overtakes_a_long_answer),
     CASE(background_lets_others_by),
+    CASE(one_user_cannot_fill_the_queue),
 };
 
 int main(int argc, char **argv)

@@ -135,14 +135,20 @@ void ask_finish(struct ask *a)
     strbuf_finish(&a->text);
 }
 
-void ask_begin(struct ask *a)
+int ask_try(struct ask *a, struct error *err)
 {
     static const struct engine_events events = {on_start, on_token, on_done};
     struct engine_caller caller = {.uid = a->uid, .pid = 1};
+
+    return engine_generate(a->engine, a->model ? a->model : fixture_model(), &a->prompt, &a->params,
+                           &caller, &events, a, &a->request, err);
+}
+
+void ask_begin(struct ask *a)
+{
     struct error err = {0};
 
-    if (engine_generate(a->engine, a->model ? a->model : fixture_model(), &a->prompt, &a->params,
-                        &caller, &events, a, &a->request, &err) < 0)
+    if (ask_try(a, &err) < 0)
         fail_msg("%s", err.text);
 }
 

@@ -49,6 +49,8 @@ void ask_init(struct ask *a, struct engine *e, const char *text);
 void ask_finish(struct ask *a);
 /* Puts the question; the test fails when it is refused at once. */
 void ask_begin(struct ask *a);
+/* The same, and returns what the engine says. */
+int ask_try(struct ask *a, struct error *err);
 /* Dispatches until it is done. */
 void ask_wait(struct ask *a);
 /* begin and wait */

@@ -25,7 +25,7 @@ static struct engine *engine_with_batch(uint32_t batch_tokens)
 
 static void wait_for_prepared(struct engine *e, unsigned n)
 {
-    for (int i = 0; i < 60000 && losing.n_prepared < n; i++)
+    for (int i = 0; i < 10000 && losing.n_prepared < n; i++)
         fixture_idle(e, 1);
     assert_int_equal(losing.n_prepared, n);
 }

@@ -101,7 +101,8 @@ static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
     return 0;
 }
 
-/* All that decides what a block holds, besides the model. */
+/* All that decides what a block holds, besides the model. Kernels that store keys and values in
+ * another way must be told apart here, or a later version would take what an earlier one left. */
 static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
                        const struct kv_cache_config *cfg, struct pool_key *ret)
 {

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -322,5 +323,6 @@ int main(int argc, char **argv)
     struct hearth_query query;
 
     has_module = pool_kmod_query(&query, NULL) == 0;
+    printf("# in %s\n", has_module ? "pools of the kernel module" : "memfds");
     return TEST_MAIN(argc, argv, tests);
 }

@@ -137,6 +137,7 @@ uint64_t worker_device_idle_unused(struct worker *w)
 
 void worker_device_wake(struct worker *w, struct running_model *m)
 {
+    uint64_t begin_ns = clock_now_ns();
     struct error err = {0};
     int r = loaded_model_wake(m->lm, &err);
 
@@ -147,6 +148,9 @@ void worker_device_wake(struct worker *w, struct running_model *m)
             r = running_model_resume(m, &err);
         while (r == -ENOMEM && worker_device_make_room(w));
     worker_device_show(w, m);
+    if (m->runner)
+        log_info("%s is on the device again in %.3f s", m->lm->path,
+                 (double)(clock_now_ns() - begin_ns) * 1e-9);
     if (r < 0 && !device_is_lost(w->keeper.device))
         running_model_fail(m, &err);
 }

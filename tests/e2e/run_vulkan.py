@@ -172,6 +172,23 @@ def a_cache_of_pipelines_that_did_not_change_is_not_written_again():
         equal(states[1], states[0])
 
 
+def an_idle_model_is_mapped_again_by_the_next_request():
+    need_vulkan()
+    d = Daemon("--device", "vulkan", "--idle-after", "1")
+    first = d.text("What is Hearth?")
+    for _ in range(400):
+        model = json.loads(d.hearth("status", "--json")[1])["models"][0]
+        if model["is_idle"]:
+            break
+        time.sleep(0.05)
+    equal((model["state"], model["is_idle"], model["kv_bytes"]), ("ready", True, 0))
+    has(d.hearth("status")[1], "idle until the next request")
+    equal(d.text("What is Hearth?"), first)
+    has(d.read_log(), "on the device again")
+    equal(d.read_log().count("loaded "), 1)  # once, and not again
+    equal(d.stop(), 0)
+
+
 def same_choice(d, **ask):
     """The text of an answer and how probable each of its tokens was."""
     choice = d.chat("What is Hearth?", max_tokens=60, ignore_eos=True, logprobs=True, **ask)["choices"][0]
@@ -223,6 +240,7 @@ TESTS = [
     status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
     all_pipelines_are_made_before_a_model_is_ready, a_cache_of_pipelines_that_did_not_change_is_not_written_again,
+    an_idle_model_is_mapped_again_by_the_next_request,
     answers_go_on_after_a_lost_device, a_device_lost_again_and_again_ends_requests_and_not_the_daemon,
     a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed,
 ]

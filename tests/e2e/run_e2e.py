@@ -296,6 +296,24 @@ def model_larger_than_memory_is_refused():
     still_well(d)
 
 
+def a_pin_is_kept_until_the_model_is_unloaded():
+    d = daemon()
+
+    def is_pinned():
+        return [m["is_pinned"] for m in json.loads(d.hearth("status", "--json")[1])["models"] if m["name"] == NAME]
+
+    equal(d.hearth("load", "--pin", NAME)[0], 0)
+    equal(is_pinned(), [True])
+    has(d.hearth("status")[1], ", pinned")
+    equal(d.hearth("load", NAME)[0], 0)
+    equal(is_pinned(), [True])
+    equal(d.hearth("unload", NAME)[0], 0)
+    equal(d.hearth("load", NAME)[0], 0)
+    equal(is_pinned(), [False])
+    equal(d.hearth("ps", "--pin")[0], 2)
+    still_well(d)
+
+
 def path_from_another_user_is_forbidden():
     d = daemon()
     if os.geteuid() != 0:
@@ -534,7 +552,8 @@ TESTS = [
     many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
-    path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
+    path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused,
+    a_pin_is_kept_until_the_model_is_unloaded, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,
     pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, user_with_too_many_requests_is_told_to_wait, sigterm_lets_running_answers_finish,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,

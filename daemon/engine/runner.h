@@ -50,6 +50,9 @@ struct run_item {
     /* The tokens were generated, one by one, and are fed again: at most the device's exact_rows of
      * them, so that they come out as they did then. */
     bool is_generated;
+    /* The tokens are of a prompt, also where there is only one: what is left of it, or all. More
+     * than one are taken for a prompt's unless is_generated. */
+    bool is_prompt;
 };
 
 /* Most steps that may be under way at once: while one runs the next is made ready and queued. */

@@ -147,7 +147,7 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     for (size_t i = 0; i < n; i++) {
         if (__builtin_add_overflow(n_tokens, items[i].n_tokens, &n_tokens))
             n_tokens = UINT32_MAX;
-        is_prompt |= items[i].n_tokens > 1 && !items[i].is_generated;
+        is_prompt |= items[i].is_prompt || (items[i].n_tokens > 1 && !items[i].is_generated);
         e = prepare(r, &items[i], err);
         if (e < 0)
             return e;

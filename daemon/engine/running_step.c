@@ -110,11 +110,6 @@ static void take_prefix(struct engine_request *r, struct running_stats *stats)
     if (r->session->n_past)
         return;
     n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
-    /* a single token of a prompt would be computed by the kernels for generated ones */
-    if (n && n + 1 == r->n_prompt) {
-        session_truncate(r->session, n - 1);
-        n = r->session->n_past;
-    }
     running_note_pending(r);
     r->sched.n_blocks = r->session->n_blocks;
     if (!r->has_started) {
@@ -135,9 +130,7 @@ static uint32_t tokens_of(const struct running_model *m, const struct batch *b,
         return 0;
     /* What was generated is fed again so that it comes out as it did, or the answer might go on in
      * another way than it began. */
-    if (b->is_generated)
-        return n < m->exact_rows ? n : m->exact_rows;
-    return n_pending - n == 1 && n > 2 ? n - 1 : n; /* as the scheduler cuts prompts */
+    return b->is_generated && n > m->exact_rows ? m->exact_rows : n;
 }
 
 /* What could not be done for a request: on a lost device it keeps its place, as the worker makes
@@ -247,6 +240,7 @@ static int run_batch(struct running_model *m, const struct batch *b, struct erro
             .tokens = r->tokens + r->session->n_past,
             .n_tokens = b->members[i].n_tokens,
             .is_generated = b->is_generated,
+            .is_prompt = !b->is_generated,
             .sample = b->members[i].ev ? &r->sample : NULL,
             .ret_result = &r->drawn,
         };

@@ -169,17 +169,13 @@ static bool has_any(const struct scheduler *s, struct kind kind)
     return false;
 }
 
-/* Gives n tokens of what is left to the entry, at most those it needs. A last token of a prompt
- * left over would be computed as if it had been generated, by kernels that round otherwise. */
+/* Gives n tokens of what is left to the entry, at most those it needs. */
 static uint32_t give(struct making *m, struct scheduler_entry *e, uint32_t n)
 {
-    uint32_t needs = e->n_pending - e->n_chosen, total;
+    uint32_t needs = e->n_pending - e->n_chosen;
 
     n = n < needs ? n : needs;
     n = n < m->n_left ? n : m->n_left;
-    total = e->n_chosen + n;
-    if (!e->is_generated && e->n_pending - total == 1 && total > 2)
-        n--;
     if (!n || (!e->n_chosen && m->n == m->most))
         return 0;
     if (!e->n_chosen)

@@ -109,6 +109,38 @@ static void prompts_may_be_cut_anywhere(void **state)
     bench_finish(&b);
 }
 
+/* The last row of a prompt, cut off by itself, comes out as it does within the whole. */
+static void a_single_token_of_a_prompt_is_computed_like_the_rest(void **state)
+{
+    struct sample_result whole, cut;
+    struct session *s;
+    struct bench b;
+
+    bench_init(&b, 128, 256);
+    s = session(&b);
+    prefill(&b, s, PROMPT_TOKENS, &whole);
+    session_truncate(s, 0);
+    for (uint32_t at = 0; at < PROMPT_TOKENS;) {
+        bool is_last = at > 0;
+        struct run_item it = {
+            .session = s,
+            .tokens = b.prompt + at,
+            .n_tokens = is_last ? 1 : PROMPT_TOKENS - 1,
+            .sample = is_last ? &greedy : NULL,
+            .ret_result = &cut,
+            .is_prompt = true,
+        };
+
+        memset(&cut, 0, sizeof(cut));
+        assert_int_equal(runner_step(b.runner, &it, 1, NULL), 0);
+        at += it.n_tokens;
+    }
+    assert_int_equal(cut.token, whole.token);
+    assert_memory_equal(cut.top_logprob, whole.top_logprob, whole.n_top * sizeof(float));
+    session_destroy(s);
+    bench_finish(&b);
+}
+
 static void logits_are_those_that_are_sampled_from(void **state)
 {
     struct sample_result sampled;
@@ -369,6 +401,7 @@ static void a_cache_that_memory_cannot_hold_shrinks_where_it_may(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(prompts_may_be_cut_anywhere),
+    cmocka_unit_test(a_single_token_of_a_prompt_is_computed_like_the_rest),
     cmocka_unit_test(logits_are_those_that_are_sampled_from),
     cmocka_unit_test(sessions_step_together_as_they_do_alone),
     cmocka_unit_test(a_step_tells_how_far_back_its_rows_see),

@@ -149,8 +149,8 @@ static void who_lost_all_blocks_answers_as_if_nothing_had_been(void **state)
 static void who_lost_some_blocks_answers_as_if_nothing_had_been(void **state)
 {
     lose_blocks(75, 75, 10, 1);
-    /* both are left, but would leave a single token of the prompt */
-    lose_blocks(65, 40, 10, 1);
+    /* both are left, and a single token of the prompt */
+    lose_blocks(65, 40, 10, 2);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -91,23 +91,6 @@ static void a_long_prompt_is_cut_into_chunks(void **state)
     assert_int_equal(got(f, &a), 100 - BATCH);
 }
 
-static void no_single_token_of_a_prompt_is_left_over(void **state)
-{
-    struct fixture *f = *state;
-    struct scheduler_entry a = prompt_of(1, BATCH + 1);
-
-    add(f, &a);
-    next(f);
-    assert_int_equal(got(f, &a), BATCH - 1);
-    a.n_pending = 2;
-    next(f);
-    assert_int_equal(got(f, &a), 2);
-    a.n_pending = 2;
-    f->s.batch_tokens = 1; /* nothing smaller is to be had */
-    next(f);
-    assert_int_equal(got(f, &a), 1);
-}
-
 static void short_prompts_share_a_chunk(void **state)
 {
     struct fixture *f = *state;
@@ -570,7 +553,6 @@ static void two_users_of_one_or_fifty_streams_are_treated_alike(void **state)
 static const struct CMUnitTest tests[] = {
     CASE(nobody_runs_where_nobody_waits),
     CASE(a_long_prompt_is_cut_into_chunks),
-    CASE(no_single_token_of_a_prompt_is_left_over),
     CASE(short_prompts_share_a_chunk),
     CASE(streams_run_together_and_take_turns_with_prompts),
     CASE(more_streams_than_a_step_holds_go_in_rotation),

@@ -83,8 +83,8 @@ static void drop(struct running_model *m, struct batch *b, const struct engine_r
     }
 }
 
-/* The cache is full. Someone younger gives up its blocks and is computed again later; alone, the
- * request has reached the end of what fits. */
+/* The cache is full. Another one, or where none has to the request itself, gives up its blocks and
+ * is computed again later; alone, the request has reached the end of what fits. */
 static void make_room(struct running_model *m, struct batch *b, struct engine_request *r)
 {
     struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched);
@@ -97,7 +97,7 @@ static void make_room(struct running_model *m, struct batch *b, struct engine_re
     session_truncate(other->session, 0);
     other->sched.n_blocks = 0;
     running_note_pending(other);
-    other->sched.is_blocked = true;
+    other->sched.is_blocked = other->sched.has_yielded = true;
     drop(m, b, other);
 }
 

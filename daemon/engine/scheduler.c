@@ -111,7 +111,7 @@ int scheduler_add(struct scheduler *s, struct scheduler_entry *e)
         s->n_others--;
     }
     e->user = u;
-    e->is_blocked = false;
+    e->is_blocked = e->has_yielded = false;
     e->waits_since = s->n_steps;
     e->n_chosen = 0;
     list_push_back(&u->entries, &e->link);
@@ -298,15 +298,34 @@ void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used)
         c->entry->user->credit += c->n_tokens - n_used;
 }
 
-struct scheduler_entry *scheduler_victim(struct scheduler *s, const struct scheduler_entry *e)
+/* Whether e may have the blocks of another. */
+static bool may_take(const struct scheduler_entry *e, const struct scheduler_entry *other,
+                     bool is_younger)
 {
-    for (int background = 1; background >= 0; background--) {
-        for (struct list *at = s->entries.prev; at != &s->entries; at = at->prev) {
-            struct scheduler_entry *it = container_of(at, struct scheduler_entry, all);
+    if (!other->n_blocks)
+        return false;
+    if (other->is_paused)
+        return true;
+    if (other->is_background != e->is_background)
+        return other->is_background;
+    return is_younger || !other->has_yielded;
+}
 
-            if (it != e && it->n_blocks && it->is_background == (bool)background)
-                return it;
+struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e)
+{
+    struct scheduler_entry *best = NULL;
+    bool is_younger = true, is_alone = true;
+
+    for (struct list *at = s->entries.prev; at != &s->entries; at = at->prev) {
+        struct scheduler_entry *it = container_of(at, struct scheduler_entry, all);
+
+        if (it == e) {
+            is_younger = false;
+            continue;
         }
+        is_alone &= !it->n_blocks;
+        if (may_take(e, it, is_younger) && (!best || (it->is_background && !best->is_background)))
+            best = it;
     }
-    return NULL;
+    return best || is_alone ? best : e;
 }

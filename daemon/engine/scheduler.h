@@ -36,7 +36,8 @@ struct scheduler_entry {
     uint32_t n_pending; /* tokens to feed before the next one can be sampled */
     bool is_generated;  /* these were generated, and are not of a prompt */
     bool is_paused;
-    bool is_blocked; /* the cache was full; cleared when someone gives blocks back */
+    bool is_blocked;  /* the cache was full; cleared when someone gives blocks back */
+    bool has_yielded; /* it was once a victim */
     /* the scheduler's own: */
     uint64_t waits_since; /* step at which it was last served, or added */
     uint32_t n_chosen;    /* of the choice being made */
@@ -80,7 +81,10 @@ size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices,
 void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used);
 
 /* Who should give up its cache blocks so that `e` can go on: background entries first, then the
- * youngest, of those that hold any; NULL: nobody else does. */
-struct scheduler_entry *scheduler_victim(struct scheduler *s, const struct scheduler_entry *e);
+ * youngest, of those that hold any; NULL: nobody else does. Nobody gives way to younger ones twice,
+ * or who keeps asking would keep others from ever ending, and no other to background, unless it is
+ * paused. Where nobody has to, e itself, which then waits. The owner sets the entry's has_yielded.
+ */
+struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e);
 
 #endif

@@ -295,7 +295,10 @@ static void blocks_are_taken_from_background_then_from_the_youngest(void **state
     add(f, &quiet);
     add(f, &a);
     assert_ptr_equal(scheduler_victim(&f->s, &a), &quiet);
+    assert_ptr_equal(scheduler_victim(&f->s, &quiet), &quiet); /* nobody gives way to it */
+    a.is_paused = true;
     assert_ptr_equal(scheduler_victim(&f->s, &quiet), &a);
+    a.is_paused = false;
     add(f, &b);
     add(f, &c);
     add(f, &d); /* waits for its first step: it has nothing to give */
@@ -305,6 +308,28 @@ static void blocks_are_taken_from_background_then_from_the_youngest(void **state
     c.n_blocks = b.n_blocks = 0;
     assert_ptr_equal(scheduler_victim(&f->s, &d), &a);
     assert_null(scheduler_victim(&f->s, &a));
+}
+
+/* Else a user who asks again and again would keep another's answer from ever ending. */
+static void who_gave_way_once_gives_way_to_none_that_came_later(void **state)
+{
+    struct fixture *f = *state;
+    struct scheduler_entry a = {.uid = 1, .n_blocks = 3}, b = {.uid = 2}, c = {.uid = 2};
+
+    add(f, &a);
+    add(f, &b);
+    assert_ptr_equal(scheduler_victim(&f->s, &b), &a);
+    a.has_yielded = true;
+    add(f, &c);
+    assert_ptr_equal(scheduler_victim(&f->s, &c), &c);
+    c.n_blocks = 2;
+    c.has_yielded = true;
+    assert_ptr_equal(scheduler_victim(&f->s, &a), &c); /* the older one goes on */
+    assert_ptr_equal(scheduler_victim(&f->s, &b), &c);
+    a.is_paused = true;
+    assert_ptr_equal(scheduler_victim(&f->s, &c), &a);
+    a.n_blocks = 0;
+    assert_null(scheduler_victim(&f->s, &c));
 }
 
 static void users_without_requests_are_forgotten_but_not_their_weights(void **state)
@@ -563,6 +588,7 @@ static const struct CMUnitTest tests[] = {
     CASE(who_is_paused_or_blocked_is_passed_over),
     CASE(what_was_not_computed_is_given_back),
     CASE(blocks_are_taken_from_background_then_from_the_youngest),
+    CASE(who_gave_way_once_gives_way_to_none_that_came_later),
     CASE(users_without_requests_are_forgotten_but_not_their_weights),
     CASE(two_users_of_one_or_fifty_streams_are_treated_alike),
     cmocka_unit_test(a_million_requests_are_all_served),

@@ -43,11 +43,14 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
     if (!kv->pool)
         return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
     r = pool_buffer_import(dev, kv->pool, offset, bytes, true, ret_buffer, err);
-    if (r < 0 || (*ret_buffer)->is_imported || kv->n_buffers)
+    if (r < 0 || (*ret_buffer)->is_imported)
         return r;
-    /* the device copied what it should have mapped: then the pool is of no use */
-    buffer_destroy(*ret_buffer);
+    /* the device copied what it should have mapped: then nobody can find it in the pool, */
     pool_forget(kv->pool);
+    if (kv->n_buffers)
+        return 0;
+    /* which is of no use if none of the cache is there */
+    buffer_destroy(*ret_buffer);
     pool_destroy(kv->pool);
     kv->pool = NULL;
     return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);

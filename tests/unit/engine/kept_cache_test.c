@@ -3,6 +3,7 @@
  * it changed what is shared. In pools of the kernel module where it is loaded, else in memfds. */
 #include "harness.h"
 
+#include "device/device_backend.h"
 #include "engine/kv_cache.h"
 #include "manager.h"
 #include "model_fixture.h"
@@ -308,6 +309,47 @@ static void killed_at_any_point_it_leaves_nothing_wrong(void **state)
     house_finish(&h);
 }
 
+static const struct device_ops *cpu_ops;
+static int n_imports;
+
+static int map_first_only(struct device *dev, struct buffer *buf, const struct memory_import *mem,
+                          struct error *err)
+{
+    if (n_imports++ == 0)
+        return cpu_ops->buffer_import(dev, buf, mem, err);
+    buf->is_imported = false;
+    return cpu_ops->buffer_create(dev, buf, BUFFER_DEVICE, err);
+}
+
+/* What the device writes into memory of its own is not in the pool. */
+static void a_cache_that_is_mapped_in_part_is_not_kept(void **state)
+{
+    struct device_ops ops;
+    struct house h;
+
+    if (has_module)
+        SKIP("a window more of a pool of the module takes 2 GiB");
+    house_init(&h);
+    h.config.n_tokens = ((1ull << 30) / h.kv->layers[0].block_bytes + 1) * KV_BLOCK_TOKENS;
+    if (kv_cache_memory_bytes(h.model.model, h.config.n_tokens) > pool_available_bytes())
+        SKIP("too little memory");
+    kv_cache_destroy(h.kv, true);
+    come(&h);
+    assert_true(h.kv->n_buffers > 1);
+    assert_true(kv_cache_is_kept(h.kv));
+    cpu_ops = h.dev->ops;
+    ops = *cpu_ops;
+    ops.buffer_import = map_first_only;
+    h.dev->ops = &ops;
+    restart(&h);
+    assert_false(kv_cache_is_kept(h.kv));
+    assert_int_equal(h.kv->n_found, 0);
+    h.dev->ops = cpu_ops;
+    restart(&h);
+    assert_int_equal(h.kv->n_found, 0);
+    house_finish(&h);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_was_shared_is_found_and_the_rest_is_free),
     cmocka_unit_test(what_gave_way_is_not_found),
@@ -315,6 +357,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_cache_of_another_model_or_layout_is_not_taken),
     cmocka_unit_test(a_cache_that_is_given_up_stays_only_with_the_module),
     cmocka_unit_test(a_cache_that_nobody_keeps_says_so),
+    cmocka_unit_test(a_cache_that_is_mapped_in_part_is_not_kept),
     cmocka_unit_test(killed_at_any_point_it_leaves_nothing_wrong),
 };
 

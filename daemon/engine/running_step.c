@@ -24,13 +24,15 @@ struct batch {
     bool is_generated;
 };
 
-static void tell_start(struct running_model *m, struct engine_request *r)
+static void tell_start(struct running_model *m, struct engine_request *r,
+                       struct running_stats *stats)
 {
     struct event *ev;
 
     if (r->has_started)
         return;
     r->has_started = true;
+    stats->cached_tokens += r->n_cached;
     r->started_ns = clock_now_ns();
     ev = event_new(m->events, EVENT_START, r);
     if (!ev)
@@ -103,7 +105,7 @@ static void make_room(struct running_model *m, struct batch *b, struct engine_re
 
 /* A request that begins, or begins again after it lost its blocks, takes over what its user had
  * computed before. */
-static void take_prefix(struct engine_request *r, struct running_stats *stats)
+static void take_prefix(struct engine_request *r)
 {
     uint32_t n;
 
@@ -112,10 +114,8 @@ static void take_prefix(struct engine_request *r, struct running_stats *stats)
     n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
     running_note_pending(r);
     r->sched.n_blocks = r->session->n_blocks;
-    if (!r->has_started) {
+    if (!r->has_started)
         r->n_cached = n;
-        stats->cached_tokens += n;
-    }
 }
 
 /* How many of the chosen tokens a request can feed in this step; 0: it is of the other kind after
@@ -160,14 +160,14 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
         stumble(m, r, &err);
         return;
     }
-    take_prefix(r, stats);
+    take_prefix(r);
     n_past = r->session->n_past;
     mb.n_tokens = tokens_of(m, b, r, c->n_tokens);
-    scheduler_take_back(c, mb.n_tokens);
+    e = mb.n_tokens ? session_reserve(r->session, n_past + mb.n_tokens) : 0;
+    r->sched.n_blocks = r->session->n_blocks;
+    scheduler_take_back(c, e < 0 ? 0 : mb.n_tokens);
     if (!mb.n_tokens)
         return;
-    e = session_reserve(r->session, n_past + mb.n_tokens);
-    r->sched.n_blocks = r->session->n_blocks;
     if (e < 0) {
         make_room(m, b, r);
         return;
@@ -179,7 +179,7 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
             return;
         }
     }
-    tell_start(m, r);
+    tell_start(m, r, stats);
     b->members[b->n++] = mb;
 }
 

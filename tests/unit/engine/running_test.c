@@ -153,10 +153,35 @@ static void who_lost_some_blocks_answers_as_if_nothing_had_been(void **state)
     lose_blocks(65, 40, 10, 2);
 }
 
+/* It takes what is shared over, finds no room for the rest, and takes it over again. */
+static void who_waits_for_blocks_counts_what_was_cached_once(void **state)
+{
+    struct engine_request *first, *second;
+    struct stage s;
+
+    stage_init(&s);
+    first = stage_add(&s, 7, 75, 40);
+    stage_run(&s, first, 25); /* all four blocks */
+    first->sched.has_yielded = true;
+    second = stage_add(&s, 7, 75, 5);
+    running_model_step(s.model, &s.stats);
+    running_model_step(s.model, &s.stats);
+    assert_true(second->sched.is_blocked);
+    assert_int_equal(s.stats.cached_tokens, 0);
+    stage_run(&s, first, 40);
+    stage_run(&s, second, 5);
+    assert_int_equal(second->result.cached_tokens, 64);
+    assert_int_equal(s.stats.cached_tokens, 64);
+    request_destroy(first);
+    request_destroy(second);
+    stage_finish(&s);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_cancelled_request_leaves_what_it_computed),
     cmocka_unit_test(who_lost_all_blocks_answers_as_if_nothing_had_been),
     cmocka_unit_test(who_lost_some_blocks_answers_as_if_nothing_had_been),
+    cmocka_unit_test(who_waits_for_blocks_counts_what_was_cached_once),
 };
 
 int main(int argc, char **argv)

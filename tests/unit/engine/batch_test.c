@@ -27,14 +27,6 @@ static int drop_engine(void **state)
     return 0;
 }
 
-static uint64_t steps(struct engine *e)
-{
-    struct engine_stats s;
-
-    engine_get_stats(e, &s);
-    return s.steps_total;
-}
-
 /* Asks all at once and waits for all; the requests are heap, they are large. */
 static struct ask *ask_many(struct engine *e, int n, uint32_t max_tokens, uid_t first_uid)
 {
@@ -56,24 +48,6 @@ static void drop_many(struct ask *list, int n)
     for (int i = 0; i < n; i++)
         ask_finish(&list[i]);
     free(list);
-}
-
-static void requests_side_by_side_share_steps(void **state)
-{
-    struct engine *e = made(state, 128);
-    struct ask *list;
-    uint64_t before;
-
-    drop_many(ask_many(e, 1, 1, 1), 1); /* the model is loaded */
-    before = steps(e);
-    list = ask_many(e, 3, 40, 1);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(list[i].result.finish, ENGINE_FINISH_LENGTH);
-        assert_int_equal(list[i].n_ids, 40);
-    }
-    /* 40 each alone; a few more while some had not begun */
-    assert_in_range(steps(e) - before, 40, 80);
-    drop_many(list, 3);
 }
 
 static void more_requests_than_a_step_or_the_cache_holds_are_all_answered(void **state)
@@ -171,7 +145,6 @@ static void one_user_cannot_fill_the_queue(void **state)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, NULL, drop_engine)
 
 static const struct CMUnitTest tests[] = {
-    CASE(requests_side_by_side_share_steps),
     CASE(more_requests_than_a_step_or_the_cache_holds_are_all_answered),
     CASE(a_short_question_overtakes_a_long_answer),
     CASE(background_lets_others_by),

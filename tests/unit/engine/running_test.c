@@ -177,7 +177,26 @@ static void who_waits_for_blocks_counts_what_was_cached_once(void **state)
     stage_finish(&s);
 }
 
+static void requests_side_by_side_share_steps(void **state)
+{
+    struct engine_request *list[3];
+    struct stage s;
+
+    stage_init(&s);
+    for (int i = 0; i < 3; i++)
+        list[i] = stage_add(&s, 7 + i, 10, 20);
+    for (int i = 0; i < 3; i++) {
+        stage_run(&s, list[i], 20);
+        assert_int_equal(list[i]->result.finish, ENGINE_FINISH_LENGTH);
+    }
+    assert_int_equal(s.stats.steps, 20); /* the prompts', which draws a token of each, and 19 */
+    for (int i = 0; i < 3; i++)
+        request_destroy(list[i]);
+    stage_finish(&s);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(requests_side_by_side_share_steps),
     cmocka_unit_test(a_cancelled_request_leaves_what_it_computed),
     cmocka_unit_test(who_lost_all_blocks_answers_as_if_nothing_had_been),
     cmocka_unit_test(who_lost_some_blocks_answers_as_if_nothing_had_been),

@@ -320,7 +320,8 @@ static void a_request_can_be_cancelled_while_its_model_loads(void **state)
 static void a_full_queue_says_try_again(void **state)
 {
     static const struct engine_events events = {0};
-    struct engine_config config = {.device = "cpu:1", .queue_limit = 2, .numa_node = -1};
+    struct engine_config config = {
+        .device = "cpu:1", .queue_limit = 2, .user_limit = 8, .numa_node = -1};
     struct engine_caller caller = {0};
     struct engine *e = NULL;
     struct error err = {0};

@@ -94,7 +94,8 @@ static int parse(int argc, char **argv, struct arguments *a)
             r = -EINVAL;
         }
     }
-    if (argc - optind != 1 || !a->n_runs || (!a->n_prompt && !a->n_generate))
+    if (argc - optind != 1 || (a->is_json && a->has_kernels) || !a->n_runs ||
+        (!a->n_prompt && !a->n_generate))
         r = -EINVAL;
     a->path = argv[optind];
     return r;

@@ -357,6 +357,12 @@ void program_destroy(struct program *p)
         p->device->ops->program_destroy(p);
 }
 
+void program_show_step(struct program *p, const struct step_header *header)
+{
+    if (p->device->ops->program_show_step)
+        p->device->ops->program_show_step(p, header);
+}
+
 uint64_t program_busy_ns(const struct program *p)
 {
     const struct device_ops *ops = p->device->ops;

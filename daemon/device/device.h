@@ -132,6 +132,10 @@ void buffer_destroy(struct buffer *buf); /* NULL is fine; no program that names 
 int program_create(struct device *dev, const struct dispatch *list, size_t n,
                    struct program **ret_program, struct error *err);
 void program_destroy(struct program *p);
+/* Where the caller keeps a copy of the header that it last wrote into the program's step, from now
+ * until the program is destroyed: looked at when the program is submitted, for how much there is to
+ * do. Memory of the device itself is not read for that, where reading it is slow. */
+void program_show_step(struct program *p, const struct step_header *header);
 /* How long the device worked on the program's last run, which has ended, in ns; 0 where it has no
  * clock of its own. */
 uint64_t program_busy_ns(const struct program *p);

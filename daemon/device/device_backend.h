@@ -36,6 +36,8 @@ struct device_ops {
     int (*program_create)(struct device *dev, const struct dispatch *list, size_t n,
                           struct program **ret_program, struct error *err);
     void (*program_destroy)(struct program *p);
+    /* NULL: it is of no use to it. */
+    void (*program_show_step)(struct program *p, const struct step_header *header);
     /* NULL: no clock. */
     uint64_t (*program_busy_ns)(const struct program *p);
 

@@ -60,6 +60,9 @@ static struct residency_model model_of(struct engine *e, const struct worker_mem
     if (f.is_idle) {
         m.held.device = 0;
         m.work = (struct residency_bytes){0};
+        /* the module's idle pools are part of what is free: the kernel takes them back itself */
+        if (e->pools.kind == POOL_KIND_KMOD)
+            m.held.host = 0;
     }
     return m;
 }
@@ -110,7 +113,8 @@ static int list_models(struct engine *e, const struct worker_memory *w,
 
 /* Has the chosen ones make room: how many do, or -ENOMEM. */
 static int clear(struct engine *e, const struct residency_model *models,
-                 struct model_entry **entries, size_t n, const struct model_entry *whom)
+                 struct model_entry **entries, size_t n, const struct model_entry *whom,
+                 struct error *err)
 {
     int n_moving = 0;
 
@@ -121,7 +125,7 @@ static int clear(struct engine *e, const struct residency_model *models,
         if (models[i].fate == RESIDENCY_STAYS)
             continue;
         if ((goes ? worker_detach(e->worker, entry, entry->lm) : worker_idle(e->worker, entry)) < 0)
-            return -ENOMEM;
+            return error_set(err, ENOMEM, "out of memory");
         log_info("%s %s to make room for %s", entry->name, goes ? "is unloaded" : "becomes idle",
                  whom->name);
         entry->makes_room = true;
@@ -153,7 +157,7 @@ enum admission admission_ask(struct engine *e, struct model_entry *entry, struct
         r = residency_refuse(models, n, entry->lm->file_bytes,
                              worker_least_cache_bytes(e->worker, entry->lm), need, free_now, err);
     else if (r == 0)
-        r = clear(e, models, entries, n, entry);
+        r = clear(e, models, entries, n, entry, err);
     else
         error_set(err, ENOMEM, "out of memory");
     if (r == 0)

@@ -21,7 +21,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     list_init(&e->catalogue.entries);
     e->events.fd = -1;
     e->queue_limit = config->queue_limit ? config->queue_limit : QUEUE_LIMIT_DEFAULT;
-    e->user_limit = config->user_limit ? config->user_limit : (e->queue_limit + 1) / 2;
+    e->user_limit = config->user_limit ? config->user_limit : USER_LIMIT_DEFAULT(e->queue_limit);
     e->pools = (struct pool_config){
         .use_hugetlb = config->use_hugetlb,
         .numa_node = config->numa_node,

@@ -31,7 +31,7 @@ struct engine_config {
     uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
-    uint32_t user_limit;           /* requests of one user, running and waiting; 0: half of that */
+    uint32_t user_limit;           /* of one user, running and waiting; 0: half of that + 16 */
     uint64_t idle_after_ns;        /* without requests, a model leaves the device; 0: never */
     bool use_hugetlb;
     int numa_node;              /* -1: any */

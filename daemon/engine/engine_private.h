@@ -10,6 +10,9 @@
 
 enum { QUEUE_LIMIT_DEFAULT = 256 };
 
+/* Half of those that may wait, and a step full of those that run. */
+#define USER_LIMIT_DEFAULT(queue_limit) ((queue_limit) / 2 + DEVICE_FEW_ROWS)
+
 struct engine {
     struct event_queue events;
     struct worker *worker;

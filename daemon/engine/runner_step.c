@@ -97,9 +97,9 @@ static int wait_for(struct runner *r, uint64_t ticket, struct error *err)
 }
 
 /* Writes the step and what is to become of its results. */
-static void write_step(const struct step *step, struct flight *f, const struct run_item *items,
-                       size_t n, uint32_t n_tokens)
+static void write_step(struct flight *f, const struct run_item *items, size_t n, uint32_t n_tokens)
 {
+    const struct step *step = &f->plan->step;
     uint32_t row = 0, n_positions = 0;
 
     f->n_drawn = 0;
@@ -116,7 +116,7 @@ static void write_step(const struct step *step, struct flight *f, const struct r
         write_sample(step, it, f->n_drawn);
         f->ret_results[f->n_drawn++] = it->ret_result;
     }
-    *step->header = (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, n_positions};
+    plan_set_header(f->plan, (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, n_positions});
 }
 
 /* A plan of the bucket's ring that is not under way: the second is made when both are needed. */
@@ -160,7 +160,7 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     if (e < 0)
         return e;
     f->plan = *plan;
-    write_step(&f->plan->step, f, items, n, n_tokens);
+    write_step(f, items, n, n_tokens);
     e = device_submit(r->device, f->plan->program, &f->ticket, err);
     if (e < 0)
         return e;
@@ -226,8 +226,8 @@ static int logits_chunk(struct runner *r, const struct run_item *it, float *ret_
     write_rows(step, it, 0, 0);
     for (uint32_t i = 0; i < it->n_tokens; i++)
         step->output_rows[i] = i;
-    *step->header =
-        (struct step_header){it->n_tokens, it->n_tokens, 1, it->session->n_past + it->n_tokens};
+    plan_set_header(r->logits_plan, (struct step_header){it->n_tokens, it->n_tokens, 1,
+                                                         it->session->n_past + it->n_tokens});
     e = device_submit(r->device, r->logits_plan->program, &ticket, err);
     if (e == 0)
         e = wait_for(r, ticket, err);

@@ -498,6 +498,7 @@ int plan_create(const struct model *m, struct device *dev, const struct kv_layer
     r = record(p, m, kv, g, workspace, &layout, err);
     if (r < 0)
         goto fail;
+    program_show_step(p->program, &p->header);
     graph_destroy(g);
     *ret_plan = p;
     return 0;
@@ -505,6 +506,12 @@ fail:
     graph_destroy(g);
     plan_destroy(p);
     return r;
+}
+
+void plan_set_header(struct plan *p, struct step_header header)
+{
+    p->header = header;
+    *p->step.header = header;
 }
 
 void plan_destroy(struct plan *p)

@@ -36,6 +36,7 @@ struct step {
 struct plan {
     struct plan_config config;
     struct step step;
+    struct step_header header; /* what step.header holds, for the host to read */
     struct device *device;
     struct program *program;
     struct buffer *step_buffer;
@@ -57,6 +58,8 @@ int plan_prepare(const struct model *m, struct device *dev, const struct kv_laye
 int plan_create(const struct model *m, struct device *dev, const struct kv_layer *kv,
                 struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,
                 struct error *err);
+/* Writes the header of the step; the rest of it was written before. */
+void plan_set_header(struct plan *p, struct step_header header);
 void plan_destroy(struct plan *p); /* NULL is fine */
 /* Of its step and result buffers; 0 for NULL. */
 uint64_t plan_buffer_bytes(const struct plan *p);

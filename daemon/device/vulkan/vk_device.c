@@ -77,6 +77,7 @@ static const struct device_ops vk_ops = {
     .get_pipelines = vk_get_pipelines,
     .free_bytes = vk_free_bytes,
     .submit = vk_submit,
+    .program_show_step = vk_program_show_step,
     .program_busy_ns = vk_program_busy_ns,
     .wait = vk_wait,
 };

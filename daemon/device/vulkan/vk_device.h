@@ -55,6 +55,7 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
                       struct program **ret_program, struct error *err);
 void vk_program_destroy(struct program *p);
 int vk_prepare(struct device *dev, const struct dispatch *list, size_t n, struct error *err);
+void vk_program_show_step(struct program *p, const struct step_header *header);
 uint64_t vk_program_busy_ns(const struct program *p);
 int vk_submit(struct device *dev, struct program *p, uint64_t *ret_ticket, struct error *err);
 int vk_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns, struct error *err);

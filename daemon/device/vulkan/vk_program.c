@@ -33,7 +33,7 @@ struct vk_program {
     uint64_t ticket;     /* of the last submission; 0: none yet */
     bool is_recorded;
     struct vk_program *next_unmeasured; /* of vk_device.unmeasured */
-    const struct step_header *step;     /* of the first call, where the CPU can see it; or NULL */
+    const struct step_header *step;     /* where the CPU reads it fast; or NULL */
     uint32_t rows_run;                  /* of the last submission */
 };
 
@@ -235,7 +235,7 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
             goto fail;
         p->max_rows = list[i].max_rows > p->max_rows ? list[i].max_rows : p->max_rows;
     }
-    p->step = step_on_host(dev, list);
+    p->step = vk->gpu.is_unified ? step_on_host(dev, list) : NULL;
     r = vk_segments_init(&p->segments, p->calls.n, vk->call_ns_per_row * p->max_rows);
     r = r < 0 ? error_set(err, ENOMEM, "out of memory") : record(p, err);
     if (r < 0)
@@ -303,6 +303,11 @@ static uint64_t segment_ns(const struct vk_program *p, size_t segment)
         ticks[1] <= ticks[0])
         return 0;
     return (uint64_t)((double)(ticks[1] - ticks[0]) * (double)vk->gpu.timestamp_ns);
+}
+
+void vk_program_show_step(struct program *program, const struct step_header *header)
+{
+    program_of(program)->step = header;
 }
 
 uint64_t vk_program_busy_ns(const struct program *program)

@@ -386,7 +386,7 @@ static void step(struct bench *b, struct plan *p, struct timeline *lines, const 
             p->step.output_rows[row] = row;
         }
     }
-    *p->step.header = (struct step_header){row, row, SEQS, 0};
+    plan_set_header(p, (struct step_header){row, row, SEQS, 0});
     assert_int_equal(device_submit(b->dev, p->program, &ticket, NULL), 0);
     assert_int_equal(device_wait(b->dev, ticket, UINT64_MAX / 2, NULL), 0);
     row = 0;

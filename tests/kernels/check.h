@@ -9,6 +9,7 @@
 #include "device/device.h"
 
 #define CHECK_BYTES (96u << 20)
+enum { CHECK_ARRAYS_MOST = 64, CHECK_LIST_MOST = 2 };
 
 enum check_input { INPUT_NORMAL, INPUT_TINY, INPUT_LARGE, INPUT_ZERO, INPUT_KINDS };
 
@@ -19,7 +20,15 @@ struct check {
     struct buffer *buf;
     uint8_t *copy;
     uint64_t used, random;
+    struct {
+        uint64_t offset, bytes;
+    } arrays[CHECK_ARRAYS_MOST]; /* what check_take gave of `used` */
+    size_t n_arrays;
     bool is_bench;
+    /* Of each pipeline a few dispatches run, apart; after some time, none of a new one. */
+    bool is_few;
+    uint64_t few_until_ns; /* 0: no limit */
+    bool was_left_out;     /* the last dispatch */
 };
 
 /* Room in the workspace, 64-byte aligned; the offset from its start. */
@@ -43,10 +52,14 @@ uint64_t check_tokens(struct check *c, uint32_t n, uint32_t first_position, uint
 /* Runs the plain C form of d over the workspace itself, to make what a case needs. Nothing in
  * memory may hold an address that it reads. */
 void check_prepare(struct check *c, const struct dispatch *d);
+/* Whether the dispatches are to run; notes it in was_left_out. */
+bool check_is_due(struct check *c, const struct dispatch *list, size_t n);
 /* Runs d on the device and, translated, on the copy. False with a message when refused. */
 bool check_run(struct check *c, const struct dispatch *d);
-/* The same of several dispatches as one program. */
+/* The same of up to CHECK_LIST_MOST dispatches as one program. */
 bool check_run_list(struct check *c, const struct dispatch *list, size_t n);
+/* Runs them on the device with each array in a buffer of its own. False as check_run. */
+bool check_run_apart(struct check *c, const struct dispatch *list, size_t n);
 /* Runs p, whose creation returned r, and destroys it. False with a message when any of it failed.
  */
 bool check_finish(struct check *c, int r, struct program *p, struct error *err);

@@ -193,6 +193,8 @@ static bool equal_results(struct check *c, const struct sampler *s)
     const struct step_sample *list = check_at(c, s->samples);
     const uint32_t *drawn = check_at(c, s->drawn);
 
+    if (c->was_left_out)
+        return true;
     for (uint32_t i = 0; i < OUTPUTS; i++) {
         const float *logits = (const float *)(const void *)(c->copy + s->logits) +
                               (size_t)i * s->d.args.sample.n_vocab;

@@ -28,8 +28,12 @@ class Skip(Exception):
     pass
 
 
+# How many times longer than on a machine of its own everything may take.
+PATIENCE = int(os.environ.get("HEARTH_PATIENCE", "1"))
+
+
 class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=120):
+    def __init__(self, path, timeout=120 * PATIENCE):
         super().__init__("hearth", timeout=timeout)
         self.path = path
 
@@ -42,11 +46,13 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """hearthd on a private socket in a directory of its own."""
 
-    def __init__(self, *args, model_dir=True, wait=True, env=None, handed=()):
-        """handed: (name, descriptor) that a service manager hands to the first process."""
-        self.env = env or {}
+    def __init__(self, *args, model_dir=True, wait=True, env=None, handed=(), user=None):
+        """handed: (name, descriptor) that a service manager hands to the first process; user: whose it is."""
+        self.env, self.user = env or {}, user
         self.handed = list(handed)
         self.dir = tempfile.mkdtemp(prefix="hearth-e2e-")
+        if user:
+            os.chown(self.dir, user, -1)
         self.socket = os.path.join(self.dir, "s")
         self.models = os.path.join(self.dir, "models")
         os.mkdir(self.models)
@@ -68,14 +74,15 @@ class Daemon:
             args = ["/bin/bash", "-c", "exec %s; export LISTEN_PID=$$; exec \"$@\"" % moves, "hearthd"] + args
             env.update(LISTEN_FDS=str(len(high)), LISTEN_FDNAMES=":".join(n for n, _ in self.handed))
             self.handed = []
-        self.process = subprocess.Popen(args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env, pass_fds=high)
+        self.process = subprocess.Popen(args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env, pass_fds=high,
+                                        user=self.user)
         for fd in high:
             os.close(fd)
         if wait:
             self.wait_ready()
 
     def wait_ready(self):
-        for _ in range(600):
+        for _ in range(600 * PATIENCE):
             try:
                 if self.get("/health")[0] == 200:
                     return
@@ -133,13 +140,13 @@ class Daemon:
         finally:
             c.close()
 
-    def hearth(self, *args, stdin=None, timeout=120):
+    def hearth(self, *args, stdin=None, timeout=120 * PATIENCE):
         """Runs the command; (exit code, stdout, stderr)."""
         p = subprocess.run([HEARTH, *args], input=stdin, capture_output=True, timeout=timeout,
                            env={**os.environ, "HEARTH_SOCKET": self.socket})
         return p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
 
-    def stop(self, sig=signal.SIGTERM, timeout=60):
+    def stop(self, sig=signal.SIGTERM, timeout=60 * PATIENCE):
         self.process.send_signal(sig)
         return self.process.wait(timeout)
 

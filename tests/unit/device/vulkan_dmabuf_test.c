@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/udmabuf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -554,8 +555,14 @@ static const struct CMUnitTest tests[] = {
 
 int main(int argc, char **argv)
 {
-    int failed = TEST_MAIN(argc, argv, tests);
+    int failed;
 
+    if (access("/dev/hearth", F_OK) && access("/dev/udmabuf", F_OK)) {
+        puts("1..0 # SKIP neither /dev/hearth nor /dev/udmabuf: tests/vm/run 7.2 -s daemon has "
+             "both");
+        return 0; /* to a reader of TAP any other code is an error */
+    }
+    failed = TEST_MAIN(argc, argv, tests);
     device_destroy(devices[0]);
     device_destroy(devices[1]);
     return failed;

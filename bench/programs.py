@@ -16,7 +16,7 @@ from harness import UnixConnection          # noqa: E402
 from manager import Manager                 # noqa: E402
 
 DEVICE = os.environ.get("DEVICE", "cpu")
-PROMPT = "The fire in the middle of the house keeps everyone warm. "
+PROMPT = "Hi"      # what a prompt costs is another measurement
 WAIT_S = 600
 
 

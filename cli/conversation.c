@@ -271,6 +271,9 @@ static bool on_answer_event(void *user, const json_t *event)
     if (reason)
         snprintf(a->stats.finish_reason, sizeof(a->stats.finish_reason), "%s", reason);
     take_usage(&a->stats, json_object_get(event, "usage"));
+    a->stats.decode_s =
+        a->stats.decode_s +
+        json_number_value(json_object_get(json_object_get(event, "timings"), "decode_ms")) * 1e-3;
     return true;
 }
 
@@ -325,7 +328,8 @@ int conversation_ask(struct client *c, const struct answer_options *o, const jso
 
 void conversation_print_stats(const struct answer_stats *s)
 {
-    double decode_s = s->total_s - s->first_token_s;
+    /* events may come in bursts, so their arrival says little */
+    double decode_s = s->decode_s > 0 ? s->decode_s : s->total_s - s->first_token_s;
 
     fprintf(stderr, "%u prompt tokens, %u answer tokens, first after %.0f ms", s->prompt_tokens,
             s->completion_tokens, s->first_token_s * 1e3);

@@ -18,6 +18,7 @@ struct answer_options {
 
 struct answer_stats {
     double first_token_s, total_s;
+    double decode_s; /* of the tokens after the first, by the daemon's clock; 0 unknown */
     unsigned prompt_tokens, completion_tokens;
     char finish_reason[32];
 };

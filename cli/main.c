@@ -2,9 +2,11 @@
 #include "command.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct command *const commands[] = {
@@ -58,8 +60,16 @@ static int finish_output(int code)
     return code;
 }
 
+/* Characters are those of UTF-8, whatever the locale: what is typed would else be cut to ASCII. */
+static void use_utf8(void)
+{
+    if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 int main(int argc, char **argv)
 {
+    use_utf8();
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

@@ -236,10 +236,12 @@ def chat_goes_on_after_ctrl_c():
     t.until("(?s)Hello.*\n.*[a-zA-Z0-9]")
     t.send("\x03")
     t.until("> ")
+    t.send_line("Grüße, 日本語")
+    t.until("(?s)日本語.*\n.*> ")
     t.send_line("/bye")
     equal(os.waitstatus_to_exitcode(os.waitpid(t.pid, 0)[1]), 0)
     history = d.dir + "/state/hearth/history"
-    has(open(history).read(), "Hello")
+    has(open(history, encoding="utf-8").read(), "Hello", "Gr")
     equal(os.stat(history).st_mode & 0o077, 0, "others may not read the history")
     equal(d.stop(), 0)
 

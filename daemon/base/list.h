@@ -49,6 +49,17 @@ static inline void list_remove(struct list *item)
     list_init(item);
 }
 
+/* Moves all items of one list to the end of another. */
+static inline void list_move_all(struct list *from, struct list *to)
+{
+    while (!list_empty(from)) {
+        struct list *first = from->next;
+
+        list_remove(first);
+        list_push_back(to, first);
+    }
+}
+
 /* First item, or NULL when the list is empty. */
 #define list_first(head, type, member)                                                             \
     (list_empty(head) ? NULL : container_of((head)->next, type, member))

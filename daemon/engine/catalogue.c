@@ -56,6 +56,8 @@ static struct model_entry *entry_new(char *name, char *path)
     list_init(&e->link);
     list_init(&e->waiting);
     list_init(&e->listeners);
+    list_init(&e->late_waiting);
+    list_init(&e->late_listeners);
     return e;
 }
 
@@ -81,7 +83,8 @@ static void insert_sorted(struct catalogue *c, struct model_entry *e)
 static bool is_in_use(const struct model_entry *e)
 {
     return e->state != ENGINE_MODEL_AVAILABLE || e->has_loader || e->n_active || e->n_holds ||
-           !list_empty(&e->listeners) || !list_empty(&e->waiting);
+           !list_empty(&e->listeners) || !list_empty(&e->waiting) ||
+           !list_empty(&e->late_listeners) || !list_empty(&e->late_waiting);
 }
 
 static struct model_entry *find_by(struct catalogue *c, const char *name, const char *path)

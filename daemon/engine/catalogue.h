@@ -26,11 +26,13 @@ struct model_entry {
     struct loaded_model *lm; /* a reference; set by the loader, the owner's from EVENT_LOADED on */
     struct list waiting;     /* engine_request.link: until READY */
     struct list listeners;   /* engine_load.link */
-    uint32_t n_active;       /* requests not done yet */
-    uint32_t n_running;      /* of these, started */
-    uint32_t n_holds;        /* callbacks under way that come back to it */
-    uint64_t last_used_ns;   /* a request came or went; 0: none yet */
-    bool is_pinned;          /* makes room for others last */
+    /* the same of those who came after the load under way was cancelled: they want another */
+    struct list late_waiting, late_listeners;
+    uint32_t n_active;     /* requests not done yet */
+    uint32_t n_running;    /* of these, started */
+    uint32_t n_holds;      /* callbacks under way that come back to it */
+    uint64_t last_used_ns; /* a request came or went; 0: none yet */
+    bool is_pinned;        /* makes room for others last */
 
     /* the load under way */
     struct engine *engine;

@@ -60,6 +60,8 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
 static void end_waiting(struct engine *e)
 {
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        models_take_late(entry);
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         list_for_each_safe (r, &entry->waiting, struct engine_request, link)
             running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
 }

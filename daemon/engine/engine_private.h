@@ -36,6 +36,10 @@ struct engine_load {
 
 /* Begins to load an entry that is AVAILABLE. On failure nothing has changed. */
 int models_start_load(struct engine *e, struct model_entry *entry, struct error *err);
+/* Whether the load under way was cancelled: who comes now waits on the entry's late lists. */
+bool models_is_ending(const struct model_entry *entry);
+/* They wait like all others from now on. */
+void models_take_late(struct model_entry *entry);
 void models_handle(struct engine *e, struct event *ev);
 /* Stops loads, waits for loader threads. */
 void models_finish(struct engine *e);

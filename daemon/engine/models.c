@@ -147,11 +147,7 @@ static void tell_listeners(struct model_entry *entry, const struct error *err)
     struct list told;
 
     list_init(&told);
-    while (!list_empty(&entry->listeners)) {
-        struct list *first = entry->listeners.next;
-        list_remove(first);
-        list_push_back(&told, first);
-    }
+    list_move_all(&entry->listeners, &told);
     while (!list_empty(&told)) {
         struct engine_load *l = list_first(&told, struct engine_load, link);
         list_remove(&l->link);
@@ -159,6 +155,33 @@ static void tell_listeners(struct model_entry *entry, const struct error *err)
             l->events.on_done(l->user, err);
         free(l);
     }
+}
+
+bool models_is_ending(const struct model_entry *entry)
+{
+    return entry->state == ENGINE_MODEL_LOADING && atomic_load(&entry->cancel_load);
+}
+
+void models_take_late(struct model_entry *entry)
+{
+    list_move_all(&entry->late_waiting, &entry->waiting);
+    list_move_all(&entry->late_listeners, &entry->listeners);
+}
+
+static bool is_wanted(const struct model_entry *entry)
+{
+    return !list_empty(&entry->waiting) || !list_empty(&entry->listeners);
+}
+
+static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err);
+
+/* Begins another load if somebody waits for one. */
+static void load_again(struct engine *e, struct model_entry *entry)
+{
+    struct error err = {0};
+
+    if (!e->is_stopping && is_wanted(entry) && models_start_load(e, entry, &err) < 0)
+        fail_load(e, entry, &err);
 }
 
 static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err)
@@ -178,6 +201,9 @@ static void fail_load(struct engine *e, struct model_entry *entry, const struct 
     log_warn("cannot load %s: %s", entry->name, err->text);
     requests_fail(e, entry, err);
     tell_listeners(entry, err);
+    models_take_late(entry);
+    if (entry->state == ENGINE_MODEL_AVAILABLE)
+        load_again(e, entry);
     catalogue_release(&e->catalogue, entry);
 }
 
@@ -252,6 +278,7 @@ static bool unload_attached(struct engine *e, struct model_entry *entry)
     set_cancelled(entry, &err);
     requests_fail(e, entry, &err);
     tell_listeners(entry, &err);
+    models_take_late(entry);
     return true;
 }
 
@@ -321,14 +348,11 @@ static void handle_idled(struct engine *e, struct model_entry *entry)
 
 static void handle_detached(struct engine *e, struct model_entry *entry)
 {
-    struct error err = {0};
-
     entry->state = ENGINE_MODEL_AVAILABLE;
     entry->makes_room = false;
     log_info("unloaded %s", entry->name);
-    if ((!list_empty(&entry->waiting) || !list_empty(&entry->listeners)) &&
-        models_start_load(e, entry, &err) < 0)
-        fail_load(e, entry, &err);
+    if (is_wanted(entry))
+        load_again(e, entry);
     else
         catalogue_forget(&e->catalogue, entry);
     admit_waiting(e);
@@ -416,7 +440,7 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
     if (events)
         l->events = *events;
     l->user = user;
-    list_push_back(&entry->listeners, &l->link);
+    list_push_back(models_is_ending(entry) ? &entry->late_listeners : &entry->listeners, &l->link);
     if (ret_load)
         *ret_load = l;
     if (ready)

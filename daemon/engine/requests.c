@@ -168,7 +168,7 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
         hand_on(e, r);
     } else {
         r->waits_for_model = true;
-        list_push_back(&entry->waiting, &r->link);
+        list_push_back(models_is_ending(entry) ? &entry->late_waiting : &entry->waiting, &r->link);
         if (params->class == ENGINE_INTERACTIVE)
             atomic_store(&entry->is_urgent, true);
     }

@@ -183,6 +183,37 @@ static void unloading_ends_a_load_under_way(void **state)
     assert_int_equal(fixture_load(e, fixture_model(), NULL), 0);
 }
 
+/* Who asks for the model after a load of it was cancelled, and while that still ends, gets it. */
+static void who_comes_after_a_cancelled_load_has_it_loaded_anew(void **state)
+{
+    struct engine *e = engine(state);
+
+    for (int wait_ms = 0; wait_ms < 20; wait_ms++) {
+        struct load_wait before = {0}, after = {0};
+        struct ask a;
+
+        assert_int_equal(engine_load(e, fixture_model(), &fixture_load_events, &before, NULL, NULL),
+                         0);
+        if (wait_ms)
+            fixture_idle(e, wait_ms - 1);
+        assert_int_equal(engine_unload(e, fixture_model(), NULL), 0);
+        assert_int_equal(engine_load(e, fixture_model(), &fixture_load_events, &after, NULL, NULL),
+                         0);
+        ask_init(&a, e, "hello");
+        ask_begin(&a);
+        fixture_wait(e, &before.is_done);
+        fixture_wait(e, &after.is_done);
+        ask_wait(&a);
+        assert_int_equal(after.error.code, 0);
+        assert_int_equal(a.result.finish, ENGINE_FINISH_LENGTH);
+        assert_int_equal(before.n_done, 1);
+        assert_int_equal(after.n_done, 1);
+        ask_finish(&a);
+        assert_int_equal(engine_unload(e, fixture_model(), NULL), 0);
+        assert_int_equal(settled_state(e), ENGINE_MODEL_AVAILABLE);
+    }
+}
+
 static void damaged_files_are_refused_and_the_engine_goes_on(void **state)
 {
     static const size_t lengths[] = {0, 10, 3000, 150000};
@@ -490,6 +521,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(two_who_ask_for_a_load_are_both_told),
     ON_ENGINE(a_load_is_urgent_when_an_interactive_request_waits),
     ON_ENGINE(unloading_ends_a_load_under_way),
+    ON_ENGINE(who_comes_after_a_cancelled_load_has_it_loaded_anew),
     ON_ENGINE(damaged_files_are_refused_and_the_engine_goes_on),
     ON_ENGINE(a_request_for_a_damaged_file_ends_with_its_error),
     ON_ENGINE(unloading_what_is_not_loaded_is_an_error),

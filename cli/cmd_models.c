@@ -114,6 +114,10 @@ static void print_ls(const json_t *models)
     size_t i;
     json_t *m;
 
+    if (!json_array_size(models))
+        fputs("No models: put GGUF files (.gguf) where hearthd looks for them (model-dir in "
+              "hearthd.conf(5)).\n",
+              stderr);
     printf("%-*s  %10s  %-16s  %s\n", width, "MODEL", "SIZE", "MODIFIED", "STATE");
     json_array_foreach(models, i, m)
     {
@@ -126,6 +130,21 @@ static void print_ls(const json_t *models)
     }
 }
 
+/* "loading 42 %", "ready, pinned" */
+static const char *describe_state(const json_t *m, char *to, size_t bytes)
+{
+    const char *state = json_is_true(json_object_get(m, "is_idle")) ? "idle" : text_of(m, "state");
+    uint64_t total = number_of(m, "file_bytes");
+
+    if (!strcmp(state, "loading") && total)
+        snprintf(to, bytes, "%s %u %%", state,
+                 (unsigned)(number_of(m, "loaded_bytes") * 100 / total));
+    else
+        snprintf(to, bytes, "%s%s", state,
+                 json_is_true(json_object_get(m, "is_pinned")) ? ", pinned" : "");
+    return to;
+}
+
 static void print_ps(const json_t *models)
 {
     int width = name_width(models, true);
@@ -133,21 +152,20 @@ static void print_ps(const json_t *models)
     size_t i;
     json_t *m;
 
-    printf("%-*s  %-9s  %-8s  %10s  %-24s  %-21s  %7s  %s\n", width, "MODEL", "STATE", "TYPE",
+    printf("%-*s  %-13s  %-8s  %10s  %-24s  %-21s  %7s  %s\n", width, "MODEL", "STATE", "TYPE",
            "WEIGHTS", "MEMORY", "CACHE USED", "CONTEXT", "REQUESTS");
     json_array_foreach(models, i, m)
     {
-        char cache[2 * FORMAT_BYTES_SIZE + 8];
+        char cache[2 * FORMAT_BYTES_SIZE + 8], state[32];
         if (!strcmp(text_of(m, "state"), "available"))
             continue;
         snprintf(cache, sizeof(cache), "%s of %s",
                  format_bytes(used, number_of(m, "kv_used_bytes")),
                  format_bytes(kv, number_of(m, "kv_bytes")));
-        printf("%-*s  %-9s  %-8s  %10s  %-24s  %-21s  %7llu  %llu running, %llu waiting\n", width,
-               text_of(m, "name"),
-               json_is_true(json_object_get(m, "is_idle")) ? "idle" : text_of(m, "state"),
-               text_of(m, "type"), format_bytes(pool, number_of(m, "pool_bytes")),
-               text_of(m, "pool"), cache, (unsigned long long)number_of(m, "context_tokens"),
+        printf("%-*s  %-13s  %-8s  %10s  %-24s  %-21s  %7llu  %llu running, %llu waiting\n", width,
+               text_of(m, "name"), describe_state(m, state, sizeof(state)), text_of(m, "type"),
+               format_bytes(pool, number_of(m, "pool_bytes")), text_of(m, "pool"), cache,
+               (unsigned long long)number_of(m, "context_tokens"),
                (unsigned long long)number_of(m, "n_running"),
                (unsigned long long)number_of(m, "n_waiting"));
     }

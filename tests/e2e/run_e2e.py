@@ -307,6 +307,7 @@ def a_pin_is_kept_until_the_model_is_unloaded():
     equal(d.hearth("load", "--pin", NAME)[0], 0)
     equal(is_pinned(), [True])
     has(d.hearth("status")[1], ", pinned")
+    has(d.hearth("ps")[1], "ready, pinned")
     equal(d.hearth("load", NAME)[0], 0)
     equal(is_pinned(), [True])
     equal(d.hearth("unload", NAME)[0], 0)

@@ -137,6 +137,13 @@ int pool_fill_advance(struct pool_fill_job *job, struct pool_block *block, int64
                          "file system is damaged, see journalctl -k",
                          block->bytes, (unsigned long long)block->file_offset, TRIES_LIMIT,
                          strerror((int)-n));
+    /* what the block layer makes of a medium error, and of data that fails its check */
+    if (n == -ENODATA || n == -EILSEQ || n == -EREMOTEIO)
+        return error_set(
+            err, (int)n,
+            "reading %u bytes at offset %llu failed (%s): the drive or its file system "
+            "is damaged, see journalctl -k",
+            block->bytes, (unsigned long long)block->file_offset, strerror((int)-n));
     if (n < 0)
         return error_set_errno(err, (int)n, "reading %u bytes at offset %llu failed", block->bytes,
                                (unsigned long long)block->file_offset);

@@ -348,6 +348,10 @@ static void fill_takes_every_answer_of_a_drive(void **state)
     assert_string_equal(err.text,
                         "reading 4096 bytes at offset 8192 failed 5 times (Input/output error): "
                         "the drive or its file system is damaged, see journalctl -k");
+    assert_int_equal(pool_fill_advance(&job, &block, -ENODATA, &err), -ENODATA);
+    assert_string_equal(err.text,
+                        "reading 4096 bytes at offset 8192 failed (No data available): the drive "
+                        "or its file system is damaged, see journalctl -k");
     assert_int_equal(pool_fill_advance(&job, &block, -EFAULT, &err), -EFAULT);
     assert_string_equal(err.text, "reading 4096 bytes at offset 8192 failed: Bad address");
     assert_int_equal(pool_fill_advance(&job, &block, -EINVAL, &err), -EINVAL);

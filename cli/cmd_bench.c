@@ -199,7 +199,8 @@ static int measure(struct local_model *m, const struct arguments *a, bool is_pro
 /* Of one step more: of generation, or where none was asked for of the prompt. */
 static int time_kernels(struct local_model *m, const struct arguments *a, struct error *err)
 {
-    const struct dispatch *calls;
+    const struct dispatch *calls = NULL;
+    const struct step_header *header = NULL;
     struct session *s;
     size_t n;
     int r = runner_session_create(m->runner, &s, err);
@@ -211,8 +212,8 @@ static int time_kernels(struct local_model *m, const struct arguments *a, struct
     if (r == 0)
         r = a->n_generate ? generate(m, s, 2, err) : feed(m, s, a->n_prompt, err);
     if (r == 0) {
-        n = runner_last_calls(m->runner, &calls);
-        r = kernel_times_print(m->device, calls, n, err);
+        n = runner_last_calls(m->runner, &calls, &header);
+        r = kernel_times_print(m->device, calls, n, header, err);
     }
     session_destroy(s); /* which the calls read */
     return r;

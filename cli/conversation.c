@@ -271,8 +271,7 @@ static bool on_answer_event(void *user, const json_t *event)
     if (reason)
         snprintf(a->stats.finish_reason, sizeof(a->stats.finish_reason), "%s", reason);
     take_usage(&a->stats, json_object_get(event, "usage"));
-    a->stats.decode_s =
-        a->stats.decode_s +
+    a->stats.decode_s +=
         json_number_value(json_object_get(json_object_get(event, "timings"), "decode_ms")) * 1e-3;
     return true;
 }

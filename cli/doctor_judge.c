@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "doctor.h"
 
+#include "base/bytes.h"
+#include "pool/pool_window.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define GIB (1024.0 * 1024 * 1024)
 
 enum {
     MEMORY_SHARE = 8, /* an eighth of the memory is left to the rest of the system */
@@ -66,12 +67,12 @@ static void judge_memory(struct report *r)
     const struct doctor_facts *f = r->facts;
 
     add(r, DOCTOR_GOOD, "memory", "", "%.1f GiB, of which %.1f GiB are available",
-        (double)f->memory_bytes / GIB, (double)f->available_bytes / GIB);
+        bytes_gib(f->memory_bytes), bytes_gib(f->available_bytes));
     if (f->hugetlb_bytes)
         add(r, DOCTOR_NOTE, "hugetlb",
             "the service uses them with hugetlb = yes; else set vm.nr_hugepages=0 to have them "
             "back",
-            "%.1f GiB are set aside as hugetlb pages", (double)f->hugetlb_bytes / GIB);
+            "%.1f GiB are set aside as hugetlb pages", bytes_gib(f->hugetlb_bytes));
     if (!strcmp(f->thp, "never"))
         add(r, DOCTOR_NOTE, "large pages",
             "write madvise to /sys/kernel/mm/transparent_hugepage/enabled",
@@ -89,7 +90,7 @@ static void judge_carve_out(struct report *r, const struct doctor_gpu *g)
             "set the UMA frame buffer (also \"dedicated graphics memory\") to its smallest size, "
             "512 MiB, in the firmware setup: the GPU maps the rest when it needs it",
             "firmware gives %s %.1f GiB for itself, which models cannot share with the CPU",
-            g->card, (double)g->vram_bytes / GIB);
+            g->card, bytes_gib(g->vram_bytes));
     else
         add(r, DOCTOR_GOOD, "firmware split", "", "%s has %.0f MiB for itself, the rest is shared",
             g->card, (double)g->vram_bytes / (1 << 20));
@@ -106,16 +107,16 @@ static void judge_gtt(struct report *r, const struct doctor_gpu *g)
         return;
     if (g->gtt_bytes >= bytes - bytes / MEMORY_SHARE) {
         add(r, DOCTOR_GOOD, "GPU mappings", "", "%s may map %.1f GiB (GTT)", g->card,
-            (double)g->gtt_bytes / GIB);
+            bytes_gib(g->gtt_bytes));
         return;
     }
     snprintf(advice, sizeof(advice),
              "to let it map %.0f GiB, boot with ttm.pages_limit=%llu (and without amdgpu.gttsize): "
              "in /etc/default/grub add it to GRUB_CMDLINE_LINUX_DEFAULT, run update-grub, restart",
-             (double)bytes / GIB, (unsigned long long)pages);
+             bytes_gib(bytes), (unsigned long long)pages);
     add(r, DOCTOR_FIX, "GPU mappings", advice,
         "%s may map %.1f GiB of the %.1f GiB (GTT): larger models are refused", g->card,
-        (double)g->gtt_bytes / GIB, (double)f->memory_bytes / GIB);
+        bytes_gib(g->gtt_bytes), bytes_gib(f->memory_bytes));
 }
 
 static void judge_gpus(struct report *r)
@@ -164,10 +165,10 @@ static void judge_module(struct report *r)
         add(r, DOCTOR_NOTE, "module",
             "raise limit_percent in /etc/modprobe.d/hearth.conf (see hearth(4))",
             "pools may take %.1f GiB, less than three quarters of the memory",
-            (double)f->module_limit_bytes / GIB);
+            bytes_gib(f->module_limit_bytes));
     else
         add(r, DOCTOR_GOOD, "module", "", "pools may take %.1f GiB and take %.1f GiB",
-            (double)f->module_limit_bytes / GIB, (double)f->module_used_bytes / GIB);
+            bytes_gib(f->module_limit_bytes), bytes_gib(f->module_used_bytes));
 }
 
 /* What the service falls back to matters only where the module is not used. */
@@ -177,10 +178,10 @@ static void judge_fallback(struct report *r)
 
     if (f->module == DOCTOR_USABLE || f->udmabuf == DOCTOR_ABSENT)
         return;
-    if (f->udmabuf_window_bytes && f->udmabuf_window_bytes < (uint64_t)1 << 30)
+    if (f->udmabuf_window_bytes && f->udmabuf_window_bytes < POOL_WINDOW_LIMIT_BYTES)
         add(r, DOCTOR_NOTE, "udmabuf",
-            "write 2048 to /sys/module/udmabuf/parameters/size_limit_mb, or boot with "
-            "udmabuf.size_limit_mb=2048",
+            "write 4094 to /sys/module/udmabuf/parameters/size_limit_mb, or boot with "
+            "udmabuf.size_limit_mb=4094",
             "a GPU maps shared memory in pieces of %.0f MiB, too small for most tensors",
             (double)f->udmabuf_window_bytes / (1 << 20));
     if (f->shmem_thp[0] && (!strcmp(f->shmem_thp, "never") || !strcmp(f->shmem_thp, "deny")))

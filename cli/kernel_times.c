@@ -123,15 +123,19 @@ static void print_kinds(const struct kind *kinds, size_t n)
     printf("| all | | | %.0f | | |\n", total / 1e3);
 }
 
-int kernel_times_print(struct device *dev, const struct dispatch *list, size_t n, struct error *err)
+int kernel_times_print(struct device *dev, const struct dispatch *list, size_t n,
+                       const struct step_header *header, struct error *err)
 {
     struct program **programs = calloc(n, sizeof(struct program *));
     struct kind *kinds = calloc(n, sizeof(*kinds));
     double *ns = calloc(n, sizeof(*ns));
     int r = programs && kinds && ns ? 0 : error_set(err, ENOMEM, "out of memory");
 
-    for (size_t i = 0; r == 0 && i < n; i++)
+    for (size_t i = 0; r == 0 && i < n; i++) {
         r = program_create(dev, &list[i], 1, &programs[i], err);
+        if (r == 0)
+            program_show_step(programs[i], header);
+    }
     if (r == 0)
         r = measure(dev, programs, n, ns, err);
     if (r == 0)

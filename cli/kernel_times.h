@@ -11,6 +11,6 @@
  * a step. The step's results are no longer what they were.
  */
 int kernel_times_print(struct device *dev, const struct dispatch *list, size_t n,
-                       struct error *err);
+                       const struct step_header *header, struct error *err);
 
 #endif

@@ -170,7 +170,7 @@ static int make_memory(struct kv_cache *kv, const struct model *m, struct device
 
 uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
 {
-    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    uint64_t blocks = kv_blocks_for(n_tokens);
 
     return align(prefix_directory_bytes((uint32_t)blocks)) +
            align(layer_block_bytes(m) * blocks) * m->dims.dim[DIM_LAYERS];
@@ -178,7 +178,7 @@ uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
 
 void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers)
 {
-    uint64_t blocks = (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    uint64_t blocks = kv_blocks_for(n_tokens);
 
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
         ret_layers[i] = layer_at(m, (uint32_t)blocks, 0);
@@ -188,7 +188,7 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
                     struct kv_cache **ret_kv, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    uint64_t blocks = (cfg->n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS, layer_bytes;
+    uint64_t blocks = kv_blocks_for(cfg->n_tokens), layer_bytes;
     struct kv_cache *kv = calloc(1, sizeof(*kv));
     int r;
 

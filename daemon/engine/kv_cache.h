@@ -14,6 +14,12 @@
 #include "model/model.h"
 #include "pool/pool.h"
 
+/* Blocks that hold so many positions. */
+static inline uint64_t kv_blocks_for(uint64_t n_tokens)
+{
+    return (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+}
+
 struct kv_cache {
     struct pool *pool;       /* NULL where the device holds the cache in memory of its own */
     struct buffer **buffers; /* [n_buffers] windows of the pool */

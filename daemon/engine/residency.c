@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/residency.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,11 +106,6 @@ bool residency_make_room(struct residency_model *models, size_t n, struct reside
 
 /* ---- the sentence ---- */
 
-static double gib(uint64_t bytes)
-{
-    return (double)bytes / (double)(1ull << 30);
-}
-
 /* Appends who holds memory, as far as there is room for it. */
 static void list_holders(const struct residency_model *models, size_t n, bool is_device, char *text,
                          size_t room)
@@ -124,7 +121,7 @@ static void list_holders(const struct residency_model *models, size_t n, bool is
 
         if (!bytes)
             continue;
-        k = snprintf(one, sizeof(one), "%s%.80s %.2f GiB", len ? ", " : "", m->name, gib(bytes));
+        k = snprintf(one, sizeof(one), "%s%.80s %.2f GiB", len ? ", " : "", m->name, bytes_gib(bytes));
         if (m->n_requests)
             k += snprintf(one + k, sizeof(one) - (size_t)k, " (%u request%s)", m->n_requests,
                           m->n_requests == 1 ? "" : "s");
@@ -156,9 +153,9 @@ int residency_refuse(const struct residency_model *models, size_t n, uint64_t we
         "%.2f GiB of %s are needed (weights %.2f, cache %.2f) but %.2f are free and %.2f could be "
         "taken from models that nobody uses; in use: %s. Unload a model, or choose a smaller one "
         "or a smaller context",
-        gib(is_device ? need.device : need.host), is_device ? "GPU memory" : "memory",
-        gib(weights_bytes), gib(cache_bytes), gib(is_device ? free.device : free.host),
-        gib(is_device ? had.device : had.host), holders[0] ? holders : "no other model");
+        bytes_gib(is_device ? need.device : need.host), is_device ? "GPU memory" : "memory",
+        bytes_gib(weights_bytes), bytes_gib(cache_bytes), bytes_gib(is_device ? free.device : free.host),
+        bytes_gib(is_device ? had.device : had.host), holders[0] ? holders : "no other model");
 }
 
 uint64_t residency_idle_at_ns(uint64_t last_used_ns, uint64_t idle_after_ns)

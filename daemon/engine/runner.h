@@ -81,8 +81,9 @@ int runner_step(struct runner *r, const struct run_item *items, size_t n, struct
 int runner_logits(struct runner *r, struct session *s, const uint32_t *tokens, uint32_t n_tokens,
                   float *ret_logits, struct error *err);
 
-/* The calls of the step that was started last, runner's; 0 before the first one. */
-size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_list);
+/* The calls of the step that was started last, and its header; runner's. 0 before the first one. */
+size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_list,
+                         const struct step_header **ret_header);
 
 const struct kv_cache *runner_kv(const struct runner *r);
 /* Weights that the device could not map and holds a copy of. */

@@ -195,10 +195,14 @@ uint32_t runner_steps_under_way(const struct runner *r)
     return r->n_flights;
 }
 
-size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_list)
+size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_list,
+                         const struct step_header **ret_header)
 {
-    *ret_list = r->last_plan ? r->last_plan->calls : NULL;
-    return r->last_plan ? r->last_plan->n_calls : 0;
+    if (!r->last_plan)
+        return 0;
+    *ret_list = r->last_plan->calls;
+    *ret_header = &r->last_plan->header;
+    return r->last_plan->n_calls;
 }
 
 int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err)

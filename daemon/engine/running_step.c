@@ -65,11 +65,6 @@ static struct engine_request *request_of(struct scheduler_entry *e)
     return container_of(e, struct engine_request, sched);
 }
 
-static struct event *event_of(struct running_model *m, struct engine_request *r)
-{
-    return event_new(m->events, EVENT_TOKEN, r);
-}
-
 /* ---- who takes part ---- */
 
 /* Takes a request out of the step again. */
@@ -173,7 +168,7 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
         return;
     }
     if (n_past + mb.n_tokens == r->n_tokens) {
-        mb.ev = event_of(m, r);
+        mb.ev = event_new(m->events, EVENT_TOKEN, r);
         if (!mb.ev) {
             running_fail(m, r, &(struct error){-ENOMEM, "out of memory"});
             return;

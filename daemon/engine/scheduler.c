@@ -185,7 +185,7 @@ static uint32_t give(struct making *m, struct scheduler_entry *e, uint32_t n)
     return n;
 }
 
-/* One of the user's entries that can use more, in rotation; NULL when none can. */
+/* Gives n tokens to one of the user's entries that can use more, in rotation: how many it took. */
 static uint32_t serve_user(struct making *m, struct scheduler_user *u, uint32_t n)
 {
     list_for_each (e, &u->entries, struct scheduler_entry, link) {

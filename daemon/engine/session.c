@@ -7,16 +7,11 @@
 
 enum { PROMPT_REST_TOKENS = 2 };
 
-static uint32_t blocks_for(uint32_t n_tokens)
-{
-    return (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-}
-
 int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
                    struct session **ret_session, struct error *err)
 {
     struct session *s = calloc(1, sizeof(*s));
-    uint64_t table_bytes = (uint64_t)blocks_for(max_tokens) * sizeof(uint32_t);
+    uint64_t table_bytes = kv_blocks_for(max_tokens) * sizeof(uint32_t);
     int r;
 
     if (!s)
@@ -58,7 +53,7 @@ static void show_entry(struct session *s, uint32_t i)
 
 int session_reserve(struct session *s, uint32_t n_tokens)
 {
-    while (s->n_blocks < blocks_for(n_tokens)) {
+    while (s->n_blocks < kv_blocks_for(n_tokens)) {
         int r = kv_cache_take(s->kv, &s->block_table[s->n_blocks]);
         if (r < 0)
             return r;
@@ -75,7 +70,7 @@ void session_truncate(struct session *s, uint32_t n_tokens)
         n_tokens = n_full * KV_BLOCK_TOKENS;
         s->n_shared = n_full;
     }
-    while (s->n_blocks > blocks_for(n_tokens))
+    while (s->n_blocks > kv_blocks_for(n_tokens))
         kv_cache_unref(s->kv, s->block_table[--s->n_blocks]);
     if (s->n_past > n_tokens)
         s->n_past = n_tokens;

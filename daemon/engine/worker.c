@@ -214,11 +214,7 @@ static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t 
         if (!wait_until(w, until_ns))
             break;
     w->is_woken = false;
-    while (!list_empty(&w->inbox)) {
-        struct list *first = w->inbox.next;
-        list_remove(first);
-        list_push_back(ret_commands, first);
-    }
+    list_move_all(&w->inbox, ret_commands);
     go_on = !w->is_stopping;
     pthread_mutex_unlock(&w->lock);
     return go_on;

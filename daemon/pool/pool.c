@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/pool.h"
 
+#include "base/bytes.h"
 #include "pool/pool_allocator.h"
 #include "pool/pool_ops.h"
 
@@ -35,11 +36,6 @@ void pool_note(struct pool *pool, const char *fmt, ...)
         used += (size_t)snprintf(pool->note + used, sizeof(pool->note) - used, "; ");
     vsnprintf(pool->note + used, sizeof(pool->note) - used, fmt, args);
     va_end(args);
-}
-
-static double gib(uint64_t bytes)
-{
-    return (double)bytes / (1 << 30);
 }
 
 static int check_node(int node, const char *name, struct error *err)
@@ -117,7 +113,7 @@ static int check_available(const struct pool *pool, struct error *err)
     return error_set(err, ENOMEM,
                      "%s: needs %.2f GiB of memory but only %.2f GiB can be had: close something, "
                      "unload a model, or choose a smaller one",
-                     pool->name, gib(pool->bytes), gib(available));
+                     pool->name, bytes_gib(pool->bytes), bytes_gib(available));
 }
 
 int pool_create(const struct pool_config *config, uint64_t bytes, const char *name,

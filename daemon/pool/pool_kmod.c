@@ -5,6 +5,7 @@
  */
 #include "pool/pool_kmod.h"
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "pool/pool_ops.h"
 
@@ -18,9 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 
 /* Where no 2 MiB are left in one piece: 64 KiB, which GPU page tables still map by one entry. */
 enum { FALLBACK_ORDER = 4 };
@@ -98,11 +96,6 @@ static void key_bytes(const struct pool_key *key, uint8_t ret[HEARTH_KEY_BYTES])
     }
 }
 
-static double gib(uint64_t bytes)
-{
-    return (double)bytes / (1 << 30);
-}
-
 /* What stood against a pool, with the arithmetic. */
 static int explain_create(const struct pool *pool, int code, struct error *err)
 {
@@ -110,7 +103,7 @@ static int explain_create(const struct pool *pool, int code, struct error *err)
 
     if ((code != -ENOMEM && code != -EDQUOT) || pool_kmod_query(&q, NULL) < 0)
         return error_set_errno(err, code, "%s: the kernel module gives no pool of %.2f GiB",
-                               pool->name, gib(pool->mapped_bytes));
+                               pool->name, bytes_gib(pool->mapped_bytes));
     if (code == -EDQUOT && q.uid_pools >= q.uid_limit_pools)
         return error_set(err, EDQUOT,
                          "%s: this user has %u pools of the kernel module and may have no more: "
@@ -120,20 +113,20 @@ static int explain_create(const struct pool *pool, int code, struct error *err)
         return error_set(err, EDQUOT,
                          "%s: needs %.2f GiB, but this user's pools hold %.2f of the %.2f GiB they "
                          "may: unload a model or raise the module's parameter uid_limit_percent",
-                         pool->name, gib(pool->mapped_bytes), gib(q.uid_used_bytes),
-                         gib(q.uid_limit_bytes));
+                         pool->name, bytes_gib(pool->mapped_bytes), bytes_gib(q.uid_used_bytes),
+                         bytes_gib(q.uid_limit_bytes));
     if (pool->mapped_bytes > q.limit_bytes ||
         q.used_bytes - q.idle_bytes > q.limit_bytes - pool->mapped_bytes)
         return error_set(err, ENOMEM,
                          "%s: needs %.2f GiB, but pools in use hold %.2f of the %.2f GiB they may: "
                          "unload a model, choose a smaller one, or raise the module's parameter "
                          "limit_percent",
-                         pool->name, gib(pool->mapped_bytes), gib(q.used_bytes - q.idle_bytes),
-                         gib(q.limit_bytes));
+                         pool->name, bytes_gib(pool->mapped_bytes), bytes_gib(q.used_bytes - q.idle_bytes),
+                         bytes_gib(q.limit_bytes));
     return error_set(err, ENOMEM,
                      "%s: needs %.2f GiB of memory, more than the kernel can free (%.2f GiB are "
                      "available): close something, unload a model, or choose a smaller one",
-                     pool->name, gib(pool->mapped_bytes), gib(pool_available_bytes()));
+                     pool->name, bytes_gib(pool->mapped_bytes), bytes_gib(pool_available_bytes()));
 }
 
 static int map(struct pool *pool, bool is_writable, struct error *err)
@@ -142,9 +135,8 @@ static int map(struct pool *pool, bool is_writable, struct error *err)
 
     if (r < 0)
         return error_set_errno(err, r, "%s: the kernel module's pool cannot be mapped", pool->name);
-    /* the pages are there, only the mapping does not know them: no faults while computing */
     if (!pool->is_deferred)
-        madvise(pool->data, (size_t)pool->mapped_bytes, MADV_POPULATE_READ);
+        pool_populate(pool, pool->mapped_bytes);
     return 0;
 }
 

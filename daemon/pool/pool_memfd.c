@@ -11,9 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 #ifndef MFD_HUGE_2MB
 #define MFD_HUGE_2MB (21U << 26)
 #endif
@@ -185,9 +182,7 @@ static int seal(struct pool *pool, struct error *err)
     if (!pool->is_hugetlb)
         madvise(pool->data, (size_t)pool->mapped_bytes, MADV_HUGEPAGE);
     madvise(pool->data, (size_t)pool->mapped_bytes, MADV_DONTDUMP);
-    /* the pages are there, only the new mapping does not know them yet: no faults while computing
-     */
-    madvise(pool->data, (size_t)pool->bytes, MADV_POPULATE_READ);
+    pool_populate(pool, pool->bytes);
     keep(pool);
     return 0;
 }

@@ -17,6 +17,9 @@
 #define PR_SET_VMA           0x53564d41
 #define PR_SET_VMA_ANON_NAME 0
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MAP_HUGE_2MB
 #define MAP_HUGE_2MB (21 << 26)
 #endif
@@ -71,6 +74,11 @@ int pool_unmap(struct pool *pool)
     if (r == 0)
         pool->data = NULL;
     return r;
+}
+
+void pool_populate(const struct pool *pool, uint64_t bytes)
+{
+    madvise(pool->data, (size_t)bytes, MADV_POPULATE_READ);
 }
 
 static void set_note(struct pool *pool, const char *what, int code)

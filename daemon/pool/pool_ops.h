@@ -80,6 +80,8 @@ void pool_memory_destroy(struct pool *pool);
 int pool_memfd_take(struct pool *pool, int fd, struct error *err);
 /* Hints about a new mapping: large pages, node, no core dump. */
 void pool_advise(struct pool *pool, int numa_node);
+/* The pages are there, only a new mapping does not know them: no faults while computing. */
+void pool_populate(const struct pool *pool, uint64_t bytes);
 
 /* pool_udmabuf.c: dma-bufs of memfds. 0, or negative errno with why there are none here. */
 int pool_udmabuf_check(uint64_t *ret_limit_bytes, struct error *err);

@@ -42,10 +42,10 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
     jsonout_key_string(out, "state", state_name(m->state));
     jsonout_key_uint(out, "file_bytes", m->file_bytes);
     jsonout_key_uint(out, "modified_unix", m->modified_unix);
-    if (m->state == ENGINE_MODEL_LOADING)
+    if (m->state == ENGINE_MODEL_LOADING) {
         jsonout_key_uint(out, "loaded_bytes", m->loaded_bytes);
-    if (m->state == ENGINE_MODEL_LOADING)
         jsonout_key_number(out, "load_seconds", m->load_seconds);
+    }
     if (m->state == ENGINE_MODEL_READY) {
         jsonout_key_string(out, "architecture", m->architecture);
         jsonout_key_string(out, "type", m->type_name);
@@ -61,8 +61,7 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_uint(out, "kv_used_bytes", m->kv_used_bytes);
         jsonout_key_uint(out, "prefix_bytes", m->prefix_bytes);
         jsonout_key_uint(out, "prefix_found_bytes", m->prefix_found_bytes);
-        jsonout_key(out, "is_cache_kept");
-        strbuf_add_str(out, m->is_cache_kept ? "true" : "false");
+        jsonout_key_bool(out, "is_cache_kept", m->is_cache_kept);
         jsonout_key_uint(out, "context_tokens", m->context_tokens);
         jsonout_key_uint(out, "context_trained_tokens", m->context_trained_tokens);
         jsonout_key_uint(out, "n_vocab", m->n_vocab);
@@ -70,12 +69,9 @@ static void write_model(struct strbuf *out, const struct engine_model_info *m)
         jsonout_key_number(out, "load_seconds", m->load_seconds);
         jsonout_key_uint(out, "n_running", m->n_running);
         jsonout_key_uint(out, "n_waiting", m->n_waiting);
-        jsonout_key(out, "is_pinned");
-        strbuf_add_str(out, m->is_pinned ? "true" : "false");
-        jsonout_key(out, "is_idle");
-        strbuf_add_str(out, m->is_idle ? "true" : "false");
-        jsonout_key(out, "has_chat_template");
-        strbuf_add_str(out, m->chat_template ? "true" : "false");
+        jsonout_key_bool(out, "is_pinned", m->is_pinned);
+        jsonout_key_bool(out, "is_idle", m->is_idle);
+        jsonout_key_bool(out, "has_chat_template", m->chat_template != NULL);
     }
     strbuf_add_char(out, '}');
 }

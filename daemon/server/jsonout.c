@@ -91,6 +91,12 @@ void jsonout_key_number(struct strbuf *out, const char *name, double value)
         strbuf_add_str(out, "null");
 }
 
+void jsonout_key_bool(struct strbuf *out, const char *name, bool value)
+{
+    jsonout_key(out, name);
+    strbuf_add_str(out, value ? "true" : "false");
+}
+
 void jsonout_key_uint(struct strbuf *out, const char *name, unsigned long long value)
 {
     jsonout_key(out, name);

@@ -13,6 +13,7 @@ void jsonout_string(struct strbuf *out, const char *s);
 void jsonout_key(struct strbuf *out, const char *name);
 void jsonout_key_string(struct strbuf *out, const char *name, const char *value);
 void jsonout_key_number(struct strbuf *out, const char *name, double value);
+void jsonout_key_bool(struct strbuf *out, const char *name, bool value);
 void jsonout_key_uint(struct strbuf *out, const char *name, unsigned long long value);
 
 #endif

@@ -182,11 +182,22 @@ void check_prepare(struct check *c, const struct dispatch *d)
     ref_run(&host);
 }
 
+/* Every struct of arguments begins with the address of the step. */
+static int make_program(struct check *c, const struct dispatch *list, size_t n,
+                        struct program **ret_program, struct error *err)
+{
+    int r = program_create(c->dev, list, n, ret_program, err);
+
+    if (r == 0)
+        program_show_step(*ret_program, check_at(c, list->args.add.step - c->buf->address));
+    return r;
+}
+
 static bool run_on_device(struct check *c, const struct dispatch *list, size_t n)
 {
     struct program *p = NULL;
     struct error err = {0};
-    int r = program_create(c->dev, list, n, &p, &err);
+    int r = make_program(c, list, n, &p, &err);
 
     return check_finish(c, r, p, &err);
 }
@@ -277,7 +288,7 @@ void check_bench(struct check *c, const char *name, const struct dispatch *list,
 
     if (!c->is_bench)
         return;
-    if (program_create(c->dev, list, n, &p, &err) < 0) {
+    if (make_program(c, list, n, &p, &err) < 0) {
         printf("# %s: %s\n", name, err.text);
         return;
     }

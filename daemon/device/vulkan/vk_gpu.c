@@ -339,19 +339,27 @@ const char *vk_gpu_kind(const struct vk_gpu *gpu)
     }
 }
 
+int vk_gpu_own_heap(const struct vk_gpu *gpu)
+{
+    const VkMemoryHeap *heaps = gpu->memory.memoryHeaps;
+    int best = -1;
+
+    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
+        if ((heaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            (best < 0 || heaps[i].size > heaps[best].size))
+            best = (int)i;
+    return best;
+}
+
 uint64_t vk_gpu_memory_bytes(const struct vk_gpu *gpu)
 {
-    uint64_t most = 0, sum = 0;
+    int own = vk_gpu_own_heap(gpu);
+    uint64_t sum = 0;
 
-    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++) {
-        const VkMemoryHeap *heap = &gpu->memory.memoryHeaps[i];
-
-        sum += heap->size;
-        if ((heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heap->size > most)
-            most = heap->size;
-    }
+    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
+        sum += gpu->memory.memoryHeaps[i].size;
     /* An APU shows its carve-out and its share of RAM as two heaps; both are the same memory. */
-    return gpu->is_unified ? sum : most;
+    return gpu->is_unified ? sum : own < 0 ? 0 : gpu->memory.memoryHeaps[own].size;
 }
 
 int vk_gpu_choose(const struct vk_gpu *list, size_t n)

@@ -41,6 +41,8 @@ int vk_gpus_list(VkInstance instance, struct vk_gpu **ret_list, size_t *ret_n, s
 
 /* "integrated GPU", "discrete GPU", "CPU", ... */
 const char *vk_gpu_kind(const struct vk_gpu *gpu);
+/* Index of the largest heap of the GPU's own; -1: it has none. */
+int vk_gpu_own_heap(const struct vk_gpu *gpu);
 /* Bytes of the memory heap that weights would lie in. */
 uint64_t vk_gpu_memory_bytes(const struct vk_gpu *gpu);
 

@@ -60,23 +60,30 @@ static const VkMemoryPropertyFlags *wishes_for(const struct vk_gpu *gpu, unsigne
     return gpu->is_unified ? unified : discrete;
 }
 
-/* Whether the heap of a memory type has room, by the driver's own figures, which count every
- * process. */
-static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, struct error *err)
+/* The driver's own figures of a heap, which count every process; false where it has none. */
+static bool heap_figures(const struct vk_gpu *gpu, uint32_t heap, uint64_t *ret_used,
+                         uint64_t *ret_most)
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 p = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
-    uint32_t heap = vk->gpu.memory.memoryTypes[type].heapIndex;
+
+    if (!gpu->can_tell_budget)
+        return false;
+    vkGetPhysicalDeviceMemoryProperties2(gpu->handle, &p);
+    *ret_used = budget.heapUsage[heap];
+    *ret_most = budget.heapBudget[heap];
+    return true;
+}
+
+/* Whether the heap of a memory type has room. */
+static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, struct error *err)
+{
     uint64_t used, most;
 
-    if (!vk->gpu.can_tell_budget)
-        return 0;
-    vkGetPhysicalDeviceMemoryProperties2(vk->gpu.handle, &p);
-    used = budget.heapUsage[heap];
-    most = budget.heapBudget[heap];
-    if (used <= most && bytes <= most - used)
+    if (!heap_figures(&vk->gpu, vk->gpu.memory.memoryTypes[type].heapIndex, &used, &most) ||
+        (used <= most && bytes <= most - used))
         return 0;
     return error_set(err, ENOMEM,
                      "%llu MiB of GPU memory are needed but %llu of %llu MiB are in use: unload a "
@@ -90,28 +97,14 @@ static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, str
 uint64_t vk_free_bytes(struct device *dev)
 {
     const struct vk_gpu *gpu = &vk_device_of(dev)->gpu;
-    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-    VkPhysicalDeviceMemoryProperties2 p = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
-    uint32_t heap = UINT32_MAX;
-    uint64_t left;
+    int heap = vk_gpu_own_heap(gpu);
+    uint64_t used, most, left;
 
     if (gpu->is_unified)
         return gpu->drm_dir[0] && vk_gtt_free_bytes(gpu->drm_dir, &left) == 0 ? left : UINT64_MAX;
-    if (!gpu->can_tell_budget)
+    if (heap < 0 || !heap_figures(gpu, (uint32_t)heap, &used, &most))
         return UINT64_MAX;
-    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
-        if ((gpu->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
-            (heap == UINT32_MAX ||
-             gpu->memory.memoryHeaps[i].size > gpu->memory.memoryHeaps[heap].size))
-            heap = i;
-    if (heap == UINT32_MAX)
-        return UINT64_MAX;
-    vkGetPhysicalDeviceMemoryProperties2(gpu->handle, &p);
-    return budget.heapBudget[heap] > budget.heapUsage[heap]
-               ? budget.heapBudget[heap] - budget.heapUsage[heap]
-               : 0;
+    return most > used ? most - used : 0;
 }
 
 /* ---- making buffers ---- */

@@ -27,6 +27,7 @@ struct vk_pipelines {
     uint32_t n_unsaved;  /* since the file was written: compiled anew, or maybe */
     uint32_t n_compiled; /* not found in the file, if the driver tells that */
     bool tells_compiled;
+    uint64_t shaders;      /* their digest */
     uint64_t saved_digest; /* of the driver's data in the file; 0: none */
     char path[PATH_MAX];   /* of the file; "" when there is no place for one */
     char note[256];
@@ -83,7 +84,7 @@ static int create_cache(struct vk_pipelines *p, struct error *err)
     VkResult r;
 
     if (p->path[0] && vk_cache_file_read(p->path, &data, &bytes) == 0 && bytes > sizeof(uint64_t) &&
-        *(uint64_t *)data == shaders_digest()) {
+        *(uint64_t *)data == p->shaders) {
         info.pInitialData = (char *)data + sizeof(uint64_t);
         info.initialDataSize = bytes - sizeof(uint64_t);
         p->saved_digest = digest(DIGEST_FIRST, info.pInitialData, info.initialDataSize);
@@ -110,6 +111,7 @@ int vk_pipelines_create(VkDevice device, const struct vk_gpu *gpu,
         return error_set(err, ENOMEM, "out of memory");
     p->device = device;
     p->gpu = gpu;
+    p->shaders = shaders_digest();
     choose_path(p);
     e = create_cache(p, err);
     if (e < 0)
@@ -144,7 +146,7 @@ void vk_pipelines_save(struct vk_pipelines *p)
     if (now_digest == p->saved_digest)
         goto out;
     p->saved_digest = now_digest;
-    *data = shaders_digest();
+    *data = p->shaders;
     if (vk_cache_file_write(p->path, data, sizeof(*data) + bytes, &err) < 0)
         p->path[0] = '\0'; /* not again at every program; a later start tries anew and tells */
 out:

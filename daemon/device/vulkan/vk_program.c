@@ -33,7 +33,7 @@ struct vk_program {
     uint64_t ticket;     /* of the last submission; 0: none yet */
     bool is_recorded;
     struct vk_program *next_unmeasured; /* of vk_device.unmeasured */
-    const struct step_header *step;     /* where the CPU reads it fast; or NULL */
+    const struct step_header *step;     /* as it was shown; NULL: not, so a step may be full */
     uint32_t rows_run;                  /* of the last submission */
 };
 
@@ -200,22 +200,6 @@ static int add_calls(struct vk_device *vk, const struct dispatch *d, struct vk_c
                                                          : 0;
 }
 
-/* Where the CPU sees the step that a call works for; NULL where it cannot. Every struct of
- * arguments begins with that address. */
-static const struct step_header *step_on_host(const struct device *dev, const struct dispatch *d)
-{
-    addr_t step = d->args.add.step;
-
-    for (size_t i = 0; i < dev->n_buffers; i++) {
-        const struct buffer *b = dev->buffers[i];
-
-        if (b->host && step >= b->address && step - b->address < b->bytes)
-            return (const struct step_header *)(const void *)((char *)b->host +
-                                                              (step - b->address));
-    }
-    return NULL;
-}
-
 int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
                       struct program **ret_program, struct error *err)
 {
@@ -235,7 +219,6 @@ int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,
             goto fail;
         p->max_rows = list[i].max_rows > p->max_rows ? list[i].max_rows : p->max_rows;
     }
-    p->step = vk->gpu.is_unified ? step_on_host(dev, list) : NULL;
     r = vk_segments_init(&p->segments, p->calls.n, vk->call_ns_per_row * p->max_rows);
     r = r < 0 ? error_set(err, ENOMEM, "out of memory") : record(p, err);
     if (r < 0)

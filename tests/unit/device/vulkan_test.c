@@ -278,6 +278,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_times(VkDevice d, VkQueryPool q, uint
 static void run_timed(struct fixture *f, struct program *p, uint32_t n_tokens, double ns)
 {
     ((struct step_header *)f->buf->host)->n_tokens = n_tokens;
+    program_show_step(p, f->buf->host);
     faked_ns = ns;
     run(f->dev, p);
     run(f->dev, p);
@@ -329,8 +330,10 @@ static void programs_queued_in_turn_are_all_timed(void **state)
     tick_ns = (double)vk_device_of(f->dev)->gpu.timestamp_ns;
     if (tick_ns <= 0)
         SKIP("a GPU without timestamps");
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(program_create(f->dev, &d, 1, &p[i], NULL), 0);
+        program_show_step(p[i], f->buf->host);
+    }
     ((struct step_header *)f->buf->host)->n_tokens = 1;
     vkGetQueryPoolResults = fake_times;
     faked_ns = (double)slow_ns;

@@ -121,7 +121,8 @@ static void list_holders(const struct residency_model *models, size_t n, bool is
 
         if (!bytes)
             continue;
-        k = snprintf(one, sizeof(one), "%s%.80s %.2f GiB", len ? ", " : "", m->name, bytes_gib(bytes));
+        k = snprintf(one, sizeof(one), "%s%.80s %.2f GiB", len ? ", " : "", m->name,
+                     bytes_gib(bytes));
         if (m->n_requests)
             k += snprintf(one + k, sizeof(one) - (size_t)k, " (%u request%s)", m->n_requests,
                           m->n_requests == 1 ? "" : "s");
@@ -154,7 +155,8 @@ int residency_refuse(const struct residency_model *models, size_t n, uint64_t we
         "taken from models that nobody uses; in use: %s. Unload a model, or choose a smaller one "
         "or a smaller context",
         bytes_gib(is_device ? need.device : need.host), is_device ? "GPU memory" : "memory",
-        bytes_gib(weights_bytes), bytes_gib(cache_bytes), bytes_gib(is_device ? free.device : free.host),
+        bytes_gib(weights_bytes), bytes_gib(cache_bytes),
+        bytes_gib(is_device ? free.device : free.host),
         bytes_gib(is_device ? had.device : had.host), holders[0] ? holders : "no other model");
 }
 

@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
 /* Where no 2 MiB are left in one piece: 64 KiB, which GPU page tables still map by one entry. */
 enum { FALLBACK_ORDER = 4 };
 
@@ -121,8 +120,8 @@ static int explain_create(const struct pool *pool, int code, struct error *err)
                          "%s: needs %.2f GiB, but pools in use hold %.2f of the %.2f GiB they may: "
                          "unload a model, choose a smaller one, or raise the module's parameter "
                          "limit_percent",
-                         pool->name, bytes_gib(pool->mapped_bytes), bytes_gib(q.used_bytes - q.idle_bytes),
-                         bytes_gib(q.limit_bytes));
+                         pool->name, bytes_gib(pool->mapped_bytes),
+                         bytes_gib(q.used_bytes - q.idle_bytes), bytes_gib(q.limit_bytes));
     return error_set(err, ENOMEM,
                      "%s: needs %.2f GiB of memory, more than the kernel can free (%.2f GiB are "
                      "available): close something, unload a model, or choose a smaller one",

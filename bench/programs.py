@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "e2e"))
 import common                               # noqa: E402
@@ -103,3 +104,29 @@ class Peer:
 
     def close(self):
         pass
+
+
+def first_token(side, n_tokens=1):
+    """Asks until there is an answer and reads it to its end; when its first token came, by time.monotonic()."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            c = side.connect()
+            c.request("POST", "/v1/completions", json.dumps(side.request(n_tokens)), {"Content-Type": "application/json"})
+            r = c.getresponse()
+            if r.status == 200:
+                break
+            body = r.read()
+            if r.status != 503:
+                raise SystemExit("bench: %s answers %d: %s" % (side.name, r.status, body[:200]))
+        except (OSError, http.client.HTTPException):
+            pass
+        if time.monotonic() > deadline:
+            raise SystemExit("bench: %s does not answer" % side.name)
+        time.sleep(0.005)
+    at = None
+    for line in r:
+        if line.startswith(b"data:") and not at:
+            at = time.monotonic()
+    c.close()
+    return at

@@ -14,8 +14,6 @@ static const char prompt[] = "Once upon a time, there was a little";
 
 static struct engine *made(void **state, uint32_t context_tokens)
 {
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
     if (!*state)
         *state = fixture_engine_sharing(context_tokens, 0);
     return *state;
@@ -113,13 +111,10 @@ static void one_user_cannot_fill_the_queue(void **state)
                                    .queue_limit = 8,
                                    .user_limit = 3,
                                    .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
     struct error err = {0};
-    struct engine *e;
     struct ask list[4], other;
 
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
-    assert_int_equal(engine_create(&config, &e, NULL), 0);
     *state = e;
     for (int i = 0; i < 4; i++) {
         ask_init(&list[i], e, prompt);

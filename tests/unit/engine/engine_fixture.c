@@ -35,12 +35,49 @@ struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_p
                                    .kv_bytes = 1,
                                    .prefix_percent = prefix_percent,
                                    .numa_node = -1};
+
+    return fixture_engine_with(&config);
+}
+
+struct engine *fixture_engine_with(const struct engine_config *config)
+{
     struct engine *e = NULL;
     struct error err = {0};
 
-    if (engine_create(&config, &e, &err) < 0)
+    if (!fixture_model())
+        SKIP("no model: neither in the tree nor in the shared data");
+    if (engine_create(config, &e, &err) < 0)
         fail_msg("%s", err.text);
     return e;
+}
+
+const struct engine_model_info *fixture_info(struct engine *e, const char *model)
+{
+    const struct engine_model_info *info = NULL;
+
+    assert_int_equal(engine_find_model(e, model, &info, NULL), 0);
+    return info;
+}
+
+void fixture_wait_idle(struct engine *e, const char *model)
+{
+    for (int i = 0; i < 60000 && !fixture_info(e, model)->is_idle; i++)
+        fixture_idle(e, 1);
+    assert_true(fixture_info(e, model)->is_idle);
+}
+
+void fixture_copy_model(char ret_path[64])
+{
+    size_t len;
+    char *data = harness_read_file(fixture_model(), &len);
+    int fd;
+
+    strcpy(ret_path, "/tmp/hearth-copy-XXXXXX.gguf");
+    fd = mkstemps(ret_path, 5);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, len), len);
+    close(fd);
+    free(data);
 }
 
 static void dispatch_for(struct engine *e, int milliseconds)
@@ -162,6 +199,20 @@ void ask_run(struct ask *a)
 {
     ask_begin(a);
     ask_wait(a);
+}
+
+void assert_answers_as(struct engine *e, const char *model, const char *text,
+                       const struct ask *want)
+{
+    struct ask a;
+
+    ask_init(&a, e, text);
+    a.model = model;
+    ask_run(&a);
+    assert_int_equal(a.result.finish, ENGINE_FINISH_LENGTH);
+    assert_int_equal(a.n_ids, want->n_ids);
+    assert_memory_equal(a.ids, want->ids, want->n_ids * sizeof(want->ids[0]));
+    ask_finish(&a);
 }
 
 /* ---- loads ---- */

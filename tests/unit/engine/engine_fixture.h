@@ -43,6 +43,13 @@ const char *fixture_model(void);
 struct engine *fixture_engine(uint32_t context_tokens);
 /* The same, and prefixes of earlier requests may take this share of the cache (above: all). */
 struct engine *fixture_engine_sharing(uint32_t context_tokens, uint32_t prefix_percent);
+/* As configured. Skips the test where there is no model. */
+struct engine *fixture_engine_with(const struct engine_config *config);
+
+const struct engine_model_info *fixture_info(struct engine *e, const char *model);
+void fixture_wait_idle(struct engine *e, const char *model);
+/* A second model: a copy of the file, for the caller to unlink. */
+void fixture_copy_model(char ret_path[64]);
 
 /* Greedy, eight tokens, going on past end tokens. */
 void ask_init(struct ask *a, struct engine *e, const char *text);
@@ -55,6 +62,9 @@ int ask_try(struct ask *a, struct error *err);
 void ask_wait(struct ask *a);
 /* begin and wait */
 void ask_run(struct ask *a);
+/* The model gives the same answer to the same question, asked anew with nothing else said. */
+void assert_answers_as(struct engine *e, const char *model, const char *text,
+                       const struct ask *want);
 
 /* Dispatches until *flag, whatever sets it. */
 void fixture_wait(struct engine *e, const bool *flag);

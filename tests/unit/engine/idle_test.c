@@ -21,58 +21,9 @@ static struct engine *engine_with(uint64_t idle_after_ns)
         .idle_after_ns = idle_after_ns,
         .numa_node = -1,
     };
-    struct engine *e = NULL;
-    struct error err = {0};
 
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
     losing_reset();
-    if (engine_create(&config, &e, &err) < 0)
-        fail_msg("%s", err.text);
-    return e;
-}
-
-static const struct engine_model_info *info_of(struct engine *e, const char *model)
-{
-    const struct engine_model_info *info = NULL;
-
-    assert_int_equal(engine_find_model(e, model, &info, NULL), 0);
-    return info;
-}
-
-static void wait_until_idle(struct engine *e, const char *model)
-{
-    for (int i = 0; i < 60000 && !info_of(e, model)->is_idle; i++)
-        fixture_idle(e, 1);
-    assert_true(info_of(e, model)->is_idle);
-}
-
-/* A second model: a copy of the file. */
-static void copy_model(char path[64])
-{
-    size_t len;
-    char *data = harness_read_file(fixture_model(), &len);
-    int fd;
-
-    strcpy(path, "/tmp/hearth-copy-XXXXXX.gguf");
-    fd = mkstemps(path, 5);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, data, len), len);
-    close(fd);
-    free(data);
-}
-
-static void assert_answers_as(struct engine *e, const char *model, const struct ask *want)
-{
-    struct ask a;
-
-    ask_init(&a, e, prompt);
-    a.model = model;
-    ask_run(&a);
-    assert_int_equal(a.result.finish, ENGINE_FINISH_LENGTH);
-    assert_int_equal(a.n_ids, want->n_ids);
-    assert_memory_equal(a.ids, want->ids, want->n_ids * sizeof(want->ids[0]));
-    ask_finish(&a);
+    return fixture_engine_with(&config);
 }
 
 static void an_unused_model_leaves_the_device_and_comes_back(void **state)
@@ -84,16 +35,16 @@ static void an_unused_model_leaves_the_device_and_comes_back(void **state)
     assert_int_equal(fixture_load(e, fixture_model(), NULL), 0);
     n_imports = losing.n_imports;
     assert_true(n_imports > 0);
-    wait_until_idle(e, fixture_model());
+    fixture_wait_idle(e, fixture_model());
     assert_int_equal(losing.imported_bytes, 0);
-    assert_int_equal(info_of(e, fixture_model())->kv_bytes, 0);
-    assert_true(info_of(e, fixture_model())->pool_bytes > 0);
+    assert_int_equal(fixture_info(e, fixture_model())->kv_bytes, 0);
+    assert_true(fixture_info(e, fixture_model())->pool_bytes > 0);
     ask_init(&first, e, prompt);
     ask_run(&first);
     /* once more what the first time took, and no more */
     assert_int_equal(losing.n_imports, 2 * n_imports);
-    wait_until_idle(e, fixture_model());
-    assert_answers_as(e, fixture_model(), &first);
+    fixture_wait_idle(e, fixture_model());
+    assert_answers_as(e, fixture_model(), prompt, &first);
     assert_int_equal(losing.n_imports, 3 * n_imports);
     ask_finish(&first);
     engine_destroy(e);
@@ -107,7 +58,7 @@ static void without_a_time_nobody_is_made_idle(void **state)
     ask_init(&a, e, prompt);
     ask_run(&a);
     fixture_idle(e, 50);
-    assert_false(info_of(e, fixture_model())->is_idle);
+    assert_false(fixture_info(e, fixture_model())->is_idle);
     ask_finish(&a);
     engine_destroy(e);
 }
@@ -132,7 +83,7 @@ static void a_model_with_a_request_is_not_made_idle(void **state)
     while (a.n_ids < 3)
         fixture_idle(e, 1);
     fixture_idle(e, 50);
-    assert_false(info_of(e, fixture_model())->is_idle);
+    assert_false(fixture_info(e, fixture_model())->is_idle);
     engine_pause(a.request, false);
     ask_wait(&a);
     ask_finish(&a);
@@ -145,15 +96,15 @@ static void a_full_device_takes_turns(void **state)
     char other[64];
     struct ask first;
 
-    copy_model(other);
+    fixture_copy_model(other);
     ask_init(&first, e, prompt);
     ask_run(&first);
     losing.room_bytes = losing.imported_bytes + losing.imported_bytes / 2;
     for (int turn = 0; turn < 2; turn++) {
-        assert_answers_as(e, other, &first);
-        assert_true(info_of(e, fixture_model())->is_idle);
-        assert_answers_as(e, fixture_model(), &first);
-        assert_true(info_of(e, other)->is_idle);
+        assert_answers_as(e, other, prompt, &first);
+        assert_true(fixture_info(e, fixture_model())->is_idle);
+        assert_answers_as(e, fixture_model(), prompt, &first);
+        assert_true(fixture_info(e, other)->is_idle);
     }
     ask_finish(&first);
     engine_destroy(e);
@@ -168,7 +119,7 @@ static void a_device_too_small_for_one_model_says_so(void **state)
     ask_init(&a, e, prompt);
     ask_run(&a);
     ask_finish(&a);
-    wait_until_idle(e, fixture_model());
+    fixture_wait_idle(e, fixture_model());
     losing.room_bytes = 4096;
     ask_init(&a, e, prompt);
     ask_run(&a);

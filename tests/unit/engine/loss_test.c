@@ -17,15 +17,9 @@ static const char prompt[] = "Once upon a time, there was a little engine that l
 static struct engine *engine_on(const char *device)
 {
     struct engine_config config = {.device = device, .context_tokens = 256, .numa_node = -1};
-    struct engine *e = NULL;
-    struct error err = {0};
 
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
     losing_reset();
-    if (engine_create(&config, &e, &err) < 0)
-        fail_msg("%s", err.text);
-    return e;
+    return fixture_engine_with(&config);
 }
 
 /* ---- answers go on ---- */

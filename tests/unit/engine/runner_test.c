@@ -3,57 +3,17 @@
 #include "harness.h"
 
 #include "engine/runner_private.h"
-#include "engine_fixture.h"
+#include "runner_fixture.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_TOKENS = 75 };
-
-struct bench {
-    struct device *dev;
-    struct loaded_model *lm;
-    struct runner *runner;
-    uint32_t prompt[PROMPT_TOKENS];
-};
-
-static void bench_init(struct bench *b, uint32_t batch_tokens, uint64_t cache_tokens)
+static void init(struct bench *b, uint32_t batch_tokens, uint64_t cache_tokens)
 {
-    struct runner_config cfg = {
-        .context_tokens = 128,
-        .cache_tokens = cache_tokens,
-        .batch_tokens = batch_tokens,
-        .max_seqs = 3,
-        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
-    };
-    struct error err = {0};
-
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
-    if (device_create("cpu:2", &b->dev, &err) < 0 ||
-        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
-        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
-        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
-        fail_msg("%s", err.text);
-    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
-        b->prompt[i] = (7 + i * 31) % 500;
-}
-
-static void bench_finish(struct bench *b)
-{
-    runner_destroy(b->runner);
-    loaded_model_unref(b->lm);
-    device_destroy(b->dev);
-}
-
-static struct session *session(struct bench *b)
-{
-    struct session *s = NULL;
-
-    assert_int_equal(runner_session_create(b->runner, &s, NULL), 0);
-    return s;
+    bench_init(b, (struct runner_config){
+                      .cache_tokens = cache_tokens, .batch_tokens = batch_tokens, .max_seqs = 3});
 }
 
 static const struct step_sample greedy = {.top_p = 1.0f, .repeat_penalty = 1.0f, .n_top = 5};
@@ -99,9 +59,9 @@ static void prompts_may_be_cut_anywhere(void **state)
     struct sample_result whole, cut;
     struct bench b;
 
-    bench_init(&b, 128, 256);
+    init(&b, 128, 256);
     for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
-        struct session *s = session(&b);
+        struct session *s = bench_session(&b);
         prefill(&b, s, cuts[i], i ? &cut : &whole);
         if (i) /* by the same kernels: not a bit differs */
             assert_memory_equal(&cut, &whole, sizeof(cut));
@@ -117,8 +77,8 @@ static void a_single_token_of_a_prompt_is_computed_like_the_rest(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 128, 256);
-    s = session(&b);
+    init(&b, 128, 256);
+    s = bench_session(&b);
     prefill(&b, s, PROMPT_TOKENS, &whole);
     session_truncate(s, 0);
     for (uint32_t at = 0; at < PROMPT_TOKENS;) {
@@ -151,11 +111,11 @@ static void logits_are_those_that_are_sampled_from(void **state)
     float *logits, *row;
     double sum = 0;
 
-    bench_init(&b, 128, 256);
+    init(&b, 128, 256);
     n_vocab = b.lm->model->dims.dim[DIM_VOCAB];
     logits = calloc((size_t)PROMPT_TOKENS * n_vocab, sizeof(float));
-    s = session(&b);
-    again = session(&b);
+    s = bench_session(&b);
+    again = bench_session(&b);
     prefill(&b, s, PROMPT_TOKENS, &sampled);
     assert_int_equal(runner_logits(b.runner, again, b.prompt, PROMPT_TOKENS, logits, NULL), 0);
     row = logits + (size_t)(PROMPT_TOKENS - 1) * n_vocab;
@@ -179,13 +139,13 @@ static void sessions_step_together_as_they_do_alone(void **state)
     struct run_item items[3];
     struct bench b;
 
-    bench_init(&b, 256, 512);
-    lone = session(&b);
+    init(&b, 256, 512);
+    lone = bench_session(&b);
     prefill(&b, lone, PROMPT_TOKENS, &alone);
     items[0] = (struct run_item){lone, &alone.token, 1, &greedy, &next_alone};
     assert_int_equal(runner_step(b.runner, items, 1, NULL), 0);
     for (uint32_t i = 0; i < 3; i++) {
-        s[i] = session(&b);
+        s[i] = bench_session(&b);
         items[i] = (struct run_item){s[i], b.prompt, PROMPT_TOKENS, &greedy, &together[i]};
     }
     assert_int_equal(runner_step(b.runner, items, 3, NULL), 0);
@@ -210,9 +170,9 @@ static void a_step_tells_how_far_back_its_rows_see(void **state)
     struct run_item items[2];
     struct bench b;
 
-    bench_init(&b, 128, 256);
+    init(&b, 128, 256);
     for (int i = 0; i < 2; i++)
-        s[i] = session(&b);
+        s[i] = bench_session(&b);
     prefill(&b, s[0], 64, &result);
     assert_int_equal(b.runner->last_plan->step.header->n_positions, PROMPT_TOKENS);
     items[0] = (struct run_item){s[0], &result.token, 1, &greedy, &next[0]};
@@ -231,8 +191,8 @@ static void a_session_can_be_taken_back(void **state)
     struct run_item it;
     struct bench b;
 
-    bench_init(&b, 128, 256);
-    s = session(&b);
+    init(&b, 128, 256);
+    s = bench_session(&b);
     prefill(&b, s, PROMPT_TOKENS, &first);
     session_truncate(s, 40);
     it = (struct run_item){s, b.prompt + 40, PROMPT_TOKENS - 40, &greedy, &second};
@@ -251,7 +211,7 @@ static void generate(struct bench *b, bool is_ahead, float temperature, uint32_t
                                  .repeat_penalty = 1.3f,
                                  .n_history = 20,
                                  .seed_low = 7};
-    struct session *s = session(b);
+    struct session *s = bench_session(b);
     uint32_t n_got = 0;
 
     for (uint32_t i = 0; i < n || runner_steps_under_way(b->runner);) {
@@ -281,7 +241,7 @@ static void steps_queued_ahead_draw_the_same_tokens(void **state)
     uint32_t waited[N], ahead[N];
     struct bench b;
 
-    bench_init(&b, 128, 256);
+    init(&b, 128, 256);
     for (int i = 0; i < 2; i++) {
         generate(&b, false, i ? 0.8f : 0, waited, N);
         generate(&b, true, i ? 0.8f : 0, ahead, N);
@@ -300,8 +260,8 @@ static void no_more_steps_are_queued_than_have_room(void **state)
     struct run_item it;
     struct bench b;
 
-    bench_init(&b, 128, 256);
-    s = session(&b);
+    init(&b, 128, 256);
+    s = bench_session(&b);
     it = (struct run_item){.session = s, .n_tokens = 1};
     assert_int_equal(runner_submit(b.runner, &it, 1, &err), -EINVAL);
     assert_non_null(strstr(err.text, "no token was drawn"));
@@ -319,7 +279,7 @@ static void no_more_steps_are_queued_than_have_room(void **state)
     assert_int_equal(runner_steps_under_way(b.runner), 0);
     it = (struct run_item){s, b.prompt, 1, &greedy, &result};
     assert_int_equal(runner_submit(b.runner, &it, 1, NULL), 0);
-    session_destroy(session(&b)); /* another's end is no matter */
+    session_destroy(bench_session(&b)); /* another's end is no matter */
     assert_int_equal(runner_finish(b.runner, NULL), 0);
     session_destroy(s);
     bench_finish(&b);
@@ -333,8 +293,8 @@ static void steps_beyond_a_limit_are_refused(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 64, 256);
-    s = session(&b);
+    init(&b, 64, 256);
+    s = bench_session(&b);
     items[0] = (struct run_item){.session = s, .tokens = many, .n_tokens = 0};
     assert_int_equal(runner_step(b.runner, items, 1, &err), -EINVAL);
     items[0].n_tokens = 129;
@@ -362,9 +322,9 @@ static void a_full_cache_fails_a_step_and_nothing_else(void **state)
     struct error err = {0};
     struct bench b;
 
-    bench_init(&b, 128, 128); /* four blocks, of which the prompt takes three */
-    s = session(&b);
-    other = session(&b);
+    init(&b, 128, 128); /* four blocks, of which the prompt takes three */
+    s = bench_session(&b);
+    other = bench_session(&b);
     prefill(&b, s, PROMPT_TOKENS, &before);
     it = (struct run_item){other, b.prompt, PROMPT_TOKENS, &greedy, &after};
     assert_int_equal(runner_step(b.runner, &it, 1, &err), -ENOSPC);
@@ -390,7 +350,7 @@ static void a_cache_that_memory_cannot_hold_shrinks_where_it_may(void **state)
     struct error err = {0};
     struct bench b;
 
-    bench_init(&b, 64, 128);
+    init(&b, 64, 128);
     assert_int_equal(runner_create(b.lm, b.dev, &cfg, &large, &err), -ENOMEM);
     assert_true(err.text[0]);
     cfg.least_tokens = 128;

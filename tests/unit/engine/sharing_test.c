@@ -6,6 +6,7 @@
 #include "engine/runner.h"
 #include "engine_fixture.h"
 #include "manager.h"
+#include "runner_fixture.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -13,52 +14,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PROMPT_TOKENS = 75, ALICE = 1000, BOB = 1001 };
+enum { ALICE = 1000, BOB = 1001 };
 
 /* ---- sessions stepped by hand ---- */
 
-struct bench {
-    struct device *dev;
-    struct loaded_model *lm;
-    struct runner *runner;
-    uint32_t prompt[PROMPT_TOKENS];
-};
-
-static void bench_init(struct bench *b, uint64_t cache_tokens)
+static void init(struct bench *b, uint64_t cache_tokens)
 {
-    struct runner_config cfg = {
-        .context_tokens = 128,
-        .cache_tokens = cache_tokens,
-        .prefix_tokens = cache_tokens,
-        .batch_tokens = 128,
-        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
-    };
-    struct error err = {0};
-
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
-    if (device_create("cpu:2", &b->dev, &err) < 0 ||
-        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
-        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
-        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
-        fail_msg("%s", err.text);
-    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
-        b->prompt[i] = (7 + i * 31) % 500;
-}
-
-static void bench_finish(struct bench *b)
-{
-    runner_destroy(b->runner);
-    loaded_model_unref(b->lm);
-    device_destroy(b->dev);
-}
-
-static struct session *session(struct bench *b)
-{
-    struct session *s = NULL;
-
-    assert_int_equal(runner_session_create(b->runner, &s, NULL), 0);
-    return s;
+    bench_init(b, (struct runner_config){.cache_tokens = cache_tokens,
+                                         .prefix_tokens = cache_tokens,
+                                         .batch_tokens = 128});
 }
 
 /* Feeds the first n tokens of the prompt as far as they are not there; *ret is what is sampled. */
@@ -74,7 +38,7 @@ static int feed(struct bench *b, struct session *s, uint32_t n, struct sample_re
 /* A session that has computed the first n tokens and shared what it could. */
 static struct session *prefilled(struct bench *b, uid_t uid, uint32_t n, struct sample_result *ret)
 {
-    struct session *s = session(b);
+    struct session *s = bench_session(b);
 
     session_take_prefix(s, uid, b->prompt, n);
     assert_int_equal(feed(b, s, n, ret), 0);
@@ -94,11 +58,11 @@ static void a_prompt_seen_before_gives_the_same_result_to_the_bit(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 512);
+    init(&b, 512);
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         uid_t uid = ALICE + (uid_t)i;
         session_destroy(prefilled(&b, uid, lengths[i], &first));
-        s = session(&b);
+        s = bench_session(&b);
         assert_int_equal(session_take_prefix(s, uid, b.prompt, lengths[i]),
                          (lengths[i] - 2) / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS);
         assert_memory_equal(s->history, b.prompt, s->n_history * sizeof(uint32_t));
@@ -115,9 +79,9 @@ static void two_tokens_are_left_to_compute(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 256);
+    init(&b, 256);
     session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 66), 64);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 65), 32);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 64), 32);
@@ -136,8 +100,8 @@ static void only_what_the_device_is_done_with_is_shared(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 256);
-    s = session(&b);
+    init(&b, 256);
+    s = bench_session(&b);
     assert_int_equal(feed(&b, s, PROMPT_TOKENS, &ret), 0);
     session_share_prefix(s, ALICE, 31);
     assert_int_equal(s->n_shared, 0);
@@ -155,10 +119,10 @@ static void prompts_share_as_far_as_they_are_equal(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 256);
+    init(&b, 256);
     session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
     b.prompt[40] ^= 1;
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 32);
     b.prompt[31] ^= 1;
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 0);
@@ -172,9 +136,9 @@ static void sessions_of_another_user_take_nothing_over(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 256);
+    init(&b, 256);
     session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &alices));
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, BOB, b.prompt, PROMPT_TOKENS), 0);
     session_destroy(s);
     session_destroy(prefilled(&b, BOB, PROMPT_TOKENS, &bobs)); /* nor is one entered for both */
@@ -189,7 +153,7 @@ static void a_shared_block_is_never_written(void **state)
     struct session *writer, *s;
     struct bench b;
 
-    bench_init(&b, 256);
+    init(&b, 256);
     writer = prefilled(&b, ALICE, PROMPT_TOKENS, &first);
     session_truncate(writer, 40); /* within the second block: it goes whole */
     assert_int_equal(writer->n_past, 32);
@@ -201,7 +165,7 @@ static void a_shared_block_is_never_written(void **state)
     session_share_prefix(writer, ALICE, PROMPT_TOKENS);
     for (uint32_t i = 32; i < PROMPT_TOKENS; i++)
         b.prompt[i] ^= 3;
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
     assert_int_equal(feed(&b, s, PROMPT_TOKENS, &again), 0);
     assert_memory_equal(&again, &first, sizeof(first));
@@ -216,9 +180,9 @@ static void what_two_sessions_compute_at_once_is_kept_once(void **state)
     struct session *first, *second;
     struct bench b;
 
-    bench_init(&b, 256);
-    first = session(&b);
-    second = session(&b);
+    init(&b, 256);
+    first = bench_session(&b);
+    second = bench_session(&b);
     assert_int_equal(feed(&b, first, PROMPT_TOKENS, &one), 0);
     assert_int_equal(feed(&b, second, PROMPT_TOKENS, &two), 0);
     assert_int_equal(n_held(&b), 6);
@@ -240,12 +204,12 @@ static void prefixes_give_way_to_who_needs_the_room(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 128); /* four blocks, of which the prompt leaves two shared */
+    init(&b, 128); /* four blocks, of which the prompt leaves two shared */
     session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_reserve(s, 3 * KV_BLOCK_TOKENS), 0);
     session_destroy(s);
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 32);
     session_truncate(s, 0);
     assert_int_equal(session_reserve(s, 4 * KV_BLOCK_TOKENS), 0);
@@ -263,9 +227,9 @@ static void reserved_blocks_make_room_for_taken_ones(void **state)
     struct session *s;
     struct bench b;
 
-    bench_init(&b, 256);
+    init(&b, 256);
     session_destroy(prefilled(&b, ALICE, PROMPT_TOKENS, &ret));
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_reserve(s, PROMPT_TOKENS), 0);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
     assert_int_equal(n_held(&b), 2);
@@ -312,7 +276,7 @@ static void a_prompt_computed_by_a_killed_process_is_not_computed_again(void **s
     pid_t child;
     int status;
 
-    bench_init(&b, 256); /* computes it with nobody's help */
+    init(&b, 256); /* computes it with nobody's help */
     session_destroy(prefilled(&b, BOB, PROMPT_TOKENS, &want));
     bench_finish(&b);
     manager_init(&manager);
@@ -330,7 +294,7 @@ static void a_prompt_computed_by_a_killed_process_is_not_computed_again(void **s
     kept_bench_init(&b, &manager);
     assert_int_equal(runner_kv(b.runner)->n_found, 2);
     assert_int_equal(n_held(&b), 0);
-    s = session(&b);
+    s = bench_session(&b);
     assert_int_equal(session_take_prefix(s, BOB, b.prompt, PROMPT_TOKENS), 0);
     assert_int_equal(session_take_prefix(s, ALICE, b.prompt, PROMPT_TOKENS), 64);
     assert_int_equal(feed(&b, s, PROMPT_TOKENS, &got), 0);

@@ -5,6 +5,7 @@
  */
 #include "fake_hearth.h"
 #include "harness.h"
+#include "pool_fixture.h"
 
 #include "pool/pool.h"
 #include "pool/pool_fill.h"
@@ -41,16 +42,6 @@ static struct pool_config config_for(bool is_cache)
 {
     return (struct pool_config){
         .kind = POOL_KIND_KMOD, .numa_node = -1, .key = &key, .is_cache = is_cache};
-}
-
-static struct pool *make(const struct pool_config *config, uint64_t bytes)
-{
-    struct error err = {0};
-    struct pool *pool = NULL;
-
-    if (pool_create(config, bytes, "test", &pool, &err) < 0)
-        fail_msg("%s", err.text);
-    return pool;
 }
 
 static int find(const struct pool_config *config, uint64_t bytes, struct pool **ret)
@@ -180,19 +171,6 @@ static void cache_is_found_again_writable(void **state)
     assert_string_equal(pool_data(again), "kept");
     strcpy((char *)pool_data(again) + 4 * MIB - 8, "written");
     remove_pool(again);
-}
-
-/* Whether the kernel can read a byte there. */
-static bool is_readable(const void *at)
-{
-    int ends[2];
-    ssize_t n;
-
-    assert_int_equal(pipe(ends), 0);
-    n = write(ends[1], at, 1);
-    close(ends[0]);
-    close(ends[1]);
-    return n == 1;
 }
 
 static void idle_pool_has_no_mapping_and_comes_back_at_once(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
+#include "pool_fixture.h"
 
 #include "pool/pool.h"
 #include "pool/pool_keeper.h"
@@ -21,29 +22,6 @@
 
 static const struct pool_config anon = {.kind = POOL_KIND_ANON, .numa_node = -1};
 static const struct pool_config memfd = {.kind = POOL_KIND_MEMFD, .numa_node = -1};
-
-static struct pool *make(const struct pool_config *config, uint64_t bytes)
-{
-    struct error err = {0};
-    struct pool *pool = NULL;
-
-    if (pool_create(config, bytes, "test", &pool, &err) < 0)
-        fail_msg("%s", err.text);
-    return pool;
-}
-
-/* Whether the kernel can read a byte there. */
-static bool is_readable(const void *at)
-{
-    int ends[2];
-    ssize_t n;
-
-    assert_int_equal(pipe(ends), 0);
-    n = write(ends[1], at, 1);
-    close(ends[0]);
-    close(ends[1]);
-    return n == 1;
-}
 
 static void pool_is_aligned_zeroed_writable_and_guarded(void **state)
 {

@@ -12,15 +12,9 @@ static struct engine *engine_with_batch(uint32_t batch_tokens)
 {
     struct engine_config config = {
         .device = "losing", .context_tokens = 128, .batch_tokens = batch_tokens, .numa_node = -1};
-    struct engine *e = NULL;
-    struct error err = {0};
 
-    if (!fixture_model())
-        SKIP("no model: neither in the tree nor in the shared data");
     losing_reset();
-    if (engine_create(&config, &e, &err) < 0)
-        fail_msg("%s", err.text);
-    return e;
+    return fixture_engine_with(&config);
 }
 
 static void wait_for_prepared(struct engine *e, unsigned n)

@@ -50,12 +50,33 @@ static int take(struct pool_keeper *keeper, const struct pool_key *key)
     return fd;
 }
 
+static int list(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *ret_n)
+{
+    struct fd_store *s = store_of(keeper);
+    struct pool_key *keys = NULL;
+    size_t n = 0;
+    int r = 0;
+
+    pthread_mutex_lock(&s->lock);
+    if (s->n) {
+        keys = calloc(s->n, sizeof(*keys));
+        r = keys ? 0 : -ENOMEM;
+    }
+    for (size_t i = 0; keys && i < s->n; i++)
+        if (s->list[i].fd >= 0)
+            keys[n++] = s->list[i].key;
+    pthread_mutex_unlock(&s->lock);
+    *ret_keys = keys;
+    *ret_n = n;
+    return r;
+}
+
 void fd_store_init(struct fd_store *s)
 {
     const char *most = getenv("FDSTORE"); /* systemd 254 and later say how many it keeps */
 
     *s = (struct fd_store){
-        .keeper = {.keep = keep, .forget = forget, .take = take},
+        .keeper = {.keep = keep, .forget = forget, .take = take, .list = list},
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .is_open = getenv("NOTIFY_SOCKET") && (!most || strcmp(most, "0")),
     };

@@ -276,7 +276,8 @@ static int start(struct daemon *d, struct error *err)
         (rc = loop_create(LOOP_BACKEND_AUTO, &d->loop, err)) < 0 ||
         (rc = engine_create(&engine, &d->engine, err)) < 0 ||
         (rc = server_create(d->loop, d->engine, &config, &d->server, err)) < 0 ||
-        (rc = open_sockets(d, err)) < 0 || (rc = preload(d, err)) < 0)
+        (rc = open_sockets(d, err)) < 0 || (rc = preload(d, err)) < 0 ||
+        (rc = engine_adopt(d->engine, err)) < 0)
         return rc;
     if (loop_fallback_reason(d->loop))
         log_warn("waiting with epoll: %s", loop_fallback_reason(d->loop));

@@ -153,6 +153,8 @@ enum admission admission_ask(struct engine *e, struct model_entry *entry, struct
     need = need_of(e, &w, entry->lm);
     free_now = free_bytes(e, &w);
     r = list_models(e, &w, entry, &models, &entries, &n);
+    if (models_is_unasked(entry))
+        n = 0; /* takes from nobody */
     if (r == 0 && !residency_make_room(models, n, need, free_now))
         r = residency_refuse(models, n, entry->lm->file_bytes,
                              worker_least_cache_bytes(e->worker, entry->lm), need, free_now, err);

@@ -40,7 +40,8 @@ struct model_entry {
     bool has_loader;
     struct event *opened, *loaded;   /* made in advance; the loader's while it runs */
     struct residency_bytes admitted; /* what the load under way may take */
-    bool is_reload; /* the device thread has it and its requests, but not its weights */
+    bool is_adoption; /* nobody has asked for it: it takes nothing from others, and reads nothing */
+    bool is_reload;   /* the device thread has it and its requests, but not its weights */
     bool waits_for_room, makes_room; /* see admission.h */
     atomic_bool cancel_load;
     atomic_bool is_urgent;     /* an interactive request waits */

@@ -111,6 +111,7 @@ void engine_destroy(struct engine *e)
     if (!e)
         return;
     e->is_stopping = true;
+    adoption_finish(e);
     models_finish(e);
     prompter_destroy(e->prompter);
     if (e->worker)

@@ -106,6 +106,10 @@ void engine_load_forget(struct engine_load *load);
 /* A load that lacks memory has it from models without requests, those first that were used longest
  * ago; from a pinned one only when all others do not suffice. Unloading ends it. -ENOENT. */
 int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err);
+/* Begins to take up what an earlier process has left in memory of the models in the directories,
+ * and returns. They are ready one after another, as after engine_load(), without being read; what
+ * does not fit beside the others is left as if it had been unloaded. Once, at the start. */
+int engine_adopt(struct engine *e, struct error *err);
 /* Running requests are cancelled; -ENOENT when not loaded. A load under way ends soon: whoever
  * waits for it is told -ECANCELED. */
 int engine_unload(struct engine *e, const char *name, struct error *err);

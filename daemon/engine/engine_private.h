@@ -3,6 +3,7 @@
 #ifndef HEARTH_ENGINE_ENGINE_PRIVATE_H
 #define HEARTH_ENGINE_ENGINE_PRIVATE_H
 
+#include "engine/adoption.h"
 #include "engine/catalogue.h"
 #include "engine/events.h"
 #include "engine/prompter.h"
@@ -18,6 +19,7 @@ struct engine {
     struct worker *worker;
     struct prompter *prompter;
     struct catalogue catalogue;
+    struct adoption adoption;
     struct pool_config pools;
     char memory[80], advice[1024]; /* which kind they are, and what would be better */
     struct list requests;          /* engine_request.all */
@@ -38,6 +40,8 @@ struct engine_load {
 int models_start_load(struct engine *e, struct model_entry *entry, struct error *err);
 /* Whether the load under way was cancelled: who comes now waits on the entry's late lists. */
 bool models_is_ending(const struct model_entry *entry);
+/* Whether nobody waits for what is taken up at the start. */
+bool models_is_unasked(const struct model_entry *entry);
 /* They wait like all others from now on. */
 void models_take_late(struct model_entry *entry);
 void models_handle(struct engine *e, struct event *ev);

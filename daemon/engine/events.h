@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 enum event_kind {
+    EVENT_FOUND,         /* the adoption: which models are in memory */
     EVENT_LOAD_PROGRESS, /* about a model_entry: done_bytes */
     EVENT_OPENED,        /* model_entry: all but the weights is known, or error */
     EVENT_LOADED,        /* model_entry: the files are in memory, or error */

@@ -130,7 +130,7 @@ static int start_load(struct engine *e, struct model_entry *entry, void *(*what)
 
 int models_start_load(struct engine *e, struct model_entry *entry, struct error *err)
 {
-    entry->is_reload = false;
+    entry->is_adoption = entry->is_reload = false;
     return start_load(e, entry, open_model, err);
 }
 
@@ -173,6 +173,11 @@ static bool is_wanted(const struct model_entry *entry)
     return !list_empty(&entry->waiting) || !list_empty(&entry->listeners);
 }
 
+bool models_is_unasked(const struct model_entry *entry)
+{
+    return entry->is_adoption && !is_wanted(entry);
+}
+
 static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err);
 
 /* Begins another load if somebody waits for one. */
@@ -207,6 +212,18 @@ static void fail_load(struct engine *e, struct model_entry *entry, const struct 
     catalogue_release(&e->catalogue, entry);
 }
 
+/* Of one that nobody has asked for. */
+static void leave_it(struct engine *e, struct model_entry *entry, const char *why)
+{
+    log_info("%s is not taken up: %s", entry->name, why);
+    recycle_events(e, entry);
+    loaded_model_unref(entry->lm);
+    entry->lm = NULL;
+    entry->state = ENGINE_MODEL_AVAILABLE;
+    models_take_late(entry);
+    load_again(e, entry);
+}
+
 static void set_cancelled(const struct model_entry *entry, struct error *err)
 {
     error_set(err, ECANCELED, "%s was unloaded before it was loaded whole", entry->name);
@@ -228,7 +245,9 @@ static void admit(struct engine *e, struct model_entry *entry)
     if (answer == ADMISSION_GRANTED && !entry->is_reload &&
         worker_prepare(e->worker, loaded_model_ref(entry->lm)) < 0)
         loaded_model_unref(entry->lm); /* then it is compiled when it is used */
-    if (answer == ADMISSION_REFUSED)
+    if (answer == ADMISSION_REFUSED && models_is_unasked(entry))
+        leave_it(e, entry, err.text);
+    else if (answer == ADMISSION_REFUSED)
         fail_load(e, entry, &err);
 }
 
@@ -249,6 +268,8 @@ static void handle_opened(struct engine *e, struct model_entry *entry, const str
     join_loader(entry);
     if (err->code)
         fail_load(e, entry, err);
+    else if (models_is_unasked(entry) && entry->lm->resident_bytes < entry->lm->file_bytes)
+        leave_it(e, entry, "the kernel took its memory back");
     else
         admit(e, entry);
 }
@@ -307,6 +328,8 @@ static void log_pipelines(struct engine *e)
 
 static void handle_attached(struct engine *e, struct model_entry *entry, const struct error *err)
 {
+    uint64_t now_ns = clock_now_ns();
+
     if (err->code) {
         fail_load(e, entry, err);
         return;
@@ -315,8 +338,10 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
         return;
     entry->state = ENGINE_MODEL_READY;
     entry->loaded_bytes = entry->lm->file_bytes;
-    entry->last_used_ns = clock_now_ns();
-    entry->load_seconds = (double)(entry->last_used_ns - entry->load_start_ns) * 1e-9;
+    entry->load_seconds = (double)(now_ns - entry->load_start_ns) * 1e-9;
+    if (!models_is_unasked(entry))
+        entry->last_used_ns = now_ns;
+    entry->is_adoption = false;
     if (entry->lm->fill.retries)
         log_warn("%s: %u reads failed and had to be tried again: the kernel's log says why",
                  entry->name, entry->lm->fill.retries);
@@ -375,7 +400,9 @@ void models_handle(struct engine *e, struct event *ev)
 {
     struct model_entry *entry = ev->subject;
 
-    if (ev->kind == EVENT_LOAD_PROGRESS)
+    if (ev->kind == EVENT_FOUND)
+        adoption_handle_found(e);
+    else if (ev->kind == EVENT_LOAD_PROGRESS)
         handle_progress(entry, ev);
     else if (ev->kind == EVENT_OPENED)
         handle_opened(e, entry, &ev->error);
@@ -391,6 +418,7 @@ void models_handle(struct engine *e, struct event *ev)
         handle_idled(e, entry);
     else if (ev->kind == EVENT_READY && entry->state == ENGINE_MODEL_READY)
         tell_listeners(entry, &ev->error);
+    adoption_step(e);
 }
 
 void models_finish(struct engine *e)

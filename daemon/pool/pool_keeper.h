@@ -8,6 +8,8 @@
 
 #include "pool/pool_key.h"
 
+#include <stddef.h>
+
 struct pool_keeper {
     /* Keeps a duplicate of fd under the key, in place of what was there; 0 or negative errno. */
     int (*keep)(struct pool_keeper *keeper, const struct pool_key *key, int fd);
@@ -16,6 +18,8 @@ struct pool_keeper {
     /* A descriptor of what an earlier process had kept, the caller's to close; it stays kept.
      * -ENOENT when there is none, or it was taken before. */
     int (*take)(struct pool_keeper *keeper, const struct pool_key *key);
+    /* The keys of what can be taken, malloc'd; NULL if there are none. 0 or -ENOMEM. */
+    int (*list)(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *ret_n);
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -242,6 +243,60 @@ static int kmod_find(struct pool *pool, const struct pool_config *config, struct
     return r < 0 ? r : map(pool, !pool->is_sealed, err);
 }
 
+static void key_from_bytes(const __u8 bytes[HEARTH_KEY_BYTES], struct pool_key *ret)
+{
+    for (size_t i = 0; i < HEARTH_KEY_BYTES; i++)
+        snprintf(ret->hex + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* Adds those of the entries that this user could find. */
+static int add_kept(const struct hearth_info *entries, size_t n, struct pool_kept **list,
+                    size_t *n_list)
+{
+    struct pool_kept *more = realloc(*list, (*n_list + n) * sizeof(*more));
+
+    if (!more)
+        return -ENOMEM;
+    *list = more;
+    for (size_t i = 0; i < n; i++) {
+        const struct hearth_info *e = &entries[i];
+        bool is_there = e->state == HEARTH_STATE_SEALED || e->state == HEARTH_STATE_WRITABLE;
+
+        if (!is_there || !(e->status & HEARTH_STATUS_NAMED) || e->uid != geteuid())
+            continue;
+        more[*n_list] =
+            (struct pool_kept){.used_ns = e->used_ns, .is_sealed = e->state == HEARTH_STATE_SEALED};
+        key_from_bytes(e->key, &more[(*n_list)++].key);
+    }
+    return 0;
+}
+
+static int kmod_list(const struct pool_config *config, struct pool_kept **ret_list, size_t *ret_n)
+{
+    struct hearth_info entries[16];
+    struct hearth_list request = {.entries = (uintptr_t)entries, .entry_bytes = sizeof(entries[0])};
+    _cleanup_close_ int device = open_device(NULL);
+    struct pool_kept *list = NULL;
+    size_t n = 0;
+    int r = device < 0 ? device : 0;
+
+    (void)config;
+    while (r == 0) {
+        request.count = sizeof(entries) / sizeof(entries[0]);
+        r = call(device, HEARTH_LIST, &request);
+        if (r < 0 || !request.count)
+            break;
+        r = add_kept(entries, request.count, &list, &n);
+    }
+    if (r < 0 || !n) {
+        free(list);
+        return r < 0 ? r : 0;
+    }
+    *ret_list = list;
+    *ret_n = n;
+    return 0;
+}
+
 static int kmod_allocate(const struct pool *pool, struct error *err)
 {
     struct hearth_pool_flags none = {0};
@@ -339,6 +394,7 @@ const struct pool_ops pool_ops_kmod = {
     .has_own_limits = true,
     .create = kmod_create,
     .find = kmod_find,
+    .list = kmod_list,
     .seal = kmod_seal,
     .allocate = kmod_allocate,
     .allocated_bytes = kmod_allocated_bytes,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -163,6 +164,28 @@ static int find(struct pool *pool, const struct pool_config *config, struct erro
                : error_set(err, EUCLEAN, "%s: what was kept is of no use", pool->name);
 }
 
+/* Only whole images are kept, and caches, which nobody looks for by a file's key. */
+static int list(const struct pool_config *config, struct pool_kept **ret_list, size_t *ret_n)
+{
+    struct pool_key *keys = NULL;
+    struct pool_kept *kept = NULL;
+    size_t n = 0;
+    int r = config->keeper ? config->keeper->list(config->keeper, &keys, &n) : 0;
+
+    if (r == 0 && n) {
+        kept = calloc(n, sizeof(*kept));
+        r = kept ? 0 : -ENOMEM;
+    }
+    for (size_t i = 0; r == 0 && i < n; i++)
+        kept[i] = (struct pool_kept){.key = keys[i], .is_sealed = true};
+    free(keys);
+    if (r < 0)
+        return r;
+    *ret_list = kept;
+    *ret_n = n;
+    return 0;
+}
+
 static void forget(struct pool *pool)
 {
     pool->keeper->forget(pool->keeper, &pool->key);
@@ -220,6 +243,7 @@ const struct pool_ops pool_ops_memfd = {
                 "survive a restart only where the service manager keeps their descriptor",
     .create = create,
     .find = find,
+    .list = list,
     .seal = seal,
     .set_idle = set_idle,
     .forget = forget,

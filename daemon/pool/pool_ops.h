@@ -4,6 +4,7 @@
 #define HEARTH_POOL_POOL_OPS_H
 
 #include "pool/pool.h"
+#include "pool/pool_kept.h"
 
 struct pool {
     const struct pool_ops *ops;
@@ -37,6 +38,8 @@ struct pool_ops {
     int (*create)(struct pool *pool, const struct pool_config *config, struct error *err);
     /* Finds pool->key, maps it as it was left. Results as of pool_find(). NULL: -ENOENT. */
     int (*find)(struct pool *pool, const struct pool_config *config, struct error *err);
+    /* Of pool_kept_list(). NULL: there are none. */
+    int (*list)(const struct pool_config *config, struct pool_kept **ret_list, size_t *ret_n);
     int (*seal)(struct pool *pool, struct error *err);
     /* Gets memory until all is there: 0; -EINTR after a signal; -ENOMEM. Several threads may call
      * it. NULL: memory comes as it is touched. */

@@ -51,6 +51,23 @@ def weights_are_there_after_a_kill_and_after_a_stop():
     manager.close()
 
 
+def models_that_were_in_memory_are_ready_before_anybody_asks():
+    manager = Manager()
+    first = manager.start()
+    load(first)
+    first.stop(signal.SIGKILL)
+    second = manager.start(first.models)
+    for _ in range(200):
+        if model_of(second)["state"] == "ready":
+            break
+        time.sleep(0.05)
+    found = model_of(second)
+    equal((found["state"], found["read"]), ("ready", "resident, nothing read"))
+    equal(second.text(QUESTION), ANSWER)
+    second.stop()
+    manager.close()
+
+
 def weights_of_a_file_that_changed_are_read_again():
     manager = Manager()
     first = manager.start()
@@ -153,6 +170,6 @@ def a_chat_is_not_computed_again_after_a_kill():
 
 
 if __name__ == "__main__":
-    run([weights_are_there_after_a_kill_and_after_a_stop, weights_of_a_file_that_changed_are_read_again,
+    run([weights_are_there_after_a_kill_and_after_a_stop, models_that_were_in_memory_are_ready_before_anybody_asks, weights_of_a_file_that_changed_are_read_again,
          only_the_parts_that_changed_of_a_split_model_are_read, weights_that_are_unloaded_are_not_kept,
          a_chat_is_not_computed_again_after_a_kill])

@@ -2,6 +2,7 @@
 #include "manager.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -41,9 +42,21 @@ static int take(struct pool_keeper *keeper, const struct pool_key *key)
     return -ENOENT;
 }
 
+static int list(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *ret_n)
+{
+    struct manager *m = (struct manager *)keeper;
+
+    *ret_n = 0;
+    *ret_keys = calloc(MANAGER_KEPT_MOST, sizeof(**ret_keys));
+    for (int i = 0; *ret_keys && i < MANAGER_KEPT_MOST; i++)
+        if (m->kept[i].fd >= 0)
+            (*ret_keys)[(*ret_n)++] = m->kept[i].key;
+    return *ret_keys ? 0 : -ENOMEM;
+}
+
 void manager_init(struct manager *m)
 {
-    *m = (struct manager){.keeper = {keep, forget, take}};
+    *m = (struct manager){.keeper = {keep, forget, take, list}};
     for (int i = 0; i < MANAGER_KEPT_MOST; i++)
         m->kept[i].fd = -1;
 }

@@ -24,6 +24,7 @@ struct fake_pool {
 
 struct fake_hearth fake_hearth;
 static struct fake_pool pools[POOLS_MOST];
+static uint64_t clock_ns;                                /* passes with every use of a pool */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards pools */
 
 int __real_open64(const char *path, int flags, ...);
@@ -104,6 +105,7 @@ static struct fake_pool *pool_of_key(const __u8 *key)
 static int descriptor(struct fake_pool *p)
 {
     p->info.files++;
+    p->info.used_ns = ++clock_ns;
     return fcntl(p->memory, F_DUPFD_CLOEXEC, 3);
 }
 
@@ -138,8 +140,11 @@ static int create(const struct hearth_create *request)
     p->memory = memfd_create("fake-pool", MFD_CLOEXEC);
     fstat(p->memory, &st);
     p->inode = st.st_ino;
-    p->info = (struct hearth_info){
-        .size_bytes = request->size_bytes, .flags = request->flags, .mode = request->mode};
+    p->info = (struct hearth_info){.size_bytes = request->size_bytes,
+                                   .flags = request->flags,
+                                   .mode = request->mode,
+                                   .uid = geteuid(),
+                                   .used_ns = ++clock_ns};
     if (request->flags & HEARTH_CREATE_KEYED) {
         p->info.status = HEARTH_STATUS_NAMED;
         memcpy(p->info.key, request->key, HEARTH_KEY_BYTES);
@@ -173,6 +178,22 @@ static int destroy(const struct hearth_destroy *request)
     p->info.status &= ~HEARTH_STATUS_NAMED;
     if (!p->info.files)
         drop(p);
+    return 0;
+}
+
+/* By slots; the real cursor is no number of one either. */
+static int list_pools(struct hearth_list *request)
+{
+    char *to = (char *)(uintptr_t)request->entries; // NOLINT
+    __u32 n = 0;
+
+    for (; request->cursor < POOLS_MOST && n < request->count; request->cursor++) {
+        const struct fake_pool *p = &pools[request->cursor];
+
+        if (p->memory >= 0)
+            memcpy(to + (size_t)n++ * request->entry_bytes, &p->info, sizeof(p->info));
+    }
+    request->count = n;
     return 0;
 }
 
@@ -234,6 +255,7 @@ static int set_idle(struct fake_pool *p, bool is_idle)
         return -EBUSY;
     p->info.status &= ~HEARTH_STATUS_IDLE;
     p->info.status |= is_idle ? HEARTH_STATUS_IDLE : 0;
+    p->info.used_ns = ++clock_ns;
     return 0;
 }
 
@@ -266,6 +288,8 @@ static int call_device(unsigned long request, void *argument)
         return open_pool(argument);
     case HEARTH_DESTROY:
         return destroy(argument);
+    case HEARTH_LIST:
+        return list_pools(argument);
     }
     return -ENOTTY;
 }
@@ -343,6 +367,7 @@ int __wrap_close(int fd)
     struct fake_pool *p = fake_hearth.is_on ? pool_of_fd(fd) : NULL;
 
     if (p && --p->info.files == 0) {
+        p->info.used_ns = ++clock_ns; /* its mapping went just before */
         if (p->info.state == HEARTH_STATE_ALLOCATING || !(p->info.status & HEARTH_STATUS_NAMED))
             drop(p);
         else if (p->info.flags & HEARTH_CREATE_IDLE_ON_CLOSE)

@@ -21,12 +21,15 @@ struct kind {
 static void name_kind(const struct dispatch *d, struct kind *k)
 {
     const struct args_matmul *m = &d->args.matmul;
+    const struct args_matmul_experts *e = &d->args.matmul_experts;
     const char *type = gguf_type_get_info(d->weight_type)->name;
 
     *k = (struct kind){.n_calls = 1};
     if (d->op == KERNEL_MATMUL) {
         snprintf(k->name, sizeof(k->name), "matmul %s %ux%u", type, m->n_rows, m->n_cols);
         k->weight_bytes = gguf_type_row_bytes(d->weight_type, m->n_cols) * m->n_rows;
+    } else if (d->op == KERNEL_MATMUL_EXPERTS) { /* how many experts it reads is not known here */
+        snprintf(k->name, sizeof(k->name), "experts %s %ux%u", type, e->n_rows, e->n_cols);
     } else if (d->op == KERNEL_EMBED) {
         snprintf(k->name, sizeof(k->name), "embed %s", type);
     } else {

@@ -240,12 +240,98 @@ struct args_glu {
 
 #define GLU_SILU 0u
 #define GLU_GELU 1u /* tanh form */
+#define GLU_CLAMPED                                                                                \
+    2u /* of gpt-oss: with g = min(gate, LIMIT), u = clamp(up, -LIMIT, LIMIT):                     \
+          g / (1 + e^(-ALPHA * g)) * (u + 1) */
+#define GLU_CLAMP_ALPHA 1.702f
+#define GLU_CLAMP_LIMIT 7.0f
 
 /* x[r] += y[r], f32[rows][n_cols]. */
 struct args_add {
     addr_t step, x, y;
     u32 n_cols;
     u32 rows;
+};
+
+/* ---- mixtures of experts: U experts are used for each token, of E that there are ---- */
+
+/* Most experts there may be. */
+#define EXPERTS_MAX 1024u
+
+struct expert_choice {
+    u32 expert;
+    f32 weight; /* of its output in the sum */
+};
+
+/* clang-format off */
+/* Chooses U of E experts for each token, and what each counts. With logits l:
+ *   gate(l)   GATE_SOFTMAX  softmax over all experts
+ *             GATE_SIGMOID  1 / (1 + e^-l)
+ *             GATE_CHOSEN   softmax over the chosen ones
+ *   score     gate(l) + bias[e] where there is a bias or n_groups > 1, else l (the same order, and
+ *             exact); l for GATE_CHOSEN, plus the bias if there is one
+ * The experts with the greatest scores are chosen, the greatest first, among equals the lower
+ * number; NaN is below everything. With n_groups > 1 the experts, in runs of E / n_groups, are
+ * first thinned out: the n_groups_used groups whose two greatest scores have the greatest sum stay.
+ *   weight    scale * gate(l) / (normalise ? max(LEAST_WEIGHT, sum of the chosen) : 1)
+ * A softmax over a NaN or over an infinity as its greatest gives weights of NaN: what is wrong with
+ * logits shows in numbers, never in which experts there are.
+ * Sources: Shazeer et al. 2017; DeepSeek-V3 (2024), section 2.1.2. */
+/* clang-format on */
+struct args_route {
+    addr_t step;
+    addr_t logits; /* f32[T][E] */
+    addr_t bias;   /* f32[E] or 0: counts for the choice alone */
+    addr_t out;    /* struct expert_choice[T][U] */
+    u32 n_experts, n_used;
+    u32 gate;
+    u32 normalise;
+    f32 scale;
+    u32 n_groups, n_groups_used; /* 1 and 1: no groups */
+    u32 reserved;
+};
+
+#define GATE_SOFTMAX 0u
+#define GATE_SIGMOID 1u
+#define GATE_CHOSEN  2u
+#define LEAST_WEIGHT 6.103515625e-5f
+
+/* The (token, slot) pairs t * U + u of a step by their experts, for products of many rows: out is
+ * u32 first[E + 1], then u32 pairs[T * U]: those of expert e, ascending, are pairs[first[e]] to
+ * pairs[first[e + 1] - 1]. */
+struct args_expert_rows {
+    addr_t step;
+    addr_t choices; /* struct expert_choice[T][U] */
+    addr_t out;
+    u32 n_experts, n_used;
+};
+
+/* y[t][u][i] = sum over k of W[e][i][k] * x[t][k] (+ bias[e][i]), e the expert of (t, u); with
+ * x_per_slot each slot has its own x[t][u]. Of W only chosen experts are read. What belongs to an
+ * expert that there is not is left as it is. */
+struct args_matmul_experts {
+    addr_t step;
+    addr_t weight;  /* [E][n_rows][n_cols] in the dispatch's weight type */
+    addr_t x;       /* [T][n_cols], or [T][U][n_cols], in the activation type */
+    addr_t out;     /* f32[T][U][n_rows] */
+    addr_t bias;    /* f32[E][n_rows] or 0 */
+    addr_t choices; /* struct expert_choice[T][U] */
+    addr_t rows;    /* of args_expert_rows; 0: each pair by itself, for few rows */
+    u32 n_rows, n_cols;
+    u32 n_experts, n_used;
+    u32 x_per_slot;
+    u32 reserved;
+};
+
+/* out[t] (+)= sum over slots of weight[t][u] * y[t][u], f32[T][n_cols]. */
+struct args_expert_sum {
+    addr_t step;
+    addr_t choices; /* struct expert_choice[T][U] */
+    addr_t y;       /* f32[T][U][n_cols] */
+    addr_t out;
+    u32 n_cols, n_used;
+    u32 accumulate;
+    u32 reserved;
 };
 
 /* out[i] = x[output_rows[i]], f32[O][n_cols]. */

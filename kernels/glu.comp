@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * out = activation(gate) * up on f32[rows][n_cols], out may be gate; see args_glu. Both activations
+ * out = activation(gate) * up on f32[rows][n_cols], out may be gate; see args_glu. The activations
  * are a logistic: silu(x) = x / (1 + e^-x), and gelu(x) = x / (1 + e^-2u), because
  * (1 + tanh(u)) / 2 = 1 / (1 + e^-2u).
  * Grid: workgroups stride over all values.
@@ -18,6 +18,8 @@ float activated(float x)
 
     if (push.a.activation == GLU_GELU)
         u = 2.0 * sqrt_2_over_pi * (x + 0.044715 * x * x * x);
+    if (push.a.activation == GLU_CLAMPED)
+        u = GLU_CLAMP_ALPHA * x;
     return x / (1.0 + exp_exact(-u));
 }
 
@@ -27,8 +29,13 @@ void main()
     uint64_t stride = uint64_t(gl_NumWorkGroups.x) * WORKGROUP_SIZE;
 
     for (uint64_t i = gl_GlobalInvocationID.x; i < n; i += stride) {
-        float up = F32(push.a.up + i * 4).v[0];
+        float gate = F32(push.a.gate + i * 4).v[0], up = F32(push.a.up + i * 4).v[0];
 
-        F32(push.a.out_address + i * 4).v[0] = activated(F32(push.a.gate + i * 4).v[0]) * up;
+        if (push.a.activation == GLU_CLAMPED) { /* NaN passes */
+            gate = gate > GLU_CLAMP_LIMIT ? GLU_CLAMP_LIMIT : gate;
+            up = up > GLU_CLAMP_LIMIT ? GLU_CLAMP_LIMIT : up < -GLU_CLAMP_LIMIT ? -GLU_CLAMP_LIMIT : up;
+            up += 1.0;
+        }
+        F32(push.a.out_address + i * 4).v[0] = activated(gate) * up;
     }
 }

@@ -12,6 +12,10 @@ static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_ATTENTION_COMBINE] = "attention_combine",
     [KERNEL_GLU] = "glu",
     [KERNEL_ADD] = "add",
+    [KERNEL_ROUTE] = "route",
+    [KERNEL_EXPERT_ROWS] = "expert_rows",
+    [KERNEL_MATMUL_EXPERTS] = "matmul_experts",
+    [KERNEL_EXPERT_SUM] = "expert_sum",
     [KERNEL_GATHER] = "gather",
     [KERNEL_SAMPLE] = "sample",
 };
@@ -68,6 +72,11 @@ size_t activation_bytes(enum activation_type type, size_t n_values)
     default:
         return n_values * sizeof(float);
     }
+}
+
+size_t expert_rows_bytes(uint32_t n_experts, uint32_t n_used, uint32_t n_tokens)
+{
+    return ((size_t)n_experts + 1 + (size_t)n_tokens * n_used) * sizeof(uint32_t);
 }
 
 size_t sample_scratch_bytes(uint32_t n_vocab)

@@ -23,6 +23,10 @@ enum kernel_op {
     KERNEL_ATTENTION_COMBINE,
     KERNEL_GLU,
     KERNEL_ADD,
+    KERNEL_ROUTE,
+    KERNEL_EXPERT_ROWS,
+    KERNEL_MATMUL_EXPERTS,
+    KERNEL_EXPERT_SUM,
     KERNEL_GATHER,
     KERNEL_SAMPLE,
     KERNEL_OP_COUNT,
@@ -48,8 +52,8 @@ struct act_q8_256 {
 /* One kernel call as recorded in a program. */
 struct dispatch {
     enum kernel_op op;
-    enum gguf_type weight_type;      /* EMBED, MATMUL */
-    enum activation_type activation; /* QUANTIZE, MATMUL */
+    enum gguf_type weight_type;      /* EMBED, MATMUL, MATMUL_EXPERTS */
+    enum activation_type activation; /* QUANTIZE, MATMUL, MATMUL_EXPERTS */
     bool barrier;      /* waits for everything before it; else it may run beside its predecessors */
     uint32_t max_rows; /* rows (tokens or outputs) the program is recorded for */
     const char *label; /* static: what it is in the model, for traces */
@@ -64,6 +68,10 @@ struct dispatch {
         struct args_attention_combine attention_combine;
         struct args_glu glu;
         struct args_add add;
+        struct args_route route;
+        struct args_expert_rows expert_rows;
+        struct args_matmul_experts matmul_experts;
+        struct args_expert_sum expert_sum;
         struct args_gather gather;
         struct args_sample sample;
     } args;
@@ -75,6 +83,8 @@ bool kernel_supports_type(enum gguf_type type);
 /* Bytes of n values in an activation type; n must be a multiple of its block (1, 32, 256). */
 size_t activation_bytes(enum activation_type type, size_t n_values);
 size_t activation_block(enum activation_type type);
+/* Bytes that args_expert_rows writes for up to n_tokens. */
+size_t expert_rows_bytes(uint32_t n_experts, uint32_t n_used, uint32_t n_tokens);
 /* Scratch a sample dispatch needs for each output row. */
 size_t sample_scratch_bytes(uint32_t n_vocab);
 

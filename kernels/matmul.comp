@@ -9,13 +9,18 @@
  */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#ifdef EXPERTS
+#define ARGS args_matmul_experts
+#else
 #define ARGS args_matmul
+#endif
 #include "common.glsl"
 layout(constant_id = 2) const uint ACTIVATION = 0;
 layout(constant_id = 3) const uint TILE_ROWS = 64;
 layout(constant_id = 4) const uint TILE_BATCH = 64;
 #include "dequant.glsl"
 #include "activation.glsl"
+#include "product.glsl"
 #include "tile.glsl"
 
 const uint TILE_UNITS = 2;
@@ -33,7 +38,7 @@ void load_tile(uint first_unit, uint n_batch)
     for (uint i = gl_LocalInvocationID.x; i < TILE_UNITS * TILE_ROWS; i += WORKGROUP_SIZE) {
         uint row = tile_first_row() + i % TILE_ROWS, u = first_unit + i / TILE_ROWS;
         uint place = i / TILE_ROWS * UNIT_VALUES * TILE_ROWS + i % TILE_ROWS;
-        uint64_t address = push.a.weight + uint64_t(row) * row_bytes(n_cols);
+        uint64_t address = product_weight + uint64_t(row) * row_bytes(n_cols);
 
         if (row >= push.a.n_rows || u >= n_units)
             v = vec4[4](vec4(0), vec4(0), vec4(0), vec4(0));
@@ -47,7 +52,7 @@ void load_tile(uint first_unit, uint n_batch)
     for (uint i = gl_LocalInvocationID.x; i < TILE_UNITS * TILE_BATCH; i += WORKGROUP_SIZE) {
         uint r = tile_first_batch() + i % TILE_BATCH, u = first_unit + i / TILE_BATCH;
         uint place = i / TILE_BATCH * UNIT_VALUES * TILE_BATCH + i % TILE_BATCH;
-        uint64_t address = activation_row(push.a.x, r, n_cols);
+        uint64_t address = activation_row(push.a.x, product_x_row(r, n_batch), n_cols);
 
         if (r >= n_batch || u >= n_units)
             v = vec4[4](vec4(0), vec4(0), vec4(0), vec4(0));
@@ -76,7 +81,7 @@ void add_column(uint k, uint m, uint n)
 
 void main()
 {
-    uint n_batch = step_rows(push.a.step, push.a.rows);
+    uint n_batch = begin_product();
     uint n_units = row_units(push.a.n_cols), m = tile_m(), n = tile_n();
 
     if (tile_first_batch() >= n_batch || tile_first_row() >= push.a.n_rows)

@@ -11,12 +11,17 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_spirv_intrinsics : require
+#ifdef EXPERTS
+#define ARGS args_matmul_experts
+#else
 #define ARGS args_matmul
+#endif
 #include "common.glsl"
 layout(constant_id = 2) const uint TILE_ROWS = 64;
 layout(constant_id = 3) const uint TILE_BATCH = 64;
 #include "dequant.glsl"
 #include "codes.glsl"
+#include "product.glsl"
 #include "tile.glsl"
 
 /* OpSDot of four bytes in a word (packing 0), of SPIR-V 1.6: this compiler has no name for it. */
@@ -48,7 +53,7 @@ void load_weights(uint first_group, uint n_groups)
         float low = 0.0;
 
         if (row < push.a.n_rows && first_group + group < n_groups)
-            group_codes(push.a.weight + uint64_t(row) * row_bytes(push.a.n_cols),
+            group_codes(product_weight + uint64_t(row) * row_bytes(push.a.n_cols),
                         first_group + group, codes, scales, low);
         [[unroll]] for (uint j = 0; j < GROUP_WORDS; j++)
             tile[(group * GROUP_WORDS + j) * TILE_ROWS + place] = codes[j / 4][j % 4];
@@ -68,7 +73,8 @@ void load_activations(uint first_group, uint n_groups, uint n_batch)
         float scale = 0.0, sum = 0.0;
 
         if (r < n_batch && first_group + group < n_groups) {
-            uint64_t block = push.a.x + (uint64_t(r) * n_groups + first_group + group) *
+            uint64_t block = push.a.x + (uint64_t(product_x_row(r, n_batch)) * n_groups + first_group +
+                                         group) *
                                             (ACT_WORDS * 4);
 
             scale = F32(block).v[0];
@@ -153,7 +159,7 @@ void add_group(uint group, uint m, uint n)
 
 void main()
 {
-    uint n_batch = step_rows(push.a.step, push.a.rows);
+    uint n_batch = begin_product();
     uint n_groups = push.a.n_cols / GROUP_VALUES, m = tile_m(), n = tile_n();
 
     if (tile_first_batch() >= n_batch || tile_first_row() >= push.a.n_rows)

@@ -7,16 +7,22 @@
  * whole tile. Sums are f32.
  * Grid: x is the tile of x, the fastest, so that W is read from memory once; y strides over the
  * rows of W. Tiles past the step's rows end at once.
+ * With EXPERTS, args_matmul_experts without rows: a tile is one (token, slot) pair, BATCH 1.
  */
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#ifdef EXPERTS
+#define ARGS args_matmul_experts
+#else
 #define ARGS args_matmul
+#endif
 #include "common.glsl"
 layout(constant_id = 2) const uint ACTIVATION = 0;
 layout(constant_id = 3) const uint ROWS = 2;
 layout(constant_id = 4) const uint BATCH = 4;
 #include "dequant.glsl"
 #include "activation.glsl"
+#include "product.glsl"
 
 float sums[ROWS][BATCH];
 uint64_t weights[ROWS], xs[BATCH]; /* where the rows of W and x begin */
@@ -56,12 +62,12 @@ void sum_rows(uint first_row, uint first_batch, uint n_batch, const uint batch)
     [[unroll]] for (uint i = 0; i < ROWS; i++) {
         uint row = min(first_row + i, push.a.n_rows - 1);
 
-        weights[i] = push.a.weight + uint64_t(row) * row_bytes(n_cols);
+        weights[i] = product_weight + uint64_t(row) * row_bytes(n_cols);
         [[unroll]] for (uint b = 0; b < batch; b++)
             sums[i][b] = 0.0;
     }
     [[unroll]] for (uint b = 0; b < batch; b++)
-        xs[b] = activation_row(push.a.x, min(first_batch + b, n_batch - 1), n_cols);
+        xs[b] = activation_row(push.a.x, product_x_row(min(first_batch + b, n_batch - 1), n_batch), n_cols);
     for (uint u = LANE; u < n_whole; u += SUBGROUP_SIZE)
         add_unit(u, batch);
     if (HAS_PART_UNITS == 1)
@@ -79,9 +85,9 @@ void store_rows(uint first_row, uint first_batch, uint n_batch, const uint batch
             F32 y = F32(push.a.out_address + (uint64_t(r) * push.a.n_rows + row) * 4);
 
             if (LANE == 0 && r < n_batch && row < push.a.n_rows) {
-                if (push.a.bias != 0)
-                    sum += F32(push.a.bias).v[row];
-                y.v[0] = push.a.accumulate != 0 ? sum + y.v[0] : sum;
+                if (product_bias != 0)
+                    sum += F32(product_bias).v[row];
+                y.v[0] = PRODUCT_ACCUMULATES ? sum + y.v[0] : sum;
             }
         }
     }
@@ -93,9 +99,31 @@ void compute_rows(uint first_row, uint first_batch, uint n_batch, const uint bat
     store_rows(first_row, first_batch, n_batch, batch);
 }
 
+#ifdef EXPERTS
+VIEW(Choices, expert_choice, 4);
+
+/* How many rows the product has: the pairs of the step. 0 where the pair of this workgroup chose no
+ * expert that there is. */
+uint begin_product()
+{
+    uint n = step_rows(push.a.step, ROWS_TOKENS) * push.a.n_used, pair = gl_WorkGroupID.x;
+    uint expert = pair < n ? Choices(push.a.choices).v[pair].expert : push.a.n_experts;
+
+    if (expert >= push.a.n_experts)
+        return 0;
+    product_of_expert(subgroupBroadcastFirst(expert), 0);
+    return n;
+}
+#else
+uint begin_product()
+{
+    return step_rows(push.a.step, push.a.rows);
+}
+#endif
+
 void main()
 {
-    uint n_batch = step_rows(push.a.step, push.a.rows);
+    uint n_batch = begin_product();
     uint first_batch = gl_WorkGroupID.x * BATCH;
     uint stride = gl_NumWorkGroups.y * N_SUBGROUPS * ROWS;
 

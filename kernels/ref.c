@@ -36,6 +36,16 @@ static double gelu(double x)
     return 0.5 * x * (1 + tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
 }
 
+/* NaN passes. */
+static double clamped_swiglu(double gate, double up)
+{
+    const double limit = (double)GLU_CLAMP_LIMIT;
+    double g = gate > limit ? limit : gate;
+    double u = up > limit ? limit : up < -limit ? -limit : up;
+
+    return g / (1 + exp(-(double)GLU_CLAMP_ALPHA * g)) * (u + 1);
+}
+
 static void ref_glu(const struct dispatch *d)
 {
     const struct args_glu *a = &d->args.glu;
@@ -46,7 +56,8 @@ static void ref_glu(const struct dispatch *d)
     for (size_t i = 0; i < n; i++) {
         double activated = a->activation == GLU_GELU ? gelu(gate[i]) : silu(gate[i]);
 
-        out[i] = (float)(activated * up[i]);
+        out[i] = (float)(a->activation == GLU_CLAMPED ? clamped_swiglu(gate[i], up[i])
+                                                      : activated * up[i]);
     }
 }
 
@@ -112,6 +123,18 @@ void ref_run(const struct dispatch *d)
         break;
     case KERNEL_ADD:
         ref_add(d);
+        break;
+    case KERNEL_ROUTE:
+        ref_route(d, 0, UINT32_MAX);
+        break;
+    case KERNEL_EXPERT_ROWS:
+        ref_expert_rows(d);
+        break;
+    case KERNEL_MATMUL_EXPERTS:
+        ref_matmul_experts(d);
+        break;
+    case KERNEL_EXPERT_SUM:
+        ref_expert_sum(d);
         break;
     case KERNEL_GATHER:
         ref_gather(d);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The plain forms by family, called by ref_run; fast forms of the sampler borrow its end. */
+/* The plain forms by family, called by ref_run; fast forms borrow
+ * the end of the sampler and the router. */
 #ifndef HEARTH_KERNELS_REF_INTERNAL_H
 #define HEARTH_KERNELS_REF_INTERNAL_H
 
@@ -14,6 +15,15 @@ void ref_kv_store(const struct dispatch *d);
 void ref_attention(const struct dispatch *d);
 void ref_attention_combine(const struct dispatch *d);
 void ref_sample(const struct dispatch *d);
+/* Tokens [begin, end) that there are. */
+void ref_route(const struct dispatch *d, uint32_t begin, uint32_t end);
+void ref_expert_rows(const struct dispatch *d);
+void ref_matmul_experts(const struct dispatch *d);
+void ref_expert_sum(const struct dispatch *d);
+
+/* The dot product of a row of n_cols weights, each as the format defines it in f32, with a row of
+ * activations, of the dispatch's types. */
+double ref_dot(const struct dispatch *d, uint32_t n_cols, const uint8_t *weight, const void *x);
 
 /* A token that may be chosen. */
 struct ref_candidate {

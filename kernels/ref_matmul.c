@@ -102,18 +102,17 @@ static double activation_value(enum activation_type type, const void *row, uint3
     }
 }
 
-/* The dot product of a row of weights, each as the format defines it in f32, with a row of
- * activations. With 8-bit activations a fast form may take  scale_w * scale_x * (sum of integer
+/* With 8-bit activations a fast form may take  scale_w * scale_x * (sum of integer
  * products)  block by block, and subtract minima through the stored sums: the same number but for
  * the rounding of a few f32 operations per block. */
-static double dot(const struct dispatch *d, const uint8_t *weight, const void *x)
+double ref_dot(const struct dispatch *d, uint32_t n_cols, const uint8_t *weight, const void *x)
 {
     const struct gguf_type_info *info = gguf_type_get_info(d->weight_type);
     uint32_t block = info->block_elements;
     float w[BLOCK_MAX];
     double sum = 0;
 
-    for (uint32_t k = 0; k < d->args.matmul.n_cols; k += block, weight += info->block_bytes) {
+    for (uint32_t k = 0; k < n_cols; k += block, weight += info->block_bytes) {
         ref_dequantize(d->weight_type, weight, w, block);
         for (uint32_t i = 0; i < block; i++)
             sum += w[i] * activation_value(d->activation, x, k + i);
@@ -134,7 +133,7 @@ void ref_matmul(const struct dispatch *d)
     for (uint32_t r = 0; r < rows; r++) {
         for (uint32_t i = 0; i < a->n_rows; i++) {
             float *y = &out[(size_t)r * a->n_rows + i];
-            double sum = dot(d, weight + i * weight_row_bytes, x + r * x_row_bytes);
+            double sum = ref_dot(d, a->n_cols, weight + i * weight_row_bytes, x + r * x_row_bytes);
 
             if (bias)
                 sum += bias[i];

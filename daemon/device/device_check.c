@@ -81,8 +81,9 @@ static int need_weight(const struct checker *c, addr_t address, uint32_t n_rows,
                                              : 1);
 }
 
+/* Rows of n_cols values in the dispatch's activation type, n_slots to each of the batch. */
 static int need_activation(const struct checker *c, const char *what, addr_t address,
-                           uint32_t n_cols)
+                           uint32_t n_slots, uint32_t n_cols)
 {
     enum activation_type type = c->d->activation;
 
@@ -90,7 +91,8 @@ static int need_activation(const struct checker *c, const char *what, addr_t add
         return FAIL(c, "no activation type has number %u", (unsigned)type);
     if (n_cols % activation_block(type))
         return FAIL(c, "%s: rows of %u values are no whole blocks", what, n_cols);
-    return need(c, what, address, c->d->max_rows, activation_bytes(type, n_cols), 4);
+    return need(c, what, address, (uint64_t)c->d->max_rows * n_slots,
+                activation_bytes(type, n_cols), 4);
 }
 
 static int check_rows_kind(const struct checker *c, u32 rows)
@@ -138,7 +140,7 @@ static int check_quantize(const struct checker *c)
         r = FAIL(c, "%s", "f32 is no quantised activation type");
     if (r == 0)
         r = need_rows(c, "x", a->x, a->n_cols);
-    return r < 0 ? r : need_activation(c, "out", a->out, a->n_cols);
+    return r < 0 ? r : need_activation(c, "out", a->out, 1, a->n_cols);
 }
 
 static int check_matmul(const struct checker *c)
@@ -151,7 +153,7 @@ static int check_matmul(const struct checker *c)
     if (r == 0)
         r = need_weight(c, a->weight, a->n_rows, a->n_cols);
     if (r == 0)
-        r = need_activation(c, "x", a->x, a->n_cols);
+        r = need_activation(c, "x", a->x, 1, a->n_cols);
     if (r == 0)
         r = need_rows(c, "out", a->out, a->n_rows);
     if (r == 0 && a->bias)
@@ -274,7 +276,8 @@ static int check_glu(const struct checker *c)
 
     if (r == 0)
         r = check_rows_kind(c, a->rows);
-    if (r == 0 && a->activation != GLU_SILU && a->activation != GLU_GELU)
+    if (r == 0 && a->activation != GLU_SILU && a->activation != GLU_GELU &&
+        a->activation != GLU_CLAMPED)
         r = FAIL(c, "no activation has number %u", a->activation);
     if (r == 0)
         r = need_rows(c, "gate", a->gate, a->n_cols);
@@ -293,6 +296,88 @@ static int check_add(const struct checker *c)
     if (r == 0)
         r = need_rows(c, "x", a->x, a->n_cols);
     return r < 0 ? r : need_rows(c, "y", a->y, a->n_cols);
+}
+
+static int check_n_experts(const struct checker *c, u32 n_experts, u32 n_used)
+{
+    return n_used && n_used <= n_experts && n_experts <= EXPERTS_MAX
+               ? 0
+               : FAIL(c, "%u of %u experts", n_used, n_experts);
+}
+
+static int need_choices(const struct checker *c, addr_t step, addr_t choices, u32 n_experts,
+                        u32 n_used)
+{
+    int r = need_step(c, step);
+
+    if (r == 0)
+        r = check_n_experts(c, n_experts, n_used);
+    return r < 0 ? r
+                 : need(c, "choices", choices, (uint64_t)c->d->max_rows * n_used,
+                        sizeof(struct expert_choice), 4);
+}
+
+static int check_route(const struct checker *c)
+{
+    const struct args_route *a = &c->d->args.route;
+    int r = need_choices(c, a->step, a->out, a->n_experts, a->n_used);
+
+    if (r == 0 && a->gate != GATE_SOFTMAX && a->gate != GATE_SIGMOID && a->gate != GATE_CHOSEN)
+        r = FAIL(c, "no gate has number %u", a->gate);
+    if (r == 0 && (!a->n_groups || a->n_experts % a->n_groups || !a->n_groups_used ||
+                   a->n_groups_used > a->n_groups ||
+                   a->n_used > a->n_experts / a->n_groups * a->n_groups_used))
+        r = FAIL(c, "%u experts from %u of %u groups of %u", a->n_used, a->n_groups_used,
+                 a->n_groups, a->n_experts);
+    if (r == 0)
+        r = need_rows(c, "logits", a->logits, a->n_experts);
+    if (r == 0 && a->bias)
+        r = need(c, "bias", a->bias, a->n_experts, sizeof(float), 4);
+    return r;
+}
+
+static int need_expert_rows(const struct checker *c, addr_t address, u32 n_experts, u32 n_used)
+{
+    return need(c, "rows by expert", address, 1,
+                expert_rows_bytes(n_experts, n_used, c->d->max_rows), 4);
+}
+
+static int check_expert_rows(const struct checker *c)
+{
+    const struct args_expert_rows *a = &c->d->args.expert_rows;
+    int r = need_choices(c, a->step, a->choices, a->n_experts, a->n_used);
+
+    return r < 0 ? r : need_expert_rows(c, a->out, a->n_experts, a->n_used);
+}
+
+static int check_matmul_experts(const struct checker *c)
+{
+    const struct args_matmul_experts *a = &c->d->args.matmul_experts;
+    int r = need_choices(c, a->step, a->choices, a->n_experts, a->n_used);
+
+    if (r == 0 && (uint64_t)a->n_experts * a->n_rows > UINT32_MAX)
+        r = FAIL(c, "%u experts of %u rows", a->n_experts, a->n_rows);
+    if (r == 0)
+        r = need_weight(c, a->weight, a->n_experts * a->n_rows, a->n_cols);
+    if (r == 0)
+        r = need_activation(c, "x", a->x, a->x_per_slot ? a->n_used : 1, a->n_cols);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, (uint64_t)a->n_used * a->n_rows);
+    if (r == 0 && a->bias)
+        r = need(c, "bias", a->bias, (uint64_t)a->n_experts * a->n_rows, sizeof(float), 4);
+    if (r == 0 && a->rows)
+        r = need_expert_rows(c, a->rows, a->n_experts, a->n_used);
+    return r;
+}
+
+static int check_expert_sum(const struct checker *c)
+{
+    const struct args_expert_sum *a = &c->d->args.expert_sum;
+    int r = need_choices(c, a->step, a->choices, EXPERTS_MAX, a->n_used);
+
+    if (r == 0)
+        r = need_rows(c, "y", a->y, (uint64_t)a->n_used * a->n_cols);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
 }
 
 static int check_gather(const struct checker *c)
@@ -335,6 +420,10 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_ATTENTION_COMBINE] = check_attention_combine,
     [KERNEL_GLU] = check_glu,
     [KERNEL_ADD] = check_add,
+    [KERNEL_ROUTE] = check_route,
+    [KERNEL_EXPERT_ROWS] = check_expert_rows,
+    [KERNEL_MATMUL_EXPERTS] = check_matmul_experts,
+    [KERNEL_EXPERT_SUM] = check_expert_sum,
     [KERNEL_GATHER] = check_gather,
     [KERNEL_SAMPLE] = check_sample,
 };

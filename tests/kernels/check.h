@@ -71,6 +71,10 @@ bool check_bytes(struct check *c, uint64_t offset, size_t n);
  * terms, `relative` of it allowed. magnitudes: f64[rows * n]. */
 bool check_sums(struct check *c, uint64_t offset, const double *magnitudes, size_t n,
                 double relative);
+/* Sum of |w x| of a row of weights, dequantised, and a row of activations. K-quants subtract
+ * minima: what the fast forms sum is larger than the weights themselves, by the factor their
+ * greatest weight has over its parts. */
+double check_magnitude(const float *w, uint32_t n_cols, enum activation_type type, const void *x);
 /* Times the dispatches, n of them: prints GB/s of `bytes` and GFLOP/s of `operations`. */
 void check_bench(struct check *c, const char *name, const struct dispatch *list, size_t n,
                  double bytes, double operations);
@@ -80,6 +84,6 @@ struct check_case {
     bool (*run)(struct check *c);
 };
 extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[],
-    check_sample_cases[], check_far_cases[];
+    check_experts_cases[], check_sample_cases[], check_far_cases[];
 
 #endif

@@ -21,8 +21,19 @@ static double activation_magnitude(enum activation_type type, const void *row, u
                                      : (double)((const float *)row)[k]);
 }
 
-/* Sum of |w x| of every result. K-quants subtract minima: what the fast forms sum is larger than
- * the weights themselves, by the factor their greatest weight has over its parts. */
+double check_magnitude(const float *w, uint32_t n_cols, enum activation_type type, const void *x)
+{
+    float greatest = 0;
+    double sum = 0;
+
+    for (uint32_t k = 0; k < n_cols; k++)
+        greatest = fmaxf(greatest, fabsf(w[k]));
+    for (uint32_t k = 0; k < n_cols; k++)
+        sum += 0.5 * (fabsf(w[k]) + greatest) * activation_magnitude(type, x, k);
+    return sum;
+}
+
+/* Of every result. */
 static double *magnitudes(struct check *c, const struct dispatch *d, uint32_t rows)
 {
     const struct args_matmul *a = &d->args.matmul;
@@ -34,18 +45,10 @@ static double *magnitudes(struct check *c, const struct dispatch *d, uint32_t ro
     float *w = malloc(a->n_cols * sizeof(*w));
 
     for (uint32_t i = 0; i < a->n_rows; i++) {
-        float greatest = 0;
-
         ref_dequantize(d->weight_type, weight + i * row_bytes, w, a->n_cols);
-        for (uint32_t k = 0; k < a->n_cols; k++)
-            greatest = fmaxf(greatest, fabsf(w[k]));
-        for (uint32_t r = 0; r < rows; r++) {
-            const uint8_t *x = activations + r * x_bytes;
-
-            for (uint32_t k = 0; k < a->n_cols; k++)
-                m[(size_t)r * a->n_rows + i] +=
-                    0.5 * (fabsf(w[k]) + greatest) * activation_magnitude(d->activation, x, k);
-        }
+        for (uint32_t r = 0; r < rows; r++)
+            m[(size_t)r * a->n_rows + i] =
+                check_magnitude(w, a->n_cols, d->activation, activations + r * x_bytes);
     }
     free(w);
     return m;

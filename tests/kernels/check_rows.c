@@ -103,6 +103,39 @@ static bool glu_gelu(struct check *c)
     return sweep(c, 1, gelu_one);
 }
 
+/* Gates and ups beyond the limits on either side, and what is no number. */
+static bool clamped_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t gate = filled(c, n, kind), up = filled(c, n, kind), out = filled(c, n, INPUT_NORMAL);
+    float *g = check_at(c, gate), *u = check_at(c, up);
+    struct dispatch d = {.op = KERNEL_GLU, .max_rows = rows};
+
+    for (size_t i = 0; i < n; i++) {
+        g[i] *= i % 3 ? 5 : 20;
+        u[i] *= i % 2 ? 5 : 30;
+    }
+    if (kind == INPUT_LARGE) {
+        g[0] = NAN;
+        u[n - 1] = NAN;
+        g[n / 2] = -INFINITY;
+        g[n / 3] = INFINITY;
+        u[n / 3] = -INFINITY;
+    }
+    d.args.glu = (struct args_glu){.step = check_address(c, check_step(c, rows, 1)),
+                                   .gate = check_address(c, gate),
+                                   .up = check_address(c, up),
+                                   .out = check_address(c, out),
+                                   .n_cols = n_cols,
+                                   .activation = GLU_CLAMPED};
+    return check_run(c, &d) && check_floats(c, out, n, 1e-30, 2e-5);
+}
+
+static bool glu_clamped(struct check *c)
+{
+    return sweep(c, 1, clamped_one);
+}
+
 static bool add_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
 {
     size_t n = (size_t)rows * n_cols;
@@ -354,6 +387,7 @@ const struct check_case check_row_cases[] = {
     {"rms_norm", rms_norm},
     {"glu_silu", glu_silu},
     {"glu_gelu", glu_gelu},
+    {"glu_clamped", glu_clamped},
     {"add", add},
     {"quantize_32", quantize_32},
     {"quantize_256", quantize_256},

@@ -227,6 +227,18 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     case KERNEL_ADD:
         d.args.add.n_cols = 4096;
         break;
+    case KERNEL_ROUTE:
+        break;
+    case KERNEL_EXPERT_ROWS:
+        d.args.expert_rows.n_experts = 128;
+        break;
+    case KERNEL_MATMUL_EXPERTS:
+        d.args.matmul_experts = (struct args_matmul_experts){
+            .rows = rows > 16, .n_rows = 1536, .n_cols = 4096, .n_experts = 128, .n_used = 8};
+        break;
+    case KERNEL_EXPERT_SUM:
+        d.args.expert_sum.n_cols = 4096;
+        break;
     case KERNEL_GATHER:
         d.args.gather.n_cols = 4096;
         break;
@@ -245,7 +257,7 @@ static bool is_recorded(const struct run *r, enum kernel_op op, enum gguf_type t
 {
     if (op == KERNEL_QUANTIZE)
         return act != ACT_F32;
-    if (op == KERNEL_MATMUL && act != ACT_F32)
+    if ((op == KERNEL_MATMUL || op == KERNEL_MATMUL_EXPERTS) && act != ACT_F32)
         return (int)act == vk_activation_for(&r->gpu->caps, type, 4096, rows);
     return act == ACT_F32;
 }
@@ -272,7 +284,7 @@ static void compile_op(struct run *r, enum kernel_op op, enum gguf_type type)
 static void compile_all(struct run *r)
 {
     for (int op = 0; op < KERNEL_OP_COUNT; op++) {
-        bool is_typed = op == KERNEL_EMBED || op == KERNEL_MATMUL;
+        bool is_typed = op == KERNEL_EMBED || op == KERNEL_MATMUL || op == KERNEL_MATMUL_EXPERTS;
 
         for (int type = 0; type < (is_typed ? GGUF_TYPE_LIMIT : 1); type++)
             if (!is_typed || kernel_supports_type((enum gguf_type)type))

@@ -7,6 +7,7 @@
  */
 #include "device/cpu/gemm_tile.h"
 #include "device/cpu/level.h"
+#include "device/cpu/product.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -139,19 +140,18 @@ static void run(const struct pass *p, unsigned n, float (*out)[16])
 }
 
 /* Adds a pass's sums to rows [r0, r0 + n) of the result, weight rows [first, first + width). */
-static void add_sums(const struct args_matmul *a, float (*sums)[16], uint32_t r0, unsigned n,
+static void add_sums(const struct product *p, float (*sums)[16], uint32_t r0, unsigned n,
                      uint32_t first, uint32_t width, bool is_first_panel)
 {
     const __mmask16 mask = (__mmask16)((1u << width) - 1);
-    const float *bias = addr_ptr(a->bias);
 
     for (unsigned r = 0; r < n; r++) {
-        float *y = (float *)addr_ptr(a->out) + (size_t)(r0 + r) * a->n_rows + first;
+        float *y = product_out(p, r0 + r) + first;
         __m512 v = _mm512_load_ps(sums[r]);
 
-        if (bias && is_first_panel)
-            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, bias + first));
-        if (a->accumulate || !is_first_panel)
+        if (p->bias && is_first_panel)
+            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, p->bias + first));
+        if (p->accumulate || !is_first_panel)
             v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y));
         _mm512_mask_storeu_ps(y, mask, v);
     }
@@ -159,40 +159,36 @@ static void add_sums(const struct args_matmul *a, float (*sums)[16], uint32_t r0
 
 /* All activation rows against the unpacked panel: groups of sixteen weight rows one after the other
  * while the activations of a pass are near. */
-static void run_panel(const struct dispatch *d, const struct tile_format *format,
+static void run_panel(const struct product *p, const struct tile_format *format,
                       const uint8_t *tiles, uint32_t block, uint32_t n_tiles, uint32_t first,
-                      uint32_t n, uint32_t rows)
+                      uint32_t n)
 {
-    const struct args_matmul *a = &d->args.matmul;
-    size_t x_bytes = activation_bytes(d->activation, a->n_cols);
     _Alignas(64) float sums[PASS_ROWS][16];
 
-    for (uint32_t r = 0; r < rows; r += PASS_ROWS) {
-        unsigned n_pass = rows - r < PASS_ROWS ? rows - r : PASS_ROWS;
+    for (uint32_t r = 0; r < p->rows; r += PASS_ROWS) {
+        unsigned n_pass = p->rows - r < PASS_ROWS ? p->rows - r : PASS_ROWS;
 
         for (uint32_t g = 0; g < n; g += 16) {
-            struct pass p = {
+            struct pass pass = {
                 format, tiles + g / 16 * n_tiles * format->tile_bytes, block, n_tiles, {0}};
 
             for (unsigned i = 0; i < n_pass; i++)
-                p.x[i] = (const uint8_t *)addr_ptr(a->x) + (r + i) * x_bytes;
-            run(&p, n_pass, sums);
-            add_sums(a, sums, r, n_pass, first + g, n - g < 16 ? n - g : 16, block == 0);
+                pass.x[i] = product_x(p, r + i);
+            run(&pass, n_pass, sums);
+            add_sums(p, sums, r, n_pass, first + g, n - g < 16 ? n - g : 16, block == 0);
         }
     }
 }
 
-bool IN_LEVEL(gemm)(const struct dispatch *d, uint32_t first, uint32_t n, uint32_t rows,
-                    void *scratch)
+bool IN_LEVEL(gemm)(const struct product *p, uint32_t first, uint32_t n, void *scratch)
 {
-    const struct args_matmul *a = &d->args.matmul;
-    const struct tile_format *format = tile_format_of(d->weight_type, d->activation);
-    size_t row_bytes = gguf_type_row_bytes(d->weight_type, a->n_cols);
+    const struct tile_format *format = tile_format_of(p->weight_type, p->activation);
+    size_t row_bytes = gguf_type_row_bytes(p->weight_type, p->n_cols);
     uint32_t n_groups = (n + 15) / 16, n_blocks, panel;
 
     if (!format)
         return false;
-    n_blocks = a->n_cols / format->columns;
+    n_blocks = p->n_cols / format->columns;
     panel = (uint32_t)(CPU_SCRATCH_BYTES / 2 / format->tile_bytes / n_groups);
     if (!panel)
         return false;
@@ -205,12 +201,12 @@ bool IN_LEVEL(gemm)(const struct dispatch *d, uint32_t first, uint32_t n, uint32
             for (uint32_t i = 0; i < 16; i++) { /* past the end the last row again */
                 uint32_t row = first + (g + i < n ? g + i : n - 1);
 
-                rows16[i] = (const uint8_t *)addr_ptr(a->weight) + row * row_bytes;
+                rows16[i] = p->weight + row * row_bytes;
             }
             format->unpack(rows16, b, n_tiles,
                            (uint8_t *)scratch + g / 16 * n_tiles * format->tile_bytes);
         }
-        run_panel(d, format, scratch, b, n_tiles, first, n, rows);
+        run_panel(p, format, scratch, b, n_tiles, first, n);
     }
     return true;
 }

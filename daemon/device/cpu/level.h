@@ -19,10 +19,10 @@ typedef void dot_fn(const void *w, const void *const *x, unsigned n_x, uint32_t 
 /* The form for a pair of types, or NULL when this level has none. */
 dot_fn *IN_LEVEL(dot_for)(enum gguf_type weight, enum activation_type activation);
 
-/* Many rows at once: weight rows [first, first + n) of a matmul against all rows of activations.
+/* Many rows at once: weight rows [first, first + n) of a product against all rows of activations.
  * Returns false when this level has no such form for the types. */
-bool IN_LEVEL(gemm)(const struct dispatch *d, uint32_t first, uint32_t n, uint32_t rows,
-                    void *scratch);
+struct product;
+bool IN_LEVEL(gemm)(const struct product *p, uint32_t first, uint32_t n, void *scratch);
 
 /* Few items for work that is little: one per `grain` units, at most CPU_ITEMS_MAX. */
 #define CPU_ITEMS_MAX 16384u
@@ -72,6 +72,12 @@ uint32_t IN_LEVEL(glu_items)(const struct dispatch *d);
 void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(add_items)(const struct dispatch *d);
 void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(matmul_experts_items)(const struct dispatch *d);
+void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(route_items)(const struct dispatch *d);
+void IN_LEVEL(route)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(expert_sum_items)(const struct dispatch *d);
+void IN_LEVEL(expert_sum)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(gather_items)(const struct dispatch *d);
 void IN_LEVEL(gather)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(sample_items)(const struct dispatch *d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Products of weights and activations: cut into runs of weight rows, dot product by dot product. */
 #include "device/cpu/level.h"
+#include "device/cpu/product.h"
 #include "device/cpu/vec.h"
 #include "device/device.h"
 #include "kernels/ref.h"
@@ -8,26 +9,20 @@
 /* Weights of one item: enough to be worth taking, little enough that workers end together. */
 #define ITEM_BYTES (48u << 10)
 
-/* Rows of weights of one item: a multiple of 16, the width of a tile. */
-static uint32_t rows_per_item(const struct dispatch *d)
+/* Rows of weights of one item, of n_rows in each of n_products: a multiple of 16, the width of a
+ * tile. */
+static uint32_t rows_per_item(enum gguf_type type, uint32_t n_products, uint32_t n_rows,
+                              uint32_t n_cols)
 {
-    uint64_t row_bytes = gguf_type_row_bytes(d->weight_type, d->args.matmul.n_cols);
-    uint64_t n = ITEM_BYTES / row_bytes / 16 * 16;
+    uint64_t n = ITEM_BYTES / gguf_type_row_bytes(type, n_cols) / 16 * 16;
 
     if (n > 64)
         n = 64;
-    while (n > 16 && d->args.matmul.n_rows / n > CPU_ITEMS_MAX)
+    if (n < 16)
+        n = 16;
+    while (n_products * ((n_rows + n - 1) / n) > CPU_ITEMS_MAX && n < n_rows)
         n *= 2;
-    return n < 16 ? 16 : (uint32_t)n;
-}
-
-uint32_t IN_LEVEL(matmul_items)(const struct dispatch *d)
-{
-    uint32_t n = rows_per_item(d);
-
-    if (!step_rows(d->args.matmul.step, d->args.matmul.rows, d->max_rows))
-        return 0;
-    return (d->args.matmul.n_rows + n - 1) / n;
+    return (uint32_t)n;
 }
 
 static inline __attribute__((always_inline)) void dot_float(const void *w, const void *const *x,
@@ -94,94 +89,179 @@ static dot_fn *choose(enum gguf_type weight, enum activation_type activation)
     }
 }
 
-static void write_out(const struct args_matmul *a, uint32_t row, uint32_t r, float sum)
+static void write_out(const struct product *p, uint32_t row, uint32_t r, float sum)
 {
-    float *y = (float *)addr_ptr(a->out) + (size_t)r * a->n_rows + row;
-    const float *bias = addr_ptr(a->bias);
+    float *y = product_out(p, r) + row;
 
-    if (bias)
-        sum += bias[row];
-    *y = a->accumulate ? *y + sum : sum;
+    if (p->bias)
+        sum += p->bias[row];
+    *y = p->accumulate ? *y + sum : sum;
 }
 
-/* One weight row against all rows of activations. */
-static void row_by_dots(const struct dispatch *d, dot_fn *dot, const uint8_t *w, uint32_t row,
+/* One weight row against up to DOT_ROWS rows of activations. */
+static void row_by_dots(const struct product *p, dot_fn *dot, const uint8_t *w, uint32_t row,
                         uint32_t r0, uint32_t n)
 {
-    const struct args_matmul *a = &d->args.matmul;
-    size_t x_bytes = activation_bytes(d->activation, a->n_cols);
-    const uint8_t *x = addr_ptr(a->x);
     const void *list[DOT_ROWS];
     float sum[DOT_ROWS];
 
     for (uint32_t i = 0; i < n; i++)
-        list[i] = x + (r0 + i) * x_bytes;
-    dot(w, list, n, a->n_cols, sum);
+        list[i] = product_x(p, r0 + i);
+    dot(w, list, n, p->n_cols, sum);
     for (uint32_t i = 0; i < n; i++)
-        write_out(a, row, r0 + i, sum[i]);
+        write_out(p, row, r0 + i, sum[i]);
+}
+
+enum { PANEL = 4096 };
+
+/* Values [k, k + n) of a row of activations as f32; xs is room for them. */
+static const float *wide_activations(enum activation_type type, const void *x, uint32_t k,
+                                     uint32_t n, float *xs)
+{
+    const struct act_q8_32 *b32 = x;
+    const struct act_q8_256 *b256 = x;
+
+    if (type == ACT_F32)
+        return (const float *)x + k;
+    for (uint32_t i = 0; i < n; i++)
+        xs[i] = type == ACT_Q8_32 ? b32[(k + i) / 32].scale * b32[(k + i) / 32].q[i % 32]
+                                  : b256[(k + i) / 256].scale * b256[(k + i) / 256].q[i % 256];
+    return xs;
 }
 
 /* Types without a form of their own: blocks to f32, then f32 products with the activations' f32
  * values, a panel of columns at a time so that any width fits the scratch. */
-static void row_by_dequant(const struct dispatch *d, const uint8_t *w, uint32_t row, uint32_t rows,
-                           float *scratch)
+static void row_by_dequant(const struct product *p, const uint8_t *w, uint32_t row, float *scratch)
 {
-    enum { PANEL = 4096 };
-    const struct args_matmul *a = &d->args.matmul;
-    const struct gguf_type_info *info = gguf_type_get_info(d->weight_type);
-    size_t x_bytes = activation_bytes(d->activation, a->n_cols);
+    const struct gguf_type_info *info = gguf_type_get_info(p->weight_type);
     float *wide = scratch, *xs = scratch + PANEL, *sums = scratch + (size_t)2 * PANEL;
 
-    for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t r = 0; r < p->rows; r++)
         sums[r] = 0;
-    for (uint32_t k = 0; k < a->n_cols; k += PANEL) {
-        uint32_t n = a->n_cols - k < PANEL ? a->n_cols - k : PANEL;
+    for (uint32_t k = 0; k < p->n_cols; k += PANEL) {
+        uint32_t n = p->n_cols - k < PANEL ? p->n_cols - k : PANEL;
 
-        ref_dequantize(d->weight_type, w + k / info->block_elements * info->block_bytes, wide, n);
-        for (uint32_t r = 0; r < rows; r++) {
-            const uint8_t *x = (const uint8_t *)addr_ptr(a->x) + r * x_bytes;
-            const void *list = xs;
+        ref_dequantize(p->weight_type, w + k / info->block_elements * info->block_bytes, wide, n);
+        for (uint32_t r = 0; r < p->rows; r++) {
+            const void *list = wide_activations(p->activation, product_x(p, r), k, n, xs);
             float sum;
 
-            if (d->activation == ACT_F32)
-                list = (const float *)(const void *)x + k;
-            else if (d->activation == ACT_Q8_32)
-                for (uint32_t i = 0; i < n; i++)
-                    xs[i] = ((const struct act_q8_32 *)(const void *)x)[(k + i) / 32].scale *
-                            ((const struct act_q8_32 *)(const void *)x)[(k + i) / 32].q[i % 32];
-            else
-                for (uint32_t i = 0; i < n; i++)
-                    xs[i] = ((const struct act_q8_256 *)(const void *)x)[(k + i) / 256].scale *
-                            ((const struct act_q8_256 *)(const void *)x)[(k + i) / 256].q[i % 256];
             dot_f32(wide, &list, 1, n, &sum);
             sums[r] += sum;
         }
     }
-    for (uint32_t r = 0; r < rows; r++)
-        write_out(a, row, r, sums[r]);
+    for (uint32_t r = 0; r < p->rows; r++)
+        write_out(p, row, r, sums[r]);
+}
+
+/* Weight rows [first, end). is_many: as a program for many rows does it. */
+static void multiply(const struct product *p, uint32_t first, uint32_t end, bool is_many,
+                     void *scratch)
+{
+    size_t row_bytes = gguf_type_row_bytes(p->weight_type, p->n_cols);
+    dot_fn *dot = choose(p->weight_type, p->activation);
+
+    if (!p->rows || (is_many && IN_LEVEL(gemm)(p, first, end - first, scratch)))
+        return;
+    if (!dot) {
+        for (uint32_t i = first; i < end; i++)
+            row_by_dequant(p, p->weight + i * row_bytes, i, scratch);
+        return;
+    }
+    for (uint32_t r = 0; r < p->rows; r += DOT_ROWS)
+        for (uint32_t i = first; i < end; i++)
+            row_by_dots(p, dot, p->weight + i * row_bytes, i, r,
+                        p->rows - r < DOT_ROWS ? p->rows - r : DOT_ROWS);
+}
+
+/* ---- matmul ---- */
+
+static uint32_t matmul_rows_per_item(const struct dispatch *d)
+{
+    return rows_per_item(d->weight_type, 1, d->args.matmul.n_rows, d->args.matmul.n_cols);
+}
+
+uint32_t IN_LEVEL(matmul_items)(const struct dispatch *d)
+{
+    uint32_t n = matmul_rows_per_item(d);
+
+    if (!step_rows(d->args.matmul.step, d->args.matmul.rows, d->max_rows))
+        return 0;
+    return (d->args.matmul.n_rows + n - 1) / n;
 }
 
 void IN_LEVEL(matmul)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_matmul *a = &d->args.matmul;
-    uint32_t per_item = rows_per_item(d), first = item * per_item;
+    uint32_t per_item = matmul_rows_per_item(d), first = item * per_item;
     uint32_t end = a->n_rows - first < per_item ? a->n_rows : first + per_item;
-    uint32_t rows = step_rows(a->step, a->rows, d->max_rows);
-    size_t row_bytes = gguf_type_row_bytes(d->weight_type, a->n_cols);
-    const uint8_t *w = addr_ptr(a->weight);
-    dot_fn *dot = choose(d->weight_type, d->activation);
+    const struct product p = {
+        .weight_type = d->weight_type,
+        .activation = d->activation,
+        .weight = addr_ptr(a->weight),
+        .bias = addr_ptr(a->bias),
+        .x = addr_ptr(a->x),
+        .out = addr_ptr(a->out),
+        .n_rows = a->n_rows,
+        .n_cols = a->n_cols,
+        .rows = step_rows(a->step, a->rows, d->max_rows),
+        .accumulate = a->accumulate,
+    };
 
     /* what a program for many rows computes must not depend on how many there are: the end of a
      * prompt may have few */
-    if ((rows > DOT_ROWS || d->max_rows > DEVICE_FEW_ROWS) &&
-        IN_LEVEL(gemm)(d, first, end - first, rows, scratch))
+    multiply(&p, first, end, p.rows > DOT_ROWS || d->max_rows > DEVICE_FEW_ROWS, scratch);
+}
+
+/* ---- matmul_experts: a product for each expert, or, of few rows, for each pair ---- */
+
+static uint32_t expert_products(const struct dispatch *d)
+{
+    const struct args_matmul_experts *a = &d->args.matmul_experts;
+
+    return a->rows ? a->n_experts : step_rows(a->step, ROWS_TOKENS, d->max_rows) * a->n_used;
+}
+
+static uint32_t expert_rows_per_item(const struct dispatch *d)
+{
+    const struct args_matmul_experts *a = &d->args.matmul_experts;
+
+    return rows_per_item(d->weight_type, expert_products(d), a->n_rows, a->n_cols);
+}
+
+uint32_t IN_LEVEL(matmul_experts_items)(const struct dispatch *d)
+{
+    uint32_t n = expert_rows_per_item(d);
+
+    return expert_products(d) * ((d->args.matmul_experts.n_rows + n - 1) / n);
+}
+
+void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_matmul_experts *a = &d->args.matmul_experts;
+    const struct expert_choice *choices = addr_ptr(a->choices);
+    uint32_t per_item = expert_rows_per_item(d), n_shares = (a->n_rows + per_item - 1) / per_item;
+    uint32_t product = item / n_shares, first = item % n_shares * per_item;
+    uint32_t end = a->n_rows - first < per_item ? a->n_rows : first + per_item;
+    const uint32_t *begins = addr_ptr(a->rows);
+    uint32_t expert = begins ? product : choices[product].expert;
+    struct product p = {
+        .weight_type = d->weight_type,
+        .activation = d->activation,
+        .x = addr_ptr(a->x),
+        .out = addr_ptr(a->out),
+        .n_rows = a->n_rows,
+        .n_cols = a->n_cols,
+        .rows = begins ? begins[expert + 1] - begins[expert] : 1,
+        .pairs = begins ? begins + a->n_experts + 1 + begins[expert] : &product,
+        .pairs_per_x = a->x_per_slot ? 1 : a->n_used,
+    };
+
+    if (expert >= a->n_experts)
         return;
-    if (!dot) {
-        for (uint32_t i = first; i < end; i++)
-            row_by_dequant(d, w + i * row_bytes, i, rows, scratch);
-        return;
-    }
-    for (uint32_t r = 0; r < rows; r += DOT_ROWS)
-        for (uint32_t i = first; i < end; i++)
-            row_by_dots(d, dot, w + i * row_bytes, i, r, rows - r < DOT_ROWS ? rows - r : DOT_ROWS);
+    p.weight = (const uint8_t *)addr_ptr(a->weight) +
+               (size_t)expert * a->n_rows * gguf_type_row_bytes(d->weight_type, a->n_cols);
+    if (a->bias)
+        p.bias = (const float *)addr_ptr(a->bias) + (size_t)expert * a->n_rows;
+    multiply(&p, first, end, begins != NULL, scratch);
 }

@@ -2,7 +2,7 @@
 /* Kernels that go over rows of activations once. */
 #include "device/cpu/level.h"
 #include "device/cpu/vec.h"
-#include "kernels/ref.h"
+#include "kernels/ref_internal.h"
 
 #include <math.h>
 
@@ -102,11 +102,25 @@ uint32_t IN_LEVEL(glu_items)(const struct dispatch *d)
  * (1 + tanh(y)) / 2 = sigmoid(2y). */
 static inline vf gated(vf x, u32 activation)
 {
-    vf z = activation == GLU_GELU ? 1.59576912160573071176f * (x + 0.044715f * x * x * x) : x;
+    vf z = activation == GLU_GELU      ? 1.59576912160573071176f * (x + 0.044715f * x * x * x)
+           : activation == GLU_CLAMPED ? GLU_CLAMP_ALPHA * x
+                                       : x;
     vf e = vec_exp(-z);
 
     /* where e overflows the result is 0, also for x = -infinity times 0 */
     return vec_select(z < -88.0f, x * vec_exp(z), x / (1.0f + e));
+}
+
+/* activation(gate) * up */
+static inline vf glu_of(vf gate, vf up, u32 activation)
+{
+    const vf limit = vec_set(GLU_CLAMP_LIMIT);
+
+    if (activation == GLU_CLAMPED) { /* NaN passes */
+        gate = vec_select(gate > limit, limit, gate);
+        up = vec_select(up > limit, limit, vec_select(up < -limit, -limit, up)) + 1.0f;
+    }
+    return gated(gate, activation) * up;
 }
 
 void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch)
@@ -120,14 +134,14 @@ void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch)
     i *= a->n_cols;
     end *= a->n_cols;
     for (; i + LANES <= end; i += LANES)
-        vec_store(out + i, gated(vec_load(gate + i), a->activation) * vec_load(up + i));
+        vec_store(out + i, glu_of(vec_load(gate + i), vec_load(up + i), a->activation));
     if (i < end) {
         float g[LANES] = {0}, u[LANES] = {0};
         size_t bytes = (end - i) * sizeof(float);
 
         memcpy(g, gate + i, bytes);
         memcpy(u, up + i, bytes);
-        vec_store(g, gated(vec_load(g), a->activation) * vec_load(u));
+        vec_store(g, glu_of(vec_load(g), vec_load(u), a->activation));
         memcpy(out + i, g, bytes);
     }
 }
@@ -148,6 +162,51 @@ void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch)
     end *= a->n_cols;
     for (i *= a->n_cols; i < end; i++)
         x[i] += y[i];
+}
+
+uint32_t IN_LEVEL(route_items)(const struct dispatch *d)
+{
+    const struct args_route *a = &d->args.route;
+
+    /* a choice goes over all experts, and every exponential counts for several values */
+    return row_items(a->step, ROWS_TOKENS, d->max_rows, (uint64_t)a->n_experts * (a->n_used + 8));
+}
+
+void IN_LEVEL(route)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    uint64_t t, end;
+
+    item_range(step_rows(d->args.route.step, ROWS_TOKENS, d->max_rows), IN_LEVEL(route_items)(d),
+               item, &t, &end);
+    ref_route(d, (uint32_t)t, (uint32_t)end);
+}
+
+uint32_t IN_LEVEL(expert_sum_items)(const struct dispatch *d)
+{
+    const struct args_expert_sum *a = &d->args.expert_sum;
+
+    return row_items(a->step, ROWS_TOKENS, d->max_rows, (uint64_t)a->n_cols * a->n_used);
+}
+
+void IN_LEVEL(expert_sum)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_expert_sum *a = &d->args.expert_sum;
+    const struct expert_choice *choices = addr_ptr(a->choices);
+    uint64_t t, end;
+
+    item_range(step_rows(a->step, ROWS_TOKENS, d->max_rows), IN_LEVEL(expert_sum_items)(d), item,
+               &t, &end);
+    for (; t < end; t++) {
+        float *out = (float *)addr_ptr(a->out) + t * a->n_cols;
+
+        for (uint32_t u = 0; u < a->n_used; u++) {
+            const float *y = (const float *)addr_ptr(a->y) + (t * a->n_used + u) * a->n_cols;
+            float weight = choices[t * a->n_used + u].weight;
+
+            for (uint32_t i = 0; i < a->n_cols; i++)
+                out[i] = (u || a->accumulate ? out[i] : 0) + weight * y[i];
+        }
+    }
 }
 
 uint32_t IN_LEVEL(gather_items)(const struct dispatch *d)

@@ -70,6 +70,21 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_ADD:
         l.groups[0] = elementwise_groups(caps, &l, d, d->args.add.n_cols);
         break;
+    case KERNEL_ROUTE: /* a subgroup for each token */
+        l.workgroup_size = l.subgroup_size;
+        l.groups[0] = vk_groups(caps, d->max_rows, 1);
+        break;
+    case KERNEL_EXPERT_ROWS: /* and for each expert */
+        l.workgroup_size = l.subgroup_size;
+        l.groups[0] = vk_groups(caps, d->args.expert_rows.n_experts, 1);
+        break;
+    case KERNEL_MATMUL_EXPERTS:
+        vk_launch_matmul_experts(caps, d, &l);
+        break;
+    case KERNEL_EXPERT_SUM:
+        l.groups[0] = vk_groups(caps, d->args.expert_sum.n_cols, l.workgroup_size);
+        l.groups[1] = d->max_rows;
+        break;
     case KERNEL_GATHER:
         l.groups[0] = vk_groups(caps, d->max_rows, 1);
         break;
@@ -102,6 +117,10 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_ATTENTION_COMBINE] = sizeof(struct args_attention_combine),
         [KERNEL_GLU] = sizeof(struct args_glu),
         [KERNEL_ADD] = sizeof(struct args_add),
+        [KERNEL_ROUTE] = sizeof(struct args_route),
+        [KERNEL_EXPERT_ROWS] = sizeof(struct args_expert_rows),
+        [KERNEL_MATMUL_EXPERTS] = sizeof(struct args_matmul_experts),
+        [KERNEL_EXPERT_SUM] = sizeof(struct args_expert_sum),
         [KERNEL_GATHER] = sizeof(struct args_gather),
         [KERNEL_SAMPLE] = sizeof(struct args_sample),
     };

@@ -63,6 +63,8 @@ uint32_t vk_attention_splits(const struct vk_caps *caps, const struct args_atten
 void vk_launch_embed(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_quantize(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_matmul(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
+void vk_launch_matmul_experts(const struct vk_caps *caps, const struct dispatch *d,
+                              struct vk_launch *l);
 void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_kv_store(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);

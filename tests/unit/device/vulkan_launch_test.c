@@ -73,6 +73,47 @@ static void matmuls_fit_every_gpu(void **state)
                     }
 }
 
+/* A tile of rows of x and of W for all that one expert may be asked. */
+static void experts_fit_every_gpu(void **state)
+{
+    static const uint32_t n_experts[] = {1, 8, 128, EXPERTS_MAX};
+    static const uint32_t max_rows[] = {1, 16, 17, 512, 2048};
+
+    for (uint32_t subgroup = 4; subgroup <= 128; subgroup *= 2)
+        for (uint32_t type = 0; type < GGUF_TYPE_LIMIT; type++)
+            for (size_t i = 0; i < sizeof(n_experts) / sizeof(*n_experts); i++)
+                for (size_t r = 0; r < sizeof(max_rows) / sizeof(*max_rows); r++)
+                    for (int a = 0; a < ACT_TYPE_COUNT; a++) {
+                        const struct vk_caps caps = caps_with(subgroup);
+                        bool is_few = max_rows[r] <= DEVICE_FEW_ROWS;
+                        struct dispatch d = {
+                            .op = KERNEL_MATMUL_EXPERTS,
+                            .weight_type = (enum gguf_type)type,
+                            .activation = (enum activation_type)a,
+                            .max_rows = max_rows[r],
+                            .args.matmul_experts = {.rows = !is_few,
+                                                    .n_rows = 2050,
+                                                    .n_cols = 4096,
+                                                    .n_experts = n_experts[i],
+                                                    .n_used = 1 + n_experts[i] / 16}};
+                        const struct args_matmul_experts *args = &d.args.matmul_experts;
+                        const uint32_t *tile;
+                        struct vk_launch l;
+
+                        if (!kernel_supports_type((enum gguf_type)type))
+                            continue;
+                        vk_launch_for(&caps, &d, &l);
+                        assert_fits(&caps, &l);
+                        tile = l.constants + l.n_constants - 2;
+                        assert_true((uint64_t)l.groups[0] * tile[1] >=
+                                    (is_few ? d.max_rows * args->n_used : d.max_rows));
+                        if (is_few)
+                            continue;
+                        assert_true(l.groups[1] * tile[0] >= args->n_rows);
+                        assert_int_equal(l.groups[2], args->n_experts);
+                    }
+}
+
 static void bytes_are_for_prompts_on_gpus_that_multiply_them_fast(void **state)
 {
     struct vk_caps caps = caps_with(32);
@@ -192,6 +233,7 @@ static void one_row_of_a_long_context_is_work_for_many(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(matmuls_fit_every_gpu),
+    cmocka_unit_test(experts_fit_every_gpu),
     cmocka_unit_test(bytes_are_for_prompts_on_gpus_that_multiply_them_fast),
     cmocka_unit_test(a_prompt_of_bytes_is_multiplied_as_such),
     cmocka_unit_test(attention_fits_every_gpu_in_ranges_and_whole),

@@ -97,6 +97,20 @@ static struct access cache(const struct kv_layer *kv, bool is_write)
     return (struct access){kv->base, kv->base + kv->n_blocks * kv->block_bytes, is_write};
 }
 
+static size_t expert_accesses(const struct dispatch *d, struct access *a)
+{
+    const struct args_matmul_experts *x = &d->args.matmul_experts;
+    uint64_t pairs = (uint64_t)d->max_rows * x->n_used;
+
+    a[0] = (struct access){x->x, x->x, false};
+    a[0].end += (x->x_per_slot ? pairs : d->max_rows) * activation_bytes(d->activation, x->n_cols);
+    a[1] = floats(x->out, pairs, x->n_rows, true);
+    a[2] = floats(x->choices, pairs, 2, false);
+    a[3] = (struct access){x->rows, x->rows, false};
+    a[3].end += expert_rows_bytes(x->n_experts, x->n_used, d->max_rows);
+    return x->rows ? 4 : 3;
+}
+
 static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct access *a)
 {
     const union kernel_args *x = &d->args;
@@ -157,6 +171,22 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
     case KERNEL_SAMPLE:
         a[0] = floats(x->sample.logits, rows, x->sample.n_vocab, true);
         return 1;
+    case KERNEL_ROUTE:
+        a[0] = floats(x->route.logits, rows, x->route.n_experts, false);
+        a[1] = floats(x->route.out, rows, 2ull * x->route.n_used, true);
+        return 2;
+    case KERNEL_EXPERT_ROWS:
+        a[0] = floats(x->expert_rows.choices, rows, 2ull * x->expert_rows.n_used, false);
+        a[1] = (struct access){x->expert_rows.out, x->expert_rows.out, true};
+        a[1].end += expert_rows_bytes(x->expert_rows.n_experts, x->expert_rows.n_used, d->max_rows);
+        return 2;
+    case KERNEL_MATMUL_EXPERTS:
+        return expert_accesses(d, a);
+    case KERNEL_EXPERT_SUM:
+        a[0] = floats(x->expert_sum.y, rows * x->expert_sum.n_used, x->expert_sum.n_cols, false);
+        a[1] = floats(x->expert_sum.choices, rows, 2ull * x->expert_sum.n_used, false);
+        a[2] = floats(x->expert_sum.out, rows, x->expert_sum.n_cols, true);
+        return 3;
     case KERNEL_ADD:
     case KERNEL_OP_COUNT:
         break;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A product of a matrix of weights with rows of activations, as matmul and matmul_experts both have
+ * it: only where its rows come from and go to differs. Addresses as pointers.
+ */
+#ifndef HEARTH_DEVICE_CPU_PRODUCT_H
+#define HEARTH_DEVICE_CPU_PRODUCT_H
+
+#include "device/cpu/cpu.h"
+
+struct product {
+    enum gguf_type weight_type;
+    enum activation_type activation;
+    const uint8_t *weight; /* [n_rows][n_cols] */
+    const float *bias;     /* f32[n_rows] or NULL */
+    const uint8_t *x;      /* rows of n_cols values */
+    float *out;            /* rows of n_rows values */
+    uint32_t n_rows, n_cols;
+    uint32_t rows; /* of activations */
+    bool accumulate;
+    /* Row r of the product is row pairs[r] of out, and row pairs[r] / pairs_per_x of x; NULL: r. */
+    const uint32_t *pairs;
+    uint32_t pairs_per_x;
+};
+
+static inline const void *product_x(const struct product *p, uint32_t r)
+{
+    size_t row = p->pairs ? p->pairs[r] / p->pairs_per_x : r;
+
+    return p->x + row * activation_bytes(p->activation, p->n_cols);
+}
+
+static inline float *product_out(const struct product *p, uint32_t r)
+{
+    return p->out + (size_t)(p->pairs ? p->pairs[r] : r) * p->n_rows;
+}
+
+#endif

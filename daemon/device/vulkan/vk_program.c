@@ -305,20 +305,22 @@ uint64_t vk_program_busy_ns(const struct program *program)
 
 /* A call that takes long can only be made shorter by fewer rows: so many that the longest stays at
  * half the limit, by the rows of the step that was timed. More are advised in steps of two. */
-static void advise_rows(struct vk_program *p, uint64_t longest_ns)
+static void advise_rows(struct vk_program *p)
 {
     struct vk_device *vk = vk_device_of(p->program.device);
     struct device *dev = &vk->device;
-    uint64_t rows = p->rows_run ? p->rows_run : 1, target;
+    uint32_t rows;
+    uint64_t longest_ns = vk_segments_longest_call(&p->segments, &rows), target;
 
-    if (!longest_ns)
+    if (!longest_ns || !rows)
         return;
     vk->call_ns_per_row = (longest_ns + rows - 1) / rows;
-    target = rows * (VK_SEGMENT_LIMIT_NS / 2) / longest_ns;
+    target = (uint64_t)rows * (VK_SEGMENT_LIMIT_NS / 2) / longest_ns;
     if (target < dev->advised_rows) {
         while (dev->advised_rows > 1 && dev->advised_rows > target)
             dev->advised_rows /= 2;
-    } else if (target >= 2 * (uint64_t)dev->advised_rows && 2 * rows > dev->advised_rows &&
+    } else if (target >= 2 * (uint64_t)dev->advised_rows &&
+               2 * (uint64_t)rows > dev->advised_rows &&
                dev->advised_rows <= dev->info.max_rows / 2) {
         dev->advised_rows *= 2;
     }
@@ -334,9 +336,9 @@ static void take_times(struct vk_program *p)
 
         if (!ns)
             return;
-        vk_segments_measured(&p->segments, i, ns);
+        vk_segments_measured(&p->segments, i, ns, p->rows_run);
     }
-    advise_rows(p, vk_segments_longest_call(&p->segments));
+    advise_rows(p);
 }
 
 /* Takes the times of all that has ended since; what is still under way keeps its place. */
@@ -359,6 +361,14 @@ static void measure(struct vk_device *vk)
     }
 }
 
+/* Rows of the next step, as far as it was shown. */
+static uint32_t step_rows_of(const struct vk_program *p)
+{
+    uint32_t n = p->step && p->step->n_tokens < p->max_rows ? p->step->n_tokens : p->max_rows;
+
+    return n ? n : 1;
+}
+
 /* Cuts anew if the times, or what is to be done in the next step, say so; or records what could not
  * be recorded before. The program does not run now. */
 static int recut(struct vk_program *p, struct error *err)
@@ -369,7 +379,7 @@ static int recut(struct vk_program *p, struct error *err)
     for (size_t i = 0; i < p->calls.n; i++)
         if (p->calls.list[i].position_ns > 0)
             p->segments.bound_ns[i] = vk_call_bound_ns(&p->calls.list[i], n_tokens, n_positions);
-    if (!vk_segments_recut(&p->segments) && p->is_recorded)
+    if (!vk_segments_recut(&p->segments, step_rows_of(p)) && p->is_recorded)
         return 0;
     forget_recording(p);
     return record(p, err);
@@ -415,7 +425,7 @@ int vk_submit(struct device *dev, struct program *program, uint64_t *ret_ticket,
         return vk_device_fail(vk, result, err, "a program cannot be submitted");
     }
     *ret_ticket = p->ticket = ++vk->last_ticket;
-    p->rows_run = p->step && p->step->n_tokens < p->max_rows ? p->step->n_tokens : p->max_rows;
+    p->rows_run = step_rows_of(p);
     forget_times(vk, p); /* a failing device may have left it there */
     p->next_unmeasured = vk->unmeasured;
     vk->unmeasured = p;

@@ -43,9 +43,10 @@ int vk_segments_init(struct vk_segments *s, size_t n_calls, uint64_t call_ns)
         .ends = calloc(n_calls, sizeof(*s->ends)),
         .measured = calloc(n_calls, sizeof(*s->measured)),
         .call_ns = calloc(n_calls, sizeof(*s->call_ns)),
+        .rows = calloc(n_calls, sizeof(*s->rows)),
         .bound_ns = calloc(n_calls, sizeof(*s->bound_ns)),
     };
-    if (!s->ends || !s->measured || !s->call_ns || !s->bound_ns)
+    if (!s->ends || !s->measured || !s->call_ns || !s->rows || !s->bound_ns)
         return -ENOMEM;
     for (size_t k = 0; k < n_calls; k++)
         s->call_ns[k] = call_ns > least ? call_ns : least;
@@ -58,28 +59,49 @@ void vk_segments_finish(struct vk_segments *s)
     free(s->ends);
     free(s->measured);
     free(s->call_ns);
+    free(s->rows);
     free(s->bound_ns);
     *s = (struct vk_segments){0};
 }
 
-void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns)
+/* What is known of a segment's calls together, and the least rows that any of it is of. */
+static uint64_t known_ns(const struct vk_segments *s, size_t i, uint32_t *ret_rows)
 {
-    size_t first = vk_segments_first(s, i), n = s->ends[i] - first;
-    uint64_t known = 0;
+    uint64_t ns = 0;
 
-    s->measured[i] = ns;
-    for (size_t k = first; k < first + n; k++)
-        known += s->call_ns[k];
-    /* What was known of the calls keeps its proportions; else each took the same. */
-    for (size_t k = first; k < first + n; k++)
-        s->call_ns[k] =
-            known ? (uint64_t)((double)s->call_ns[k] * (double)ns / (double)known) : ns / n;
+    *ret_rows = UINT32_MAX;
+    for (size_t k = vk_segments_first(s, i); k < s->ends[i]; k++) {
+        ns += s->call_ns[k];
+        *ret_rows = s->rows[k] < *ret_rows ? s->rows[k] : *ret_rows;
+    }
+    return ns;
 }
 
-uint64_t vk_segments_longest_call(const struct vk_segments *s)
+void vk_segments_measured(struct vk_segments *s, size_t i, uint64_t ns, uint32_t rows)
+{
+    size_t first = vk_segments_first(s, i), n = s->ends[i] - first;
+    uint32_t known_rows;
+    uint64_t known = known_ns(s, i, &known_rows);
+
+    /* times waver by less than a quarter */
+    if (known && rows < known_rows && ns <= known + known / 4) {
+        s->measured[i] = known;
+        return;
+    }
+    s->measured[i] = ns;
+    /* What was known of the calls keeps its proportions; else each took the same. */
+    for (size_t k = first; k < first + n; k++) {
+        s->call_ns[k] =
+            known ? (uint64_t)((double)s->call_ns[k] * (double)ns / (double)known) : ns / n;
+        s->rows[k] = rows;
+    }
+}
+
+uint64_t vk_segments_longest_call(const struct vk_segments *s, uint32_t *ret_rows)
 {
     uint64_t longest = 0;
 
+    *ret_rows = 0;
     for (size_t i = 0; i < s->n; i++) {
         size_t first = vk_segments_first(s, i);
 
@@ -88,7 +110,10 @@ uint64_t vk_segments_longest_call(const struct vk_segments *s)
 
             if (ns > s->measured[i])
                 ns = s->measured[i];
-            longest = ns > longest ? ns : longest;
+            if (ns <= longest)
+                continue;
+            longest = ns;
+            *ret_rows = s->rows[k];
         }
     }
     return longest;
@@ -125,8 +150,27 @@ static bool is_all_measured(const struct vk_segments *s)
     return true;
 }
 
-bool vk_segments_recut(struct vk_segments *s)
+/* What is known is to be of a step of at least so many rows. */
+static void expect_rows(struct vk_segments *s, uint32_t rows)
 {
+    for (size_t k = 0; k < s->n_calls; k++) {
+        if (!s->rows[k] || s->rows[k] >= rows)
+            continue;
+        s->call_ns[k] = (uint64_t)((double)s->call_ns[k] * rows / s->rows[k]);
+        s->rows[k] = rows;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        uint32_t least;
+        uint64_t ns = known_ns(s, i, &least);
+
+        if (s->measured[i] && ns > s->measured[i])
+            s->measured[i] = ns;
+    }
+}
+
+bool vk_segments_recut(struct vk_segments *s, uint32_t rows)
+{
+    expect_rows(s, rows);
     if (!is_one_over_bounds(s) &&
         (!is_all_measured(s) || (!is_one_too_long(s) && 2 * pack(s, NULL) > s->n)))
         return false;

@@ -20,10 +20,16 @@
 
 /* ---- where programs are cut ---- */
 
-static void measure_all(struct vk_segments *s, uint64_t ns_per_call)
+static void measure_rows(struct vk_segments *s, uint64_t ns_per_call, uint32_t rows)
 {
     for (size_t i = 0; i < s->n; i++)
-        vk_segments_measured(s, i, (vk_segments_end(s, i) - vk_segments_first(s, i)) * ns_per_call);
+        vk_segments_measured(s, i, (vk_segments_end(s, i) - vk_segments_first(s, i)) * ns_per_call,
+                             rows);
+}
+
+static void measure_all(struct vk_segments *s, uint64_t ns_per_call)
+{
+    measure_rows(s, ns_per_call, 1);
 }
 
 /* Every call is in exactly one segment, in order. */
@@ -42,7 +48,7 @@ static void what_is_unknown_is_cut_into_layers(void **state)
     assert_int_equal(s.n, 3);
     assert_int_equal(s.ends[0], VK_SEGMENT_FIRST_CALLS);
     assert_whole(&s);
-    assert_false(vk_segments_recut(&s));
+    assert_false(vk_segments_recut(&s, 1));
     vk_segments_finish(&s);
 }
 
@@ -62,13 +68,14 @@ static void what_is_known_of_calls_shortens_the_first_cuts(void **state)
 static void the_longest_call_is_one_alone_or_twice_a_share(void **state)
 {
     struct vk_segments s;
+    uint32_t rows;
 
     assert_int_equal(vk_segments_init(&s, VK_SEGMENT_FIRST_CALLS + 1, 0), 0);
-    vk_segments_measured(&s, 0, 16 * MS);
-    vk_segments_measured(&s, 1, MS);
-    assert_int_equal(vk_segments_longest_call(&s), 2 * MS);
-    vk_segments_measured(&s, 1, 9 * MS);
-    assert_int_equal(vk_segments_longest_call(&s), 9 * MS);
+    vk_segments_measured(&s, 0, 16 * MS, 1);
+    vk_segments_measured(&s, 1, MS, 1);
+    assert_int_equal(vk_segments_longest_call(&s, &rows), 2 * MS);
+    vk_segments_measured(&s, 1, 9 * MS, 1);
+    assert_int_equal(vk_segments_longest_call(&s, &rows), 9 * MS);
     vk_segments_finish(&s);
 }
 
@@ -78,11 +85,11 @@ static void short_submissions_become_one(void **state)
 
     assert_int_equal(vk_segments_init(&s, 400, 0), 0);
     measure_all(&s, MS / 100);
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_int_equal(s.n, 1);
     assert_whole(&s);
     measure_all(&s, MS / 100);
-    assert_false(vk_segments_recut(&s));
+    assert_false(vk_segments_recut(&s, 1));
     vk_segments_finish(&s);
 }
 
@@ -92,13 +99,13 @@ static void long_submissions_are_cut_until_each_is_short(void **state)
 
     assert_int_equal(vk_segments_init(&s, 64, 0), 0);
     measure_all(&s, 20 * MS); /* 320 ms each */
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_whole(&s);
     for (size_t i = 0; i < s.n; i++)
         assert_true((vk_segments_end(&s, i) - vk_segments_first(&s, i)) * 20 * MS <=
                     VK_SEGMENT_LIMIT_NS / 2);
     measure_all(&s, 20 * MS);
-    assert_false(vk_segments_recut(&s));
+    assert_false(vk_segments_recut(&s, 1));
     vk_segments_finish(&s);
 }
 
@@ -113,9 +120,9 @@ static void one_slow_call_among_fast_ones_ends_up_alone(void **state)
             size_t first = vk_segments_first(&s, i), end = vk_segments_end(&s, i);
             bool has_it = first <= slow && slow < end;
 
-            vk_segments_measured(&s, i, (end - first) * MS / 10 + (has_it ? 300 * MS : 0));
+            vk_segments_measured(&s, i, (end - first) * MS / 10 + (has_it ? 300 * MS : 0), 1);
         }
-        if (!vk_segments_recut(&s))
+        if (!vk_segments_recut(&s, 1))
             break;
         assert_whole(&s);
     }
@@ -132,10 +139,51 @@ static void cuts_stay_where_times_only_waver(void **state)
 
     assert_int_equal(vk_segments_init(&s, 64, 0), 0);
     measure_all(&s, 3 * MS);
-    vk_segments_recut(&s);
+    vk_segments_recut(&s, 1);
     for (int i = 0; i < 20; i++) {
         measure_all(&s, (i % 2 ? 4 : 3) * MS);
-        assert_false(vk_segments_recut(&s));
+        assert_false(vk_segments_recut(&s, 1));
+    }
+    vk_segments_finish(&s);
+}
+
+static void cuts_learnt_in_a_small_step_do_not_stay_for_a_full_one(void **state)
+{
+    struct vk_segments s;
+    uint32_t rows;
+
+    assert_int_equal(vk_segments_init(&s, 400, 0), 0);
+    measure_rows(&s, MS / 8, 65);
+    assert_true(vk_segments_recut(&s, 65));
+    assert_int_equal(s.n, 1);
+    measure_rows(&s, MS / 8, 65); /* 50 ms in all */
+    assert_false(vk_segments_recut(&s, 65));
+    assert_true(vk_segments_recut(&s, 256)); /* which may take four times as long */
+    assert_whole(&s);
+    for (size_t i = 0; i < s.n; i++)
+        assert_true((vk_segments_end(&s, i) - vk_segments_first(&s, i)) * MS / 2 <=
+                    VK_SEGMENT_LIMIT_NS / 2);
+    measure_rows(&s, MS / 2, 256);
+    assert_false(vk_segments_recut(&s, 65));
+    measure_rows(&s, MS / 8, 65); /* nothing new */
+    assert_int_equal(vk_segments_longest_call(&s, &rows), MS);
+    assert_int_equal(rows, 256);
+    assert_false(vk_segments_recut(&s, 256));
+    vk_segments_finish(&s);
+}
+
+static void steps_that_take_as_long_whatever_their_rows_become_one(void **state)
+{
+    struct vk_segments s;
+
+    assert_int_equal(vk_segments_init(&s, 400, 0), 0);
+    for (int round = 0; round < 8; round++) {
+        uint32_t rows = round % 2 ? 16 : 5;
+
+        vk_segments_recut(&s, rows);
+        if (round > 4) /* and stay one */
+            assert_int_equal(s.n, 1);
+        measure_rows(&s, MS / 8, rows);
     }
     vk_segments_finish(&s);
 }
@@ -166,11 +214,11 @@ static void a_long_context_is_cut_before_anything_was_measured(void **state)
 
     assert_int_equal(vk_segments_init(&s, 40, 0), 0);
     bind(&s, 8, 60 * MS); /* two in the first segment */
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_bound(&s);
-    assert_false(vk_segments_recut(&s));
+    assert_false(vk_segments_recut(&s, 1));
     bind(&s, 1, 150 * MS); /* each more than a segment may have: each alone */
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_int_equal(s.n, 40);
     vk_segments_finish(&s);
 }
@@ -182,21 +230,21 @@ static void cuts_learnt_on_a_short_context_do_not_stay_for_a_long_one(void **sta
     assert_int_equal(vk_segments_init(&s, 400, 0), 0);
     bind(&s, 10, MS / 100);
     measure_all(&s, MS / 10);
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_int_equal(s.n, 1);
     measure_all(&s, MS / 10);
-    assert_false(vk_segments_recut(&s));
+    assert_false(vk_segments_recut(&s, 1));
     bind(&s, 10, 30 * MS); /* the next step looks at a thousand times as much */
-    assert_true(vk_segments_recut(&s));
+    assert_true(vk_segments_recut(&s, 1));
     assert_bound(&s);
     assert_true(s.n <= 20);
     for (size_t i = 0; i < s.n; i++) /* a GPU that takes half the bound */
-        vk_segments_measured(&s, i, 50 * MS);
-    assert_false(vk_segments_recut(&s));
+        vk_segments_measured(&s, i, 50 * MS, 1);
+    assert_false(vk_segments_recut(&s, 1));
     bind(&s, 10, MS / 100); /* and the one after it no more */
     for (int round = 0; round < 4; round++) {
         measure_all(&s, MS / 10);
-        vk_segments_recut(&s);
+        vk_segments_recut(&s, 1);
     }
     assert_int_equal(s.n, 1);
     vk_segments_finish(&s);
@@ -436,6 +484,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(long_submissions_are_cut_until_each_is_short),
     cmocka_unit_test(one_slow_call_among_fast_ones_ends_up_alone),
     cmocka_unit_test(cuts_stay_where_times_only_waver),
+    cmocka_unit_test(cuts_learnt_in_a_small_step_do_not_stay_for_a_full_one),
+    cmocka_unit_test(steps_that_take_as_long_whatever_their_rows_become_one),
     cmocka_unit_test(a_long_context_is_cut_before_anything_was_measured),
     cmocka_unit_test(cuts_learnt_on_a_short_context_do_not_stay_for_a_long_one),
     cmocka_unit_test(a_part_is_bound_by_its_own_rows_and_what_they_see),

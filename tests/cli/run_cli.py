@@ -190,8 +190,28 @@ def socket_that_is_closed_to_us_is_told_as_such():
     has(err, "closed to this user")
 
 
+def demo_of_root_may_open_the_gpu():
+    if os.geteuid() != 0:
+        raise Skip("needs root, whose demo gives its rights up")
+    demo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "demo")
+    with tempfile.TemporaryDirectory() as d:
+        for name, text in (("hearthd", 'echo "groups $(id -G)" >&2; exit 1'), ("hearth", "exit 1")):
+            with open(os.path.join(d, name), "w") as f:
+                f.write("#!/bin/sh\n%s\n" % text)
+            os.chmod(f.name, 0o755)
+        for number, group in enumerate((54321, 0, 54321)):
+            node = os.path.join(d, "renderD%d" % (128 + number))
+            open(node, "w").close()
+            os.chown(node, 0, group)
+        for nodes, groups in ((d, "65534 54321"), ("/nonexistent", "65534")):
+            p = subprocess.run([demo], capture_output=True, text=True, timeout=60,
+                               env={**os.environ, "BUILD": d, "DRI_DIR": nodes, "MODEL": "", "DEVICE": ""})
+            has(p.stderr, "the daemon did not start", "groups %s\n" % groups)
+
+
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
      answer_cannot_command_the_terminal,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
      bench_counts_the_parameters_of_small_models, text_is_read_from_standard_input_to_its_end,
-     daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such])
+     daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such,
+     demo_of_root_may_open_the_gpu])

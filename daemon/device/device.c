@@ -21,9 +21,7 @@ static int vk_device_list(struct device_entry **list, size_t *n, struct error *e
 }
 #endif
 
-/* Whether the kernel shows a GPU at all. Without one, asking Vulkan would only load its drivers,
- * with all their memory, to be told of those that compute on the CPU. */
-static bool has_gpu_node(void)
+bool device_has_gpu_node(void)
 {
     static const char *const nodes[] = {"/dev/nvidiactl", "/dev/dxg"};
     DIR *dir = opendir("/dev/dri");
@@ -47,13 +45,12 @@ static int create_auto(const char *options, struct device **ret_device, struct e
     size_t n = 0;
     int r;
 
-    if (has_gpu_node() && device_list(&list, &n, &first) == 0) {
+    /* Without a GPU, asking Vulkan would only load its drivers, with all their memory, to be told
+     * of those that compute on the CPU. */
+    if (device_has_gpu_node() && device_list(&list, &n, &first) == 0)
         for (size_t i = 0; i < n; i++)
             if (list[i].is_auto)
                 memcpy(config, list[i].config, sizeof(config));
-        if (n > 1 && list[1].missing[0])
-            error_set(&first, ENOTSUP, "%s lacks %s", list[1].name, list[1].missing);
-    }
     free(list);
     if (!strcmp(config, "cpu")) {
         r = cpu_device_create("", ret_device, err);

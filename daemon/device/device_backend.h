@@ -68,11 +68,15 @@ struct program {
 int device_check_dispatch(const struct device *dev, size_t index, const struct dispatch *d,
                           struct error *err);
 
+/* Whether the kernel shows a GPU at all. */
+bool device_has_gpu_node(void);
+
 /* Back ends. options: what follows "cpu:" in the configuration, or "". */
 int cpu_device_create(const char *options, struct device **ret_device, struct error *err);
 #ifdef HAVE_VULKAN
 int vk_device_create(const char *options, struct device **ret_device, struct error *err);
-/* Adds the Vulkan devices to *list (n in it), which may move. */
+/* Adds the Vulkan devices to *list (n in it), which may move. 0 with a sentence in *err where a GPU
+ * there is none to take. */
 int vk_device_list(struct device_entry **list, size_t *n, struct error *err);
 #endif
 

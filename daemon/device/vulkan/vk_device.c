@@ -115,6 +115,7 @@ bad:
 static int choose(struct vk_device *vk, long index, struct error *err)
 {
     struct vk_gpu *list = NULL;
+    bool is_named = index >= 0;
     size_t n = 0;
     int r = vk_gpus_list(vk->instance, &list, &n, err);
 
@@ -140,6 +141,8 @@ static int choose(struct vk_device *vk, long index, struct error *err)
                       list[index].driver, list[index].missing);
     if (r == 0)
         vk->gpu = list[index];
+    if (r == 0 && !is_named && vk->gpu.type == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        vk_gpus_explain(list, n, device_has_gpu_node(), &vk->passed);
     free(list);
     return r;
 }
@@ -203,11 +206,15 @@ static void fill_info(struct vk_device *vk)
     info->is_zero_copy = vk->gpu.is_unified && vk->gpu.can_import_host;
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
     info->maps_dmabufs = vk->gpu.is_unified && vk->gpu.can_import_dmabuf;
-    snprintf(info->note, sizeof(info->note), "%s%s%s",
-             info->is_zero_copy   ? ""
-             : vk->gpu.is_unified ? "the driver cannot map host memory: weights are copied"
-                                  : "the GPU has memory of its own: weights are copied into it",
-             info->is_zero_copy || !*cache ? "" : "; ", cache);
+    if (vk->passed.code)
+        snprintf(info->note, sizeof(info->note), "no GPU is used: %.120s%s%s", vk->passed.text,
+                 *cache ? "; " : "", cache);
+    else
+        snprintf(info->note, sizeof(info->note), "%s%s%s",
+                 info->is_zero_copy   ? ""
+                 : vk->gpu.is_unified ? "the driver cannot map host memory: weights are copied"
+                                      : "the GPU has memory of its own: weights are copied into it",
+                 info->is_zero_copy || !*cache ? "" : "; ", cache);
 }
 
 /* ---- listing ---- */
@@ -263,6 +270,7 @@ int vk_device_list(struct device_entry **list, size_t *n, struct error *err)
         *list = more;
         for (size_t i = 0; i < n_gpus; i++)
             list_entry(&gpus[i], i, (int)i == chosen, &more[(*n)++]);
+        vk_gpus_explain(gpus, n_gpus, device_has_gpu_node(), err);
         if (!n_gpus)
             error_set(err, ENODEV, "Vulkan finds no device: install mesa-vulkan-drivers");
     } else if (r == 0) {

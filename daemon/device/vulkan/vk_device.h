@@ -19,6 +19,7 @@ struct vk_device {
     struct device device; /* first */
     VkInstance instance;
     struct vk_gpu gpu;
+    struct error passed; /* why it is no GPU although there seems to be one; code 0: nothing */
     VkDevice handle;
     VkQueue queue;
     VkSemaphore timeline;

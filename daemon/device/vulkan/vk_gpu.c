@@ -375,6 +375,20 @@ int vk_gpu_choose(const struct vk_gpu *list, size_t n)
     return -1;
 }
 
+int vk_gpus_explain(const struct vk_gpu *list, size_t n, bool has_node, struct error *err)
+{
+    if (vk_gpu_choose(list, n) >= 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].type != VK_PHYSICAL_DEVICE_TYPE_CPU && list[i].missing[0])
+            return error_set(err, ENOTSUP, "%s lacks %s", list[i].name, list[i].missing);
+    if (!has_node)
+        return 0;
+    return error_set(err, ENODEV,
+                     "Vulkan shows no GPU though the kernel has one: is its driver installed, and "
+                     "is this user in group render?");
+}
+
 int vk_gpu_open(const struct vk_gpu *gpu, VkDevice *ret_device, struct error *err)
 {
     const float priority = 1;

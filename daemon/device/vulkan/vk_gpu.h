@@ -50,6 +50,10 @@ uint64_t vk_gpu_memory_bytes(const struct vk_gpu *gpu);
  * then virtual ones. */
 int vk_gpu_choose(const struct vk_gpu *list, size_t n);
 
+/* Why what is chosen is no GPU although there seems to be one, as an error with a sentence; 0 where
+ * a GPU is chosen, or none is to be expected. has_node: the kernel shows one. */
+int vk_gpus_explain(const struct vk_gpu *list, size_t n, bool has_node, struct error *err);
+
 /* A logical device of the GPU with all features of the baseline on, and its extensions. */
 int vk_gpu_open(const struct vk_gpu *gpu, VkDevice *ret_device, struct error *err);
 

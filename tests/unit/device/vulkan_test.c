@@ -185,6 +185,43 @@ static void a_feature_it_lacks_is_named(void **state)
     vkDestroyInstance(instance, NULL);
 }
 
+static PFN_vkGetInstanceProcAddr real_proc_addr;
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL no_int8_proc_addr(VkInstance instance,
+                                                                  const char *name)
+{
+    PFN_vkVoidFunction f = real_proc_addr(instance, name);
+
+    if (strcmp(name, "vkGetPhysicalDeviceFeatures2") != 0)
+        return f;
+    real_features = (PFN_vkGetPhysicalDeviceFeatures2)f;
+    return (PFN_vkVoidFunction)no_int8;
+}
+
+static void a_device_below_the_baseline_is_refused_by_what_it_lacks(void **state)
+{
+    struct fixture *f = *state;
+    struct device *dev = NULL, *cpu = NULL;
+    struct error err = {0};
+    struct device_info info = {0};
+    int r, fallback;
+
+    NEED_DEVICE(f);
+    real_proc_addr = vkGetInstanceProcAddr;
+    vkGetInstanceProcAddr = no_int8_proc_addr;
+    r = device_create("vulkan:0", &dev, &err);
+    fallback = device_create("vulkan,cpu", &cpu, NULL);
+    vkGetInstanceProcAddr = real_proc_addr;
+    assert_int_equal(r, -ENOTSUP);
+    assert_null(dev);
+    assert_says(&err, "lacks what the kernels need: shaderInt8");
+    assert_int_equal(fallback, 0);
+    device_get_info(cpu, &info);
+    device_destroy(cpu);
+    assert_string_equal(info.backend, "cpu");
+    assert_non_null(strstr(info.note, "shaderInt8"));
+}
+
 static void a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu(void **state)
 {
     struct vk_gpu list[4] = {{.type = VK_PHYSICAL_DEVICE_TYPE_CPU},
@@ -195,6 +232,24 @@ static void a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu(void **stat
     assert_int_equal(vk_gpu_choose(list, 4), 3);
     assert_int_equal(vk_gpu_choose(list, 3), 2);
     assert_int_equal(vk_gpu_choose(list, 2), -1);
+}
+
+static void a_gpu_that_is_passed_over_is_told(void **state)
+{
+    struct vk_gpu list[3] = {
+        {.type = VK_PHYSICAL_DEVICE_TYPE_CPU, .name = "llvmpipe"},
+        {.type = VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, .name = "Old", .missing = "shaderInt8"},
+        {.type = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, .name = "New"}};
+    struct error err = {0};
+
+    assert_int_equal(vk_gpus_explain(list, 3, true, &err), 0);
+    assert_int_equal(vk_gpus_explain(list, 1, false, &err), 0);
+    assert_int_equal(err.code, 0);
+    assert_int_equal(vk_gpus_explain(list, 2, true, &err), -ENOTSUP);
+    assert_says(&err, "Old lacks shaderInt8");
+    /* as Mesa is to a user to whom the render node is closed */
+    assert_int_equal(vk_gpus_explain(list, 1, true, &err), -ENODEV);
+    assert_says(&err, "group render");
 }
 
 static void every_device_is_listed_and_one_is_auto(void **state)
@@ -619,6 +674,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_slip_in_a_fallback_is_told),
     cmocka_unit_test(a_fallback_is_taken_only_when_allowed_and_told),
     VULKAN_TEST(a_feature_it_lacks_is_named),
+    VULKAN_TEST(a_device_below_the_baseline_is_refused_by_what_it_lacks),
+    cmocka_unit_test(a_gpu_that_is_passed_over_is_told),
     cmocka_unit_test(a_real_gpu_is_chosen_before_one_that_computes_on_the_cpu),
     cmocka_unit_test(every_device_is_listed_and_one_is_auto),
     VULKAN_TEST(a_program_runs_again_and_again_with_the_same_calls),

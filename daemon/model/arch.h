@@ -26,12 +26,21 @@ enum dim {
     DIM_CONTEXT,      /* longest context it was trained for */
     DIM_ROPE,         /* channels of a head that are rotated */
     DIM_ROPE_CONTEXT, /* context before RoPE scaling; YaRN only */
+    /* of mixtures of experts: */
+    DIM_EXPERTS,
+    DIM_EXPERTS_USED, /* for each token */
+    DIM_FF_EXPERT,    /* width of one expert */
+    DIM_FF_SHARED,    /* width of what every token goes through besides */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
     DIM_V,                /* DIM_KV_HEADS * DIM_HEAD_V */
     DIM_ATT,              /* DIM_HEADS * DIM_HEAD_V */
     DIM_ROPE_PAIRS,       /* DIM_ROPE / 2 */
+    DIM_CHOICES,          /* words of DIM_EXPERTS_USED choices */
+    DIM_EXPERTS_FF,       /* DIM_EXPERTS_USED * DIM_FF_EXPERT */
+    DIM_EXPERTS_EMBD,     /* DIM_EXPERTS_USED * DIM_EMBD */
+    DIM_CHOICE,           /* words of one choice */
     DIM_COUNT,
 };
 
@@ -87,6 +96,19 @@ enum weight {
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
     WEIGHT_FFN_DOWN,
+    WEIGHT_ROUTER,
+    WEIGHT_ROUTER_BIAS,
+    WEIGHT_ROUTER_CHOICE_BIAS, /* counts for the choice alone */
+    WEIGHT_EXPERTS_GATE,
+    WEIGHT_EXPERTS_GATE_BIAS,
+    WEIGHT_EXPERTS_UP,
+    WEIGHT_EXPERTS_UP_BIAS,
+    WEIGHT_EXPERTS_DOWN,
+    WEIGHT_EXPERTS_DOWN_BIAS,
+    WEIGHT_SHARED_ROUTER,
+    WEIGHT_SHARED_GATE,
+    WEIGHT_SHARED_UP,
+    WEIGHT_SHARED_DOWN,
     WEIGHT_COUNT,
 };
 
@@ -101,6 +123,7 @@ struct arch_weight {
     enum dim cols, rows; /* GGUF shape [cols, rows]; rows DIM_ONE for vectors */
     unsigned flags;
     enum weight fallback; /* role to use when an optional tensor is absent (tied embeddings) */
+    enum dim planes;      /* GGUF shape [cols, rows, planes]; DIM_ONE but for experts */
 };
 
 /* What flows between steps; each value is f32[rows][width], width and rows as graph.c tabulates. */
@@ -114,6 +137,16 @@ enum value {
     VALUE_ATT, /* attention's output, heads concatenated */
     VALUE_GATE,
     VALUE_UP,
+    VALUE_ROUTER,      /* logits of the experts */
+    VALUE_CHOICES,     /* struct expert_choice of each slot */
+    VALUE_EXPERT_GATE, /* of the chosen experts, slot by slot */
+    VALUE_EXPERT_UP,
+    VALUE_EXPERT_OUT,
+    VALUE_SHARED_ROUTER, /* the same of the expert that all tokens share */
+    VALUE_SHARED_CHOICE,
+    VALUE_SHARED_GATE,
+    VALUE_SHARED_UP,
+    VALUE_SHARED_OUT,
     VALUE_LAST, /* rows whose logits are wanted */
     VALUE_LAST_NORMED,
     VALUE_LOGITS,
@@ -131,8 +164,12 @@ enum step_op {
     STEP_ROPE_QUERY, /* as STEP_ROPE, and the position-dependent temperature */
     STEP_KV_STORE,   /* in: keys, in2: values */
     STEP_ATTENTION,
-    STEP_GLU,    /* out = silu(in) * in2 */
-    STEP_GATHER, /* out = rows of in whose logits are wanted */
+    STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation */
+    STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone */
+    STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
+    STEP_EXPERTS,    /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
+    STEP_EXPERT_SUM, /* out += the slots of in, as the choices in2 weigh them */
+    STEP_GATHER,     /* out = rows of in whose logits are wanted */
 };
 
 struct arch_step {
@@ -141,17 +178,27 @@ struct arch_step {
     enum weight weight, bias;
 };
 
+/* How a router counts, where the file does not say. */
+struct arch_router {
+    uint32_t gate; /* GATE_SOFTMAX, ... */
+    bool normalises;
+};
+
 struct arch {
     const char *name;                               /* general.architecture */
+    bool has_experts;                               /* what files with experts of that name are */
     const struct arch_dim *dims;                    /* ends with key NULL */
     const struct arch_real *reals;                  /* ends with key NULL */
     const struct arch_weight *weights;              /* ends with pattern NULL */
     uint32_t rope_style;                            /* ROPE_PAIRED, ROPE_SPLIT */
     const struct arch_step *before, *layer, *after; /* each ends with STEP_END */
+    uint32_t activation;                            /* of STEP_GLU: GLU_SILU, ... */
+    struct arch_router router;
 };
 
-/* NULL when unknown. */
-const struct arch *arch_find(const char *name);
+/* NULL when unknown. Of a name that is only known otherwise than with (or without) experts, what
+ * there is: its tables then say what the file lacks, or has too much. */
+const struct arch *arch_find(const char *name, bool has_experts);
 /* All known, for messages: "llama, mistral3, qwen2, ...". Static string. */
 const char *arch_names(void);
 

@@ -5,18 +5,51 @@
 
 #include <string.h>
 
+/* clang-format off */
 /* The keys every decoder-only transformer in GGUF shares. */
+#define COMMON_DIMS                                                                                \
+    {DIM_LAYERS, "block_count", KEY_REQUIRED},                                                     \
+    {DIM_EMBD, "embedding_length", KEY_REQUIRED},                                                  \
+    {DIM_CONTEXT, "context_length", KEY_REQUIRED},                                                 \
+    {DIM_HEADS, "attention.head_count", KEY_REQUIRED},                                             \
+    {DIM_KV_HEADS, "attention.head_count_kv", KEY_OR_DIM, .dim_a = DIM_HEADS},                     \
+    {DIM_HEAD_K, "attention.key_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD, .dim_b = DIM_HEADS},  \
+    {DIM_HEAD_V, "attention.value_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD,                     \
+     .dim_b = DIM_HEADS},                                                                          \
+    {DIM_ROPE, "rope.dimension_count", KEY_OR_DIM, .dim_a = DIM_HEAD_K},                           \
+    {DIM_ROPE_CONTEXT, "rope.scaling.original_context_length", KEY_OR_DIM,                         \
+     .dim_a = DIM_CONTEXT}
+/* clang-format on */
+
 static const struct arch_dim common_dims[] = {
-    {DIM_LAYERS, "block_count", KEY_REQUIRED},
-    {DIM_EMBD, "embedding_length", KEY_REQUIRED},
-    {DIM_CONTEXT, "context_length", KEY_REQUIRED},
+    COMMON_DIMS,
     {DIM_FF, "feed_forward_length", KEY_REQUIRED},
-    {DIM_HEADS, "attention.head_count", KEY_REQUIRED},
-    {DIM_KV_HEADS, "attention.head_count_kv", KEY_OR_DIM, .dim_a = DIM_HEADS},
-    {DIM_HEAD_K, "attention.key_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD, .dim_b = DIM_HEADS},
-    {DIM_HEAD_V, "attention.value_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD, .dim_b = DIM_HEADS},
-    {DIM_ROPE, "rope.dimension_count", KEY_OR_DIM, .dim_a = DIM_HEAD_K},
-    {DIM_ROPE_CONTEXT, "rope.scaling.original_context_length", KEY_OR_DIM, .dim_a = DIM_CONTEXT},
+    {0},
+};
+
+/* An expert of Mixtral is as wide as the key for dense models says. */
+static const struct arch_dim mixtral_dims[] = {
+    COMMON_DIMS,
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    {DIM_FF_EXPERT, "feed_forward_length", KEY_REQUIRED},
+    {0},
+};
+
+static const struct arch_dim qwen2moe_dims[] = {
+    COMMON_DIMS,
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
+    {DIM_FF_SHARED, "expert_shared_feed_forward_length", KEY_REQUIRED},
+    {0},
+};
+
+static const struct arch_dim qwen3moe_dims[] = {
+    COMMON_DIMS,
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {0},
 };
 
@@ -33,8 +66,8 @@ static const struct arch_real common_reals[] = {
     {0},
 };
 
-/* The tensors every dense pre-norm transformer has. */
-#define TRANSFORMER_WEIGHTS                                                                        \
+/* The tensors every pre-norm transformer has. */
+#define COMMON_WEIGHTS                                                                             \
     {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},                                 \
         {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},              \
         {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD}, \
@@ -43,11 +76,34 @@ static const struct arch_real common_reals[] = {
         {WEIGHT_ATTN_K, "blk.%u.attn_k.weight", DIM_EMBD, DIM_K},                                  \
         {WEIGHT_ATTN_V, "blk.%u.attn_v.weight", DIM_EMBD, DIM_V},                                  \
         {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD},                         \
-        {WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},             \
-        {WEIGHT_FFN_GATE, "blk.%u.ffn_gate.weight", DIM_EMBD, DIM_FF},                             \
+    {                                                                                              \
+        WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR                \
+    }
+
+#define TRANSFORMER_WEIGHTS                                                                        \
+    COMMON_WEIGHTS, {WEIGHT_FFN_GATE, "blk.%u.ffn_gate.weight", DIM_EMBD, DIM_FF},                 \
         {WEIGHT_FFN_UP, "blk.%u.ffn_up.weight", DIM_EMBD, DIM_FF},                                 \
     {                                                                                              \
         WEIGHT_FFN_DOWN, "blk.%u.ffn_down.weight", DIM_FF, DIM_EMBD                                \
+    }
+
+/* The router, and the matrices of all experts, each as one tensor. */
+#define EXPERT_WEIGHTS                                                                             \
+    {WEIGHT_ROUTER, "blk.%u.ffn_gate_inp.weight", DIM_EMBD, DIM_EXPERTS},                          \
+        {WEIGHT_EXPERTS_GATE, "blk.%u.ffn_gate_exps.weight", DIM_EMBD, DIM_FF_EXPERT,              \
+         .planes = DIM_EXPERTS},                                                                   \
+        {WEIGHT_EXPERTS_UP, "blk.%u.ffn_up_exps.weight", DIM_EMBD, DIM_FF_EXPERT,                  \
+         .planes = DIM_EXPERTS},                                                                   \
+    {                                                                                              \
+        WEIGHT_EXPERTS_DOWN, "blk.%u.ffn_down_exps.weight", DIM_FF_EXPERT, DIM_EMBD,               \
+            .planes = DIM_EXPERTS                                                                  \
+    }
+
+#define SHARED_EXPERT_WEIGHTS                                                                      \
+    {WEIGHT_SHARED_GATE, "blk.%u.ffn_gate_shexp.weight", DIM_EMBD, DIM_FF_SHARED},                 \
+        {WEIGHT_SHARED_UP, "blk.%u.ffn_up_shexp.weight", DIM_EMBD, DIM_FF_SHARED},                 \
+    {                                                                                              \
+        WEIGHT_SHARED_DOWN, "blk.%u.ffn_down_shexp.weight", DIM_FF_SHARED, DIM_EMBD                \
     }
 
 #define QKV_BIASES(flags)                                                                          \
@@ -83,29 +139,98 @@ static const struct arch_weight qwen3_weights[] = {
     {0},
 };
 
+static const struct arch_weight mixtral_weights[] = {
+    COMMON_WEIGHTS,
+    EXPERT_WEIGHTS,
+    {WEIGHT_ROPE_FACTORS, "rope_freqs.weight", DIM_ROPE_PAIRS, DIM_ONE,
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
+    {0},
+};
+
+static const struct arch_weight qwen2moe_weights[] = {
+    COMMON_WEIGHTS,
+    EXPERT_WEIGHTS,
+    SHARED_EXPERT_WEIGHTS,
+    {WEIGHT_SHARED_ROUTER, "blk.%u.ffn_gate_inp_shexp.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
+    QKV_BIASES(0),
+    {0},
+};
+
+static const struct arch_weight qwen3moe_weights[] = {
+    COMMON_WEIGHTS,
+    EXPERT_WEIGHTS,
+    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    {0},
+};
+
 static const struct arch_step embed_tokens[] = {
     {STEP_EMBED, VALUE_X, .weight = WEIGHT_TOKEN_EMBD},
     {STEP_END},
 };
 
-/* Pre-norm transformer layer. Steps on biases and head norms a model lacks fall away. */
+/* clang-format off */
+/* Attention on the normed stream, added to it. Steps on biases and head norms a model lacks fall
+ * away. */
+#define ATTENTION_STEPS                                                                            \
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
+    {STEP_MATMUL, VALUE_Q, VALUE_NORMED, .weight = WEIGHT_ATTN_Q, .bias = WEIGHT_ATTN_Q_BIAS},     \
+    {STEP_MATMUL, VALUE_K, VALUE_NORMED, .weight = WEIGHT_ATTN_K, .bias = WEIGHT_ATTN_K_BIAS},     \
+    {STEP_MATMUL, VALUE_V, VALUE_NORMED, .weight = WEIGHT_ATTN_V, .bias = WEIGHT_ATTN_V_BIAS},     \
+    {STEP_HEAD_NORM, VALUE_Q, VALUE_Q, .weight = WEIGHT_ATTN_Q_NORM},                              \
+    {STEP_HEAD_NORM, VALUE_K, VALUE_K, .weight = WEIGHT_ATTN_K_NORM},                              \
+    {STEP_ROPE_QUERY, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},                            \
+    {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},                                  \
+    {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},                                                \
+    {STEP_ATTENTION, VALUE_ATT, VALUE_Q},                                                          \
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT,                               \
+     .bias = WEIGHT_ATTN_OUT_BIAS}
+
+/* Chosen experts on VALUE_NORMED, added to the stream. */
+#define EXPERT_STEPS                                                                               \
+    {STEP_MATMUL, VALUE_ROUTER, VALUE_NORMED, .weight = WEIGHT_ROUTER,                             \
+     .bias = WEIGHT_ROUTER_BIAS},                                                                  \
+    {STEP_ROUTE, VALUE_CHOICES, VALUE_ROUTER, .bias = WEIGHT_ROUTER_CHOICE_BIAS},                  \
+    {STEP_EXPERTS, VALUE_EXPERT_GATE, VALUE_NORMED, VALUE_CHOICES, WEIGHT_EXPERTS_GATE,            \
+     WEIGHT_EXPERTS_GATE_BIAS},                                                                    \
+    {STEP_EXPERTS, VALUE_EXPERT_UP, VALUE_NORMED, VALUE_CHOICES, WEIGHT_EXPERTS_UP,                \
+     WEIGHT_EXPERTS_UP_BIAS},                                                                      \
+    {STEP_GLU, VALUE_EXPERT_GATE, VALUE_EXPERT_GATE, VALUE_EXPERT_UP},                             \
+    {STEP_EXPERTS, VALUE_EXPERT_OUT, VALUE_EXPERT_GATE, VALUE_CHOICES, WEIGHT_EXPERTS_DOWN,        \
+     WEIGHT_EXPERTS_DOWN_BIAS},                                                                    \
+    {STEP_EXPERT_SUM, VALUE_X, VALUE_EXPERT_OUT, VALUE_CHOICES}
+/* clang-format on */
+
+/* Pre-norm transformer layer. */
 static const struct arch_step transformer_layer[] = {
-    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},
-    {STEP_MATMUL, VALUE_Q, VALUE_NORMED, .weight = WEIGHT_ATTN_Q, .bias = WEIGHT_ATTN_Q_BIAS},
-    {STEP_MATMUL, VALUE_K, VALUE_NORMED, .weight = WEIGHT_ATTN_K, .bias = WEIGHT_ATTN_K_BIAS},
-    {STEP_MATMUL, VALUE_V, VALUE_NORMED, .weight = WEIGHT_ATTN_V, .bias = WEIGHT_ATTN_V_BIAS},
-    {STEP_HEAD_NORM, VALUE_Q, VALUE_Q, .weight = WEIGHT_ATTN_Q_NORM},
-    {STEP_HEAD_NORM, VALUE_K, VALUE_K, .weight = WEIGHT_ATTN_K_NORM},
-    {STEP_ROPE_QUERY, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},
-    {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},
-    {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},
-    {STEP_ATTENTION, VALUE_ATT, VALUE_Q},
-    {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT, .bias = WEIGHT_ATTN_OUT_BIAS},
+    ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
     {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},
     {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},
     {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
     {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+    {STEP_END},
+};
+
+static const struct arch_step experts_layer[] = {
+    ATTENTION_STEPS,
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    EXPERT_STEPS,
+    {STEP_END},
+};
+
+/* Every token goes through one expert besides, which has a gate of its own. */
+static const struct arch_step gated_shared_layer[] = {
+    ATTENTION_STEPS,
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    EXPERT_STEPS,
+    {STEP_MATMUL, VALUE_SHARED_ROUTER, VALUE_NORMED, .weight = WEIGHT_SHARED_ROUTER},
+    {STEP_GATE, VALUE_SHARED_CHOICE, VALUE_SHARED_ROUTER},
+    {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},
+    {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},
+    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},
+    {STEP_MATMUL, VALUE_SHARED_OUT, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN},
+    {STEP_EXPERT_SUM, VALUE_X, VALUE_SHARED_OUT, VALUE_SHARED_CHOICE},
     {STEP_END},
 };
 
@@ -116,25 +241,38 @@ static const struct arch_step output_head[] = {
     {STEP_END},
 };
 
-#define TRANSFORMER .before = embed_tokens, .layer = transformer_layer, .after = output_head
-#define COMMON_KEYS .dims = common_dims, .reals = common_reals
+#define LAYERS_OF(steps)  .before = embed_tokens, .layer = (steps), .after = output_head
+#define COMMON_KEYS       .dims = common_dims, .reals = common_reals
+#define EXPERT_KEYS(keys) .has_experts = true, .dims = (keys), .reals = common_reals
 
 static const struct arch archs[] = {
-    {"llama", COMMON_KEYS, llama_weights, ROPE_PAIRED, TRANSFORMER},
-    {"mistral3", COMMON_KEYS, llama_weights, ROPE_PAIRED, TRANSFORMER},
-    {"qwen2", COMMON_KEYS, qwen2_weights, ROPE_SPLIT, TRANSFORMER},
-    {"qwen3", COMMON_KEYS, qwen3_weights, ROPE_SPLIT, TRANSFORMER},
+    {"llama", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
+     LAYERS_OF(transformer_layer)},
+    {"llama", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights, .rope_style = ROPE_PAIRED,
+     LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
+    {"mistral3", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
+     LAYERS_OF(transformer_layer)},
+    {"qwen2", COMMON_KEYS, .weights = qwen2_weights, .rope_style = ROPE_SPLIT,
+     LAYERS_OF(transformer_layer)},
+    {"qwen2moe", EXPERT_KEYS(qwen2moe_dims), .weights = qwen2moe_weights, .rope_style = ROPE_SPLIT,
+     LAYERS_OF(gated_shared_layer), .router = {GATE_SOFTMAX, false}},
+    {"qwen3", COMMON_KEYS, .weights = qwen3_weights, .rope_style = ROPE_SPLIT,
+     LAYERS_OF(transformer_layer)},
+    {"qwen3moe", EXPERT_KEYS(qwen3moe_dims), .weights = qwen3moe_weights, .rope_style = ROPE_SPLIT,
+     LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
 };
 
-const struct arch *arch_find(const char *name)
+const struct arch *arch_find(const char *name, bool has_experts)
 {
+    const struct arch *found = NULL;
+
     for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++)
-        if (!strcmp(archs[i].name, name))
-            return &archs[i];
-    return NULL;
+        if (!strcmp(archs[i].name, name) && (!found || archs[i].has_experts == has_experts))
+            found = &archs[i];
+    return found;
 }
 
 const char *arch_names(void)
 {
-    return "llama, mistral3, qwen2, qwen3";
+    return "llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/dims.h"
 
+#include "kernels/args.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -138,6 +140,85 @@ static int check_heads(const struct arch *arch, const struct dims *d, struct err
     return 0;
 }
 
+static int get_u32_or(const struct gguf *g, const struct arch *arch, const char *name,
+                      uint32_t other, uint32_t *ret_value, struct error *err)
+{
+    char key[128];
+
+    full_key(key, sizeof(key), arch, name);
+    *ret_value = other;
+    return gguf_find(g, key) ? gguf_get_u32(g, key, ret_value, err) : 0;
+}
+
+/* expert_gating_func as GGUF numbers it; 0 stands for what the architecture does. */
+static int read_gate(const struct gguf *g, const struct arch *arch, struct router_params *p,
+                     struct error *err)
+{
+    static const uint32_t gates[] = {0, GATE_SOFTMAX, GATE_SIGMOID, GATE_CHOSEN};
+    uint32_t number;
+    int r = get_u32_or(g, arch, "expert_gating_func", 0, &number, err);
+
+    if (r < 0)
+        return r;
+    if (number >= sizeof(gates) / sizeof(*gates))
+        return error_set(err, ENOTSUP,
+                         "%s.expert_gating_func is %u: this version knows 1 (softmax), 2 (sigmoid) "
+                         "and 3 (softmax of the chosen)",
+                         arch->name, number);
+    p->gate = number ? gates[number] : arch->router.gate;
+    return 0;
+}
+
+static int check_experts(const struct arch *arch, const struct dims *d, struct error *err)
+{
+    const struct router_params *p = &d->router;
+    uint32_t n = d->dim[DIM_EXPERTS], used = d->dim[DIM_EXPERTS_USED];
+
+    if (n > EXPERTS_MAX)
+        return error_set(err, ENOTSUP, "%s.expert_count is %u: this version takes up to %u",
+                         arch->name, n, EXPERTS_MAX);
+    if (used > n)
+        return error_set(err, EINVAL, "%s.expert_used_count is %u but there are only %u experts",
+                         arch->name, used, n);
+    if (n % p->n_groups || !p->n_groups_used || p->n_groups_used > p->n_groups ||
+        used > n / p->n_groups * p->n_groups_used)
+        return error_set(err, EINVAL,
+                         "%s.expert_group_used_count is %u, of %u groups: %u of %u experts cannot "
+                         "be chosen so",
+                         arch->name, p->n_groups_used, p->n_groups, used, n);
+    return 0;
+}
+
+static int read_router(const struct gguf *g, const struct arch *arch, struct dims *d,
+                       struct error *err)
+{
+    struct router_params *p = &d->router;
+    char key[128];
+    int r = read_gate(g, arch, p, err);
+
+    p->normalises = arch->router.normalises;
+    p->scale = 1.0f;
+    full_key(key, sizeof(key), arch, "expert_weights_norm");
+    if (r == 0 && gguf_find(g, key))
+        r = gguf_get_bool(g, key, &p->normalises, err);
+    full_key(key, sizeof(key), arch, "expert_weights_scale");
+    if (r == 0 && gguf_find(g, key))
+        r = gguf_get_f32(g, key, &p->scale, err);
+    if (r == 0)
+        r = get_u32_or(g, arch, "expert_group_count", 1, &p->n_groups, err);
+    if (r == 0)
+        r = get_u32_or(g, arch, "expert_group_used_count", 1, &p->n_groups_used, err);
+    if (r < 0)
+        return r;
+    if (!isfinite(p->scale) || p->scale < 0.0f)
+        return error_set(err, EINVAL, "%s is %g: no model has that", key, (double)p->scale);
+    if (p->scale == 0.0f) /* so converters write that there is none */
+        p->scale = 1.0f;
+    if (p->n_groups <= 1)
+        p->n_groups = p->n_groups_used = 1;
+    return check_experts(arch, d, err);
+}
+
 int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
               struct error *err)
 {
@@ -165,6 +246,11 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     r = check_heads(arch, &d, err);
     if (r < 0)
         return r;
+    if (arch->has_experts) {
+        r = read_router(g, arch, &d, err);
+        if (r < 0)
+            return r;
+    }
     widest = (uint64_t)d.dim[DIM_HEADS] *
              (d.dim[DIM_HEAD_K] > d.dim[DIM_HEAD_V] ? d.dim[DIM_HEAD_K] : d.dim[DIM_HEAD_V]);
     if (widest > DIM_LIMIT)
@@ -175,6 +261,10 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     d.dim[DIM_V] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ATT] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ROPE_PAIRS] = d.dim[DIM_ROPE] / 2;
+    d.dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
+    d.dim[DIM_CHOICES] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_CHOICE];
+    d.dim[DIM_EXPERTS_FF] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_FF_EXPERT];
+    d.dim[DIM_EXPERTS_EMBD] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_EMBD];
     *ret_dims = d;
     return 0;
 }

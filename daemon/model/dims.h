@@ -7,10 +7,18 @@
 #include "gguf/gguf.h"
 #include "model/arch.h"
 
+/* How experts are chosen, as args_route has it. */
+struct router_params {
+    uint32_t gate, n_groups, n_groups_used;
+    bool normalises;
+    float scale;
+};
+
 struct dims {
     uint32_t dim[DIM_COUNT];
     float real[REAL_COUNT];
     bool is_yarn;
+    struct router_params router; /* of architectures with experts */
 };
 
 /* Fails with a sentence naming the key that is missing, of the wrong type or out of range. */

@@ -8,11 +8,26 @@ static const struct {
     enum dim width;
     uint32_t rows;
 } shapes[VALUE_COUNT] = {
-    [VALUE_X] = {DIM_EMBD, ROWS_TOKENS},        [VALUE_NORMED] = {DIM_EMBD, ROWS_TOKENS},
-    [VALUE_Q] = {DIM_Q, ROWS_TOKENS},           [VALUE_K] = {DIM_K, ROWS_TOKENS},
-    [VALUE_V] = {DIM_V, ROWS_TOKENS},           [VALUE_ATT] = {DIM_ATT, ROWS_TOKENS},
-    [VALUE_GATE] = {DIM_FF, ROWS_TOKENS},       [VALUE_UP] = {DIM_FF, ROWS_TOKENS},
-    [VALUE_LAST] = {DIM_EMBD, ROWS_OUTPUTS},    [VALUE_LAST_NORMED] = {DIM_EMBD, ROWS_OUTPUTS},
+    [VALUE_X] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_NORMED] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_Q] = {DIM_Q, ROWS_TOKENS},
+    [VALUE_K] = {DIM_K, ROWS_TOKENS},
+    [VALUE_V] = {DIM_V, ROWS_TOKENS},
+    [VALUE_ATT] = {DIM_ATT, ROWS_TOKENS},
+    [VALUE_GATE] = {DIM_FF, ROWS_TOKENS},
+    [VALUE_UP] = {DIM_FF, ROWS_TOKENS},
+    [VALUE_ROUTER] = {DIM_EXPERTS, ROWS_TOKENS},
+    [VALUE_CHOICES] = {DIM_CHOICES, ROWS_TOKENS},
+    [VALUE_EXPERT_GATE] = {DIM_EXPERTS_FF, ROWS_TOKENS},
+    [VALUE_EXPERT_UP] = {DIM_EXPERTS_FF, ROWS_TOKENS},
+    [VALUE_EXPERT_OUT] = {DIM_EXPERTS_EMBD, ROWS_TOKENS},
+    [VALUE_SHARED_ROUTER] = {DIM_ONE, ROWS_TOKENS},
+    [VALUE_SHARED_CHOICE] = {DIM_CHOICE, ROWS_TOKENS},
+    [VALUE_SHARED_GATE] = {DIM_FF_SHARED, ROWS_TOKENS},
+    [VALUE_SHARED_UP] = {DIM_FF_SHARED, ROWS_TOKENS},
+    [VALUE_SHARED_OUT] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_LAST] = {DIM_EMBD, ROWS_OUTPUTS},
+    [VALUE_LAST_NORMED] = {DIM_EMBD, ROWS_OUTPUTS},
     [VALUE_LOGITS] = {DIM_VOCAB, ROWS_OUTPUTS},
 };
 
@@ -80,6 +95,7 @@ static int build_nodes(struct graph *g, const struct model *m)
 enum {
     PLACE_ALIGN = 256,
     PARTS_PLACE = VALUE_COUNT * ACT_TYPE_COUNT, /* of an attention, until they are combined */
+    ROWS_PLACE,                                 /* of CALL_EXPERT_ROWS, as long as the choices */
     N_PLACES,
 };
 
@@ -158,7 +174,8 @@ static void drop_copies(struct layout *l, enum value v)
 static bool reads(const struct node *n, enum value v)
 {
     return n->in == v || n->in2 == v ||
-           (n->out == v && (n->op == STEP_MATMUL_ADD || n->in == n->out));
+           (n->out == v &&
+            (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->in == n->out));
 }
 
 static bool overwrites(const struct node *n, enum value v)
@@ -180,15 +197,15 @@ static bool is_needed_after(const struct graph *g, size_t i, enum value v)
 
 static bool is_matmul(const struct node *n)
 {
-    return n->op == STEP_MATMUL || n->op == STEP_MATMUL_ADD;
+    return n->op == STEP_MATMUL || n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERTS;
 }
 
 static int matmul_activation(const struct layout *l, const struct device *dev, const struct node *n,
                              struct error *err)
 {
     uint32_t rows = value_rows(n->in) == ROWS_TOKENS ? l->cfg->max_tokens : l->cfg->max_outputs;
-    int act =
-        device_activation_for(dev, n->weight->tensor->type, value_width(l->model, n->in), rows);
+    int act = device_activation_for(dev, n->weight->tensor->type,
+                                    (uint32_t)n->weight->tensor->shape[0], rows);
 
     if (act < 0)
         return error_set(err, ENOTSUP, "tensor %s is %s, which this device cannot multiply",
@@ -255,6 +272,40 @@ static void lay_out_ranges(struct graph *g, struct layout *l, const struct devic
     parts->bytes = 0; /* free again behind the two */
 }
 
+/* Behind a router's call, the last one: its choices by experts, where there are many rows. */
+static void lay_out_expert_rows(struct graph *g, struct layout *l)
+{
+    const uint32_t *dim = l->model->dims.dim;
+    const struct call *router = &g->calls[g->n_calls - 1];
+    struct place *rows = &l->places[ROWS_PLACE];
+
+    if (l->cfg->max_tokens <= DEVICE_FEW_ROWS)
+        return;
+    allocate_bytes(l, rows,
+                   expert_rows_bytes(dim[DIM_EXPERTS], dim[DIM_EXPERTS_USED], l->cfg->max_tokens));
+    g->calls[g->n_calls++] = (struct call){
+        .node = router->node,
+        .kind = CALL_EXPERT_ROWS,
+        .out = rows->offset,
+        .out_bytes = rows->bytes,
+        .in = router->out,
+        .in_bytes = router->out_bytes,
+    };
+}
+
+static void release_unneeded(const struct graph *g, struct layout *l, size_t i)
+{
+    const struct node *n = &g->nodes[i];
+
+    for (enum value v = VALUE_NONE + 1; v < VALUE_COUNT; v++) {
+        if ((n->out != v && n->in != v && n->in2 != v) || is_needed_after(g, i, v))
+            continue;
+        release(l, v);
+        if (v == VALUE_CHOICES)
+            l->places[ROWS_PLACE].bytes = 0;
+    }
+}
+
 static int lay_out_node(struct graph *g, struct layout *l, const struct device *dev, size_t i,
                         struct error *err)
 {
@@ -286,11 +337,15 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
         call->in2 = place_of(l, n->in2, ACT_F32)->offset;
         call->in2_bytes = place_of(l, n->in2, ACT_F32)->bytes;
     }
+    if (n->op == STEP_EXPERTS) {
+        call->rows = l->places[ROWS_PLACE].offset;
+        call->rows_bytes = l->places[ROWS_PLACE].bytes;
+    }
     if (n->op == STEP_ATTENTION)
         lay_out_ranges(g, l, dev);
-    for (enum value v = VALUE_NONE + 1; v < VALUE_COUNT; v++)
-        if ((n->out == v || n->in == v || n->in2 == v) && !is_needed_after(g, i, v))
-            release(l, v);
+    if (n->op == STEP_ROUTE)
+        lay_out_expert_rows(g, l);
+    release_unneeded(g, l, i);
     return 0;
 }
 

@@ -43,14 +43,15 @@ static int check_shape(const struct model *m, const struct arch_weight *row,
                        const struct gguf_tensor *t, struct error *err)
 {
     uint64_t cols = m->dims.dim[row->cols], rows = m->dims.dim[row->rows];
+    uint64_t planes = m->dims.dim[row->planes];
 
-    if (t->shape[0] != cols || t->shape[1] != rows || t->shape[2] != 1 || t->shape[3] != 1)
+    if (t->shape[0] != cols || t->shape[1] != rows || t->shape[2] != planes || t->shape[3] != 1)
         return error_set(err, EINVAL,
                          "tensor %s has shape [%llu, %llu, %llu] where the metadata calls for "
-                         "[%llu, %llu]",
+                         "[%llu, %llu, %llu]",
                          t->name, (unsigned long long)t->shape[0], (unsigned long long)t->shape[1],
                          (unsigned long long)t->shape[2], (unsigned long long)cols,
-                         (unsigned long long)rows);
+                         (unsigned long long)rows, (unsigned long long)planes);
     if ((row->flags & WEIGHT_VECTOR) && t->type != GGUF_TYPE_F32)
         return error_set(err, ENOTSUP, "tensor %s is %s: vectors must be F32", t->name,
                          gguf_type_name(t->type));
@@ -122,6 +123,16 @@ static int bind_weights(struct model *m, struct error *err)
     return 0;
 }
 
+/* Whether the file says that it has experts; some without say that they have none. */
+static bool counts_experts(const struct gguf *g, const char *arch)
+{
+    char key[128];
+    uint32_t n;
+
+    snprintf(key, sizeof(key), "%.60s.expert_count", arch);
+    return gguf_get_u32(g, key, &n, NULL) == 0 && n > 0;
+}
+
 int model_create(const struct gguf *g, struct model **ret_model, struct error *err)
 {
     struct model *m;
@@ -135,7 +146,7 @@ int model_create(const struct gguf *g, struct model **ret_model, struct error *e
     r = gguf_get_str(g, "general.architecture", &name, err);
     if (r < 0)
         goto fail;
-    m->arch = arch_find(name.data);
+    m->arch = arch_find(name.data, counts_experts(g, name.data));
     if (!m->arch) {
         r = error_set(err, ENOTSUP,
                       "general.architecture is \"%.60s\", which this version does not know (it "

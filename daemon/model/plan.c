@@ -121,12 +121,13 @@ static uint64_t kv_bytes(const struct kv_layer *kv)
     return kv->n_blocks * kv->block_bytes;
 }
 
-/* Sets the barrier of a dispatch whose call reads in, in2 and writes out. */
+/* Sets the barrier of a dispatch whose call reads in, in2, rows and writes out. */
 static void order(struct recorder *r, struct dispatch *d, const struct call *c)
 {
     const struct kv_layer *kv = NULL;
     bool stores = false;
     uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
+    uint64_t rows = r->workspace + c->rows;
     struct accesses *a = &r->since_barrier;
 
     if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
@@ -135,13 +136,15 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
     }
     d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
                  conflicts(a, in2, c->in2_bytes, false) || conflicts(a, out, c->out_bytes, true) ||
-                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 4 > ACCESS_MOST;
+                 conflicts(a, rows, c->rows_bytes, false) ||
+                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 5 > ACCESS_MOST;
     if (d->barrier) {
         a->n = 0;
         r->n_barriers++;
     }
     note(a, in, c->in_bytes, false);
     note(a, in2, c->in2_bytes, false);
+    note(a, rows, c->rows_bytes, false);
     note(a, out, c->out_bytes, true);
     if (kv)
         note(a, kv->base, kv_bytes(kv), stores);
@@ -233,6 +236,75 @@ static void record_matmul(const struct recorder *r, const struct call *c, struct
     };
 }
 
+static void record_route(const struct recorder *r, const struct node *n, struct dispatch *d,
+                         uint64_t out, uint64_t in)
+{
+    const struct dims *dims = &r->model->dims;
+    const struct router_params *p = &dims->router;
+
+    d->op = KERNEL_ROUTE;
+    d->args.route = (struct args_route){
+        .step = r->step,
+        .logits = in,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .out = out,
+        .n_experts = dims->dim[DIM_EXPERTS],
+        .n_used = dims->dim[DIM_EXPERTS_USED],
+        .gate = p->gate,
+        .normalise = p->normalises,
+        .scale = p->scale,
+        .n_groups = p->n_groups,
+        .n_groups_used = p->n_groups_used,
+    };
+    if (n->op == STEP_GATE) {
+        d->args.route.n_experts = d->args.route.n_used = 1;
+        d->args.route.n_groups = d->args.route.n_groups_used = 1;
+        d->args.route.gate = GATE_SIGMOID;
+        d->args.route.normalise = 0;
+        d->args.route.scale = 1.0f;
+    }
+}
+
+static void record_experts(const struct recorder *r, const struct call *c, struct dispatch *d,
+                           uint64_t out, uint64_t in, uint64_t in2)
+{
+    const struct node *n = c->node;
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_MATMUL_EXPERTS;
+    d->weight_type = t->type;
+    d->activation = c->activation;
+    d->args.matmul_experts = (struct args_matmul_experts){
+        .step = r->step,
+        .weight = n->weight->address,
+        .x = in,
+        .out = out,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .choices = in2,
+        .rows = c->rows_bytes ? r->workspace + c->rows : 0,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .n_experts = (uint32_t)t->shape[2],
+        .n_used = r->model->dims.dim[DIM_EXPERTS_USED],
+        .x_per_slot = value_width(r->model, n->in) != t->shape[0],
+    };
+}
+
+static void record_expert_sum(const struct recorder *r, const struct node *n, struct dispatch *d,
+                              uint64_t out, uint64_t in, uint64_t in2)
+{
+    d->op = KERNEL_EXPERT_SUM;
+    d->args.expert_sum = (struct args_expert_sum){
+        .step = r->step,
+        .choices = in2,
+        .y = in,
+        .out = out,
+        .n_cols = value_width(r->model, n->out),
+        .n_used = value_width(r->model, n->in) / value_width(r->model, n->out),
+        .accumulate = 1,
+    };
+}
+
 static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
                              uint64_t out, uint64_t in)
 {
@@ -312,9 +384,19 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .up = in2,
             .out = out,
             .n_cols = value_width(r->model, n->out),
-            .activation = GLU_SILU,
+            .activation = r->model->arch->activation,
             .rows = value_rows(n->out),
         };
+        break;
+    case STEP_ROUTE:
+    case STEP_GATE:
+        record_route(r, n, d, out, in);
+        break;
+    case STEP_EXPERTS:
+        record_experts(r, c, d, out, in, in2);
+        break;
+    case STEP_EXPERT_SUM:
+        record_expert_sum(r, n, d, out, in, in2);
         break;
     case STEP_GATHER:
         d->op = KERNEL_GATHER;
@@ -360,6 +442,16 @@ static void record_call(struct recorder *r, const struct call *c)
         break;
     case CALL_QUANTIZE:
         record_quantize(r, c, d);
+        break;
+    case CALL_EXPERT_ROWS:
+        d->op = KERNEL_EXPERT_ROWS;
+        d->args.expert_rows = (struct args_expert_rows){
+            .step = r->step,
+            .choices = r->workspace + c->in,
+            .out = r->workspace + c->out,
+            .n_experts = r->model->dims.dim[DIM_EXPERTS],
+            .n_used = r->model->dims.dim[DIM_EXPERTS_USED],
+        };
         break;
     case CALL_COMBINE:
         record_combine(r, c, d);

@@ -5,7 +5,7 @@ import numpy as np
 from ggufedit import F32, STR, U32, Tensor
 
 FLOATS = ("f32", "f16", "bf16")
-QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
+QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS")
 BLOCKS_OF_32 = ("Q8_0", "Q4_0")
 
 # A shape: layers, embd, ff, heads, kv_heads, head_dim, vocab_size.
@@ -69,6 +69,62 @@ def absent_defaults(m):
         del m.keys["llama." + key]
 
 
+# ---- mixtures of experts ----
+
+def qwen2moe(m):
+    """A qwen3moe file as qwen2moe: no norms of heads but biases, and an expert that all tokens share."""
+    rng = np.random.default_rng(11)
+    m.keys = {k.replace("qwen3moe.", "qwen2moe."): v for k, v in m.keys.items()}
+    m.keys["general.architecture"] = (STR, "qwen2moe")
+    width = m.keys["qwen2moe.expert_feed_forward_length"][1] * 2
+    m.keys["qwen2moe.expert_shared_feed_forward_length"] = (U32, width)
+    m.tensors = [t for t in m.tensors if not t.name.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))]
+
+    def add(name, shape, std):
+        data = rng.normal(0, std, int(np.prod(shape))).astype("<f4")
+        m.tensors.append(Tensor(name, shape, 0, data.tobytes()))
+
+    for t in list(m.tensors):
+        if t.name.endswith(("attn_q.weight", "attn_k.weight", "attn_v.weight")):
+            add(t.name.replace(".weight", ".bias"), [t.shape[1]], 0.3)
+        if t.name.endswith("attn_q.weight"):
+            embd, prefix = t.shape[0], t.name[:-len("attn_q.weight")]
+            add(prefix + "ffn_gate_inp_shexp.weight", [embd], embd ** -0.5)
+            add(prefix + "ffn_gate_shexp.weight", [embd, width], embd ** -0.5)
+            add(prefix + "ffn_up_shexp.weight", [embd, width], embd ** -0.5)
+            add(prefix + "ffn_down_shexp.weight", [width, embd], (4 * width) ** -0.5)
+
+
+# Routers of random weights are often undecided, and rounding then sends a token elsewhere: what is
+# chosen is compared in the plain types. Where weights are quantised every expert is used, so that the
+# choices are equal by construction, and only the products and their weights are compared.
+def experts(n, used, width):
+    return ["--experts", str(n), "--experts-used", str(used), "--expert-ff", str(width)]
+
+
+def expert_cases():
+    cases = []
+    for kind in FLOATS:
+        cases += [
+            Case("mixtral", "mixtral", "heads80", kind, experts(5, 2, 0)),
+            Case("mixtral", "mixtral", "narrow", kind, experts(8, 3, 0)),
+            Case("qwen3moe", "qwen3moe", "gqa7", kind, experts(37, 5, 96)),
+            Case("qwen3moe", "qwen3moe", "narrow", kind, experts(16, 8, 50)),
+        ]
+    for kind in ("f32", "f16"):
+        cases += [
+            Case("qwen2moe", "qwen3moe", "square-gqa7", kind, experts(12, 4, 96), qwen2moe),
+            Case("qwen2moe", "qwen3moe", "square-narrow", kind, experts(7, 3, 50), qwen2moe),
+        ]
+    for kind in ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K"):
+        cases += [
+            Case("mixtral", "mixtral", "blocks", kind, experts(4, 4, 0)),
+            Case("qwen3moe", "qwen3moe", "blocks128", kind, experts(6, 6, 512)),
+            Case("qwen2moe", "qwen3moe", "blocks", kind, experts(5, 5, 256), qwen2moe),
+        ]
+    return cases
+
+
 class Case:
     """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
 
@@ -98,7 +154,7 @@ def all_cases():
     for family, arch, plain, blocks in FAMILIES:
         for shape in plain:
             cases += [Case(family, arch, shape, kind) for kind in FLOATS]
-        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS]
+        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS[:-1]]
     for kind in BLOCKS_OF_32:
         cases += [Case("llama", "llama", "heads80", kind), Case("qwen3", "qwen3", "gqa7", kind)]
     cases += [
@@ -113,4 +169,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases
+    return cases + expert_cases()

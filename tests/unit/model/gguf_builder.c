@@ -187,7 +187,8 @@ static void pad(struct strbuf *s)
 
 static uint64_t tensor_bytes(const struct builder_tensor *t)
 {
-    uint64_t bytes = gguf_type_row_bytes(t->type, t->cols) * (t->rows ? t->rows : 1);
+    uint64_t bytes = gguf_type_row_bytes(t->type, t->cols) * (t->rows ? t->rows : 1) *
+                     (t->planes ? t->planes : 1);
 
     assert_true(bytes > 0);
     return bytes;
@@ -213,10 +214,12 @@ static void put_header(struct strbuf *s, const struct gguf_builder *b)
     for (size_t i = 0; i < b->n_tensors; i++) {
         const struct builder_tensor *t = &b->tensors[i];
         put_string(s, t->name);
-        put_u32(s, t->rows ? 2 : 1);
+        put_u32(s, t->planes ? 3 : t->rows ? 2 : 1);
         put_u64(s, t->cols);
         if (t->rows)
             put_u64(s, t->rows);
+        if (t->planes)
+            put_u64(s, t->planes);
         put_u32(s, t->type);
         put_u64(s, offset);
         offset += (tensor_bytes(t) + ALIGN - 1) / ALIGN * ALIGN;
@@ -245,27 +248,72 @@ void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len)
 
 /* ---- a whole model ---- */
 
+struct matrix {
+    const char *name;
+    uint64_t cols, rows, planes;
+};
+
+/* Vectors, which have no rows, are F32. */
+static void add_matrices(struct gguf_builder *b, const struct builder_shape *s, uint32_t i,
+                         const struct matrix *list, size_t n)
+{
+    char name[64];
+
+    for (const struct matrix *m = list; m < list + n; m++) {
+        snprintf(name, sizeof(name), "blk.%u.%s", i, m->name);
+        gguf_builder_tensor(b, name, m->rows ? s->matrix : GGUF_TYPE_F32, m->cols, m->rows);
+        gguf_builder_find(b, name)->planes = m->planes;
+    }
+}
+
+#define ADD_MATRICES(b, s, i, list) add_matrices(b, s, i, list, sizeof(list) / sizeof((list)[0]))
+
+static bool has_experts(const struct builder_shape *s)
+{
+    return strlen(s->arch) > 3 && !strcmp(s->arch + strlen(s->arch) - 3, "moe");
+}
+
+static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
+{
+    const struct matrix dense[] = {
+        {"ffn_gate.weight", s->embd, s->ff, 0},
+        {"ffn_up.weight", s->embd, s->ff, 0},
+        {"ffn_down.weight", s->ff, s->embd, 0},
+    };
+    const struct matrix experts[] = {
+        {"ffn_gate_inp.weight", s->embd, BUILDER_EXPERTS, 0},
+        {"ffn_gate_exps.weight", s->embd, s->ff, BUILDER_EXPERTS},
+        {"ffn_up_exps.weight", s->embd, s->ff, BUILDER_EXPERTS},
+        {"ffn_down_exps.weight", s->ff, s->embd, BUILDER_EXPERTS},
+    };
+    const struct matrix shared[] = {
+        {"ffn_gate_inp_shexp.weight", s->embd, 0, 0},
+        {"ffn_gate_shexp.weight", s->embd, s->ff, 0},
+        {"ffn_up_shexp.weight", s->embd, s->ff, 0},
+        {"ffn_down_shexp.weight", s->ff, s->embd, 0},
+    };
+
+    if (has_experts(s))
+        ADD_MATRICES(b, s, i, experts);
+    else
+        ADD_MATRICES(b, s, i, dense);
+    if (!strcmp(s->arch, "qwen2moe"))
+        ADD_MATRICES(b, s, i, shared);
+}
+
 static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
 {
     uint32_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    const struct {
-        const char *name;
-        uint32_t cols, rows;
-    } tensors[] = {
-        {"attn_norm.weight", s->embd, 0},    {"attn_q.weight", s->embd, q},
-        {"attn_k.weight", s->embd, kv},      {"attn_v.weight", s->embd, kv},
-        {"attn_output.weight", q, s->embd},  {"ffn_norm.weight", s->embd, 0},
-        {"ffn_gate.weight", s->embd, s->ff}, {"ffn_up.weight", s->embd, s->ff},
-        {"ffn_down.weight", s->ff, s->embd},
+    const struct matrix attention[] = {
+        {"attn_norm.weight", s->embd, 0, 0},   {"attn_q.weight", s->embd, q, 0},
+        {"attn_k.weight", s->embd, kv, 0},     {"attn_v.weight", s->embd, kv, 0},
+        {"attn_output.weight", q, s->embd, 0}, {"ffn_norm.weight", s->embd, 0, 0},
     };
-    bool has_biases = !strcmp(s->arch, "qwen2"), has_head_norms = !strcmp(s->arch, "qwen3");
+    bool has_biases = !strncmp(s->arch, "qwen2", 5), has_head_norms = !strncmp(s->arch, "qwen3", 5);
     char name[64];
 
-    for (size_t k = 0; k < sizeof(tensors) / sizeof(tensors[0]); k++) {
-        snprintf(name, sizeof(name), "blk.%u.%s", i, tensors[k].name);
-        gguf_builder_tensor(b, name, tensors[k].rows ? s->matrix : GGUF_TYPE_F32, tensors[k].cols,
-                            tensors[k].rows);
-    }
+    ADD_MATRICES(b, s, i, attention);
+    feed_forward(b, s, i);
     for (const char *c = has_biases ? "qkv" : ""; *c; c++) {
         snprintf(name, sizeof(name), "blk.%u.attn_%c.bias", i, *c);
         gguf_builder_tensor(b, name, GGUF_TYPE_F32, *c == 'q' ? q : kv, 0);
@@ -290,6 +338,10 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         {"attention.head_count_kv", s->kv_heads},
         {"attention.key_length", s->head_dim},
         {"attention.value_length", s->head_dim},
+        {"expert_count", has_experts(s) ? BUILDER_EXPERTS : 0},
+        {"expert_used_count", BUILDER_EXPERTS_USED},
+        {"expert_feed_forward_length", s->ff},
+        {"expert_shared_feed_forward_length", s->ff},
     };
     char name[64];
 

@@ -9,7 +9,12 @@
 
 #include "gguf/gguf.h"
 
-enum { BUILDER_KEYS_MOST = 40, BUILDER_TENSORS_MOST = 96 };
+enum {
+    BUILDER_KEYS_MOST = 40,
+    BUILDER_EXPERTS = 5,
+    BUILDER_EXPERTS_USED = 2,
+    BUILDER_TENSORS_MOST = 96
+};
 
 struct gguf_builder {
     struct builder_key {
@@ -24,6 +29,7 @@ struct gguf_builder {
         enum gguf_type
             type; /* F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K with contents, others zeroed */
         uint64_t cols, rows; /* rows 0: a vector */
+        uint64_t planes;     /* 0: two dimensions */
     } tensors[BUILDER_TENSORS_MOST];
     size_t n_keys, n_tensors;
 };
@@ -48,7 +54,8 @@ struct builder_shape {
     enum gguf_type matrix, embedding; /* types of the matmul weights and of token_embd */
     bool is_tied;                     /* no output.weight */
 };
-/* Every key and tensor of such a model. */
+/* Every key and tensor of such a model; one of an architecture called "...moe" has experts, and all
+ * parts of its feed-forward the width ff. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -21,8 +21,10 @@ struct content {
 };
 
 enum {
-    CONTENTS_MOST = VALUE_COUNT * ACT_TYPE_COUNT * 4,
+    CONTENTS_MOST = (VALUE_COUNT + 2) * ACT_TYPE_COUNT * 4,
     PARTS = VALUE_COUNT, /* what an attention in ranges leaves: no value of the model's */
+    ROWS,                /* a router's choices by experts, likewise */
+    REPLAYED_COUNT,
     RANGES = 7,
 };
 
@@ -32,7 +34,7 @@ struct replay {
     const struct graph_config *cfg;
     struct content list[CONTENTS_MOST];
     size_t n;
-    unsigned versions[VALUE_COUNT + 1];
+    unsigned versions[REPLAYED_COUNT];
 };
 
 static uint64_t value_bytes(const struct replay *r, enum value v, enum activation_type form)
@@ -42,6 +44,8 @@ static uint64_t value_bytes(const struct replay *r, enum value v, enum activatio
 
     if (v == (enum value)PARTS)
         return 4ull * r->cfg->max_tokens * dim[DIM_HEADS] * RANGES * (2 + dim[DIM_HEAD_V]);
+    if (v == (enum value)ROWS)
+        return expert_rows_bytes(dim[DIM_EXPERTS], dim[DIM_EXPERTS_USED], r->cfg->max_tokens);
     rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
     return rows * activation_bytes(form, value_width(r->model, v));
 }
@@ -80,8 +84,8 @@ static void assert_lies(const struct replay *r, size_t call, uint64_t at, enum v
 
 static bool reads_out(const struct node *n)
 {
-    return n->op == STEP_MATMUL_ADD || n->op == STEP_ROPE || n->op == STEP_ROPE_QUERY ||
-           n->op == STEP_HEAD_NORM;
+    return n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_ROPE ||
+           n->op == STEP_ROPE_QUERY || n->op == STEP_HEAD_NORM;
 }
 
 static void replay_call(struct replay *r, size_t i)
@@ -93,6 +97,12 @@ static void replay_call(struct replay *r, size_t i)
     if (c->kind == CALL_QUANTIZE) {
         assert_lies(r, i, c->in, n->in, ACT_F32);
         overwrite(r, c->out, n->in, c->activation);
+        return;
+    }
+    if (c->kind == CALL_EXPERT_ROWS) {
+        assert_lies(r, i, c->in, VALUE_CHOICES, ACT_F32);
+        overwrite(r, c->out, (enum value)ROWS, ACT_F32);
+        assert_lies(r, i, c->in, VALUE_CHOICES, ACT_F32);
         return;
     }
     if (c->kind == CALL_COMBINE) {
@@ -107,6 +117,8 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (n->op == STEP_EXPERTS && r->cfg->max_tokens > DEVICE_FEW_ROWS)
+        assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
     if (n->out && reads_out(n))
         assert_lies(r, i, c->out, n->out, ACT_F32);
     if (out)
@@ -116,6 +128,8 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (c->rows_bytes)
+        assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
 }
 
 static void replay(const struct model *m, const struct device *dev, const struct graph_config *cfg)
@@ -145,7 +159,8 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+    static const char *const archs[] = {"llama",    "mistral3", "qwen2",
+                                        "qwen2moe", "qwen3",    "qwen3moe"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 
@@ -155,7 +170,7 @@ static void no_live_value_is_overwritten(void **state)
     dev->ops = &ops;
     srand(7);
     for (unsigned i = 0; i < 240; i++) {
-        struct builder_shape shape = model_fixture_shape(archs[i % 4], types[(unsigned)rand() % 3]);
+        struct builder_shape shape = model_fixture_shape(archs[i % 6], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
         struct graph_config cfg;
         struct gguf_builder b;

@@ -3,6 +3,8 @@
 #include "harness.h"
 #include "model_fixture.h"
 
+#include "kernels/args.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -20,6 +22,19 @@ struct refusal {
     int code;
     const char *words[3];
 };
+
+static void assert_refused(const struct builder_shape *shape, const struct refusal *r)
+{
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, shape);
+    r->edit(&b);
+    if (model_fixture_try(&b, &err) != r->code)
+        fail_msg("refusal of '%s': %d '%s'", r->words[0], err.code, err.text);
+    for (size_t k = 0; k < 3 && r->words[k]; k++)
+        assert_says(&err, r->words[k]);
+}
 
 static void unknown_arch(struct gguf_builder *b)
 {
@@ -142,7 +157,7 @@ static void type_without_kernel(struct gguf_builder *b)
 static void model_refuses_and_names_the_fault(void **state)
 {
     static const struct refusal refusals[] = {
-        {unknown_arch, -ENOTSUP, {"gallimaufry", "llama, mistral3, qwen2, qwen3"}},
+        {unknown_arch, -ENOTSUP, {"gallimaufry", "llama, mistral3, qwen2", "qwen3moe"}},
         {no_arch, -ENOENT, {"general.architecture"}},
         {no_heads, -EINVAL, {"llama.attention.head_count", "missing"}},
         {no_eps, -EINVAL, {"llama.attention.layer_norm_rms_epsilon", "missing"}},
@@ -166,7 +181,7 @@ static void model_refuses_and_names_the_fault(void **state)
         {no_norm, -EINVAL, {"output_norm.weight", "missing"}},
         {unknown_tensor, -ENOTSUP, {"blk.0.attn_sinks.weight"}},
         {layer_too_many, -ENOTSUP, {"blk.2.ffn_norm.weight"}},
-        {wrong_shape, -EINVAL, {"blk.0.ffn_down.weight", "[160, 64", "[160, 96]"}},
+        {wrong_shape, -EINVAL, {"blk.0.ffn_down.weight", "[160, 64", "[160, 96, 1]"}},
         {vector_for_matrix, -EINVAL, {"blk.0.ffn_down.weight", "[160, 1"}},
         {norm_too_long, -EINVAL, {"blk.1.ffn_norm.weight", "[97, 1"}},
         {norm_of_halves, -ENOTSUP, {"blk.1.ffn_norm.weight", "F16", "F32"}},
@@ -174,16 +189,8 @@ static void model_refuses_and_names_the_fault(void **state)
     };
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_Q8_0);
 
-    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-        struct gguf_builder b;
-        struct error err = {0};
-        gguf_builder_transformer(&b, &shape);
-        refusals[i].edit(&b);
-        if (model_fixture_try(&b, &err) != refusals[i].code)
-            fail_msg("refusal %zu (%s): %d '%s'", i, refusals[i].words[0], err.code, err.text);
-        for (size_t k = 0; k < 3 && refusals[i].words[k]; k++)
-            assert_says(&err, refusals[i].words[k]);
-    }
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        assert_refused(&shape, &refusals[i]);
 }
 
 static void qwen2_needs_its_biases_and_qwen3_its_head_norms(void **state)
@@ -205,6 +212,96 @@ static void qwen2_needs_its_biases_and_qwen3_its_head_norms(void **state)
     gguf_builder_tensor(&b, "blk.0.attn_q.bias", GGUF_TYPE_F32, 192, 0);
     assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
     assert_says(&err, "blk.0.attn_q.bias");
+}
+
+/* ---- experts ---- */
+
+static void more_used_than_there_are(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen3moe.expert_used_count", BUILDER_EXPERTS + 1);
+}
+static void too_many_experts(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen3moe.expert_count", 1025);
+}
+static void experts_of_another_number(struct gguf_builder *b)
+{
+    gguf_builder_find(b, "blk.1.ffn_up_exps.weight")->planes = BUILDER_EXPERTS - 1;
+}
+static void unknown_gate(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen3moe.expert_gating_func", 4);
+}
+static void groups_that_do_not_divide(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen3moe.expert_group_count", 2);
+}
+static void groups_too_small(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen3moe.expert_group_count", BUILDER_EXPERTS);
+    gguf_builder_u32(b, "qwen3moe.expert_group_used_count", 1);
+}
+static void negative_scale(struct gguf_builder *b)
+{
+    gguf_builder_f32(b, "qwen3moe.expert_weights_scale", -1.0f);
+}
+static void no_experts(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "qwen3moe.expert_count");
+}
+static void no_router(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "blk.0.ffn_gate_inp.weight");
+}
+
+static void experts_that_cannot_be_are_refused_by_name(void **state)
+{
+    static const struct refusal refusals[] = {
+        {more_used_than_there_are, -EINVAL, {"expert_used_count is 6", "5 experts"}},
+        {too_many_experts, -ENOTSUP, {"qwen3moe.expert_count is 1025", "1024"}},
+        {experts_of_another_number, -EINVAL, {"blk.1.ffn_up_exps.weight", "160, 4]", "160, 5]"}},
+        {unknown_gate, -ENOTSUP, {"qwen3moe.expert_gating_func is 4"}},
+        {groups_that_do_not_divide, -EINVAL, {"qwen3moe.expert_group_used_count", "2 groups"}},
+        {groups_too_small, -EINVAL, {"qwen3moe.expert_group_used_count is 1", "5 groups"}},
+        {negative_scale, -EINVAL, {"qwen3moe.expert_weights_scale is -1"}},
+        {no_experts, -EINVAL, {"qwen3moe.expert_count", "missing"}},
+        {no_router, -EINVAL, {"blk.0.ffn_gate_inp.weight", "missing"}},
+    };
+    struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_Q8_0);
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        assert_refused(&shape, &refusals[i]);
+}
+
+static void routers_are_read_by_key_or_as_the_architecture_has_them(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct router_params p;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    p = f.model->dims.router;
+    assert_int_equal(f.model->dims.dim[DIM_EXPERTS], BUILDER_EXPERTS);
+    assert_int_equal(f.model->dims.dim[DIM_EXPERTS_FF], BUILDER_EXPERTS_USED * shape.ff);
+    assert_int_equal(p.gate, GATE_SOFTMAX);
+    assert_true(p.normalises);
+    assert_true(p.scale == 1.0f);
+    assert_int_equal(p.n_groups, 1);
+    model_fixture_finish(&f);
+
+    gguf_builder_u32(&b, "qwen3moe.expert_gating_func", 2);
+    gguf_builder_u32(&b, "qwen3moe.expert_group_count", BUILDER_EXPERTS);
+    gguf_builder_u32(&b, "qwen3moe.expert_group_used_count", 3);
+    gguf_builder_f32(&b, "qwen3moe.expert_weights_scale", 2.5f);
+    model_fixture_init(&f, &b);
+    p = f.model->dims.router;
+    assert_int_equal(p.gate, GATE_SIGMOID);
+    assert_true(p.scale == 2.5f);
+    assert_int_equal(p.n_groups, BUILDER_EXPERTS);
+    assert_int_equal(p.n_groups_used, 3);
+    model_fixture_finish(&f);
 }
 
 /* ---- numbers ---- */
@@ -374,6 +471,8 @@ static void type_name_is_the_files_or_the_most_common(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_refuses_and_names_the_fault),
+    cmocka_unit_test(experts_that_cannot_be_are_refused_by_name),
+    cmocka_unit_test(routers_are_read_by_key_or_as_the_architecture_has_them),
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),
     cmocka_unit_test(rope_scaling_is_read_by_its_type),

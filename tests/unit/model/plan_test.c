@@ -302,7 +302,7 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+    static const char *const archs[] = {"llama", "qwen2moe", "qwen2", "qwen3moe"};
 
     for (unsigned i = 0; i < 16; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
@@ -501,10 +501,11 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama", "mistral3", "qwen2", "qwen3"};
+    static const char *const archs[] = {"llama", "mistral3", "qwen2",
+                                        "qwen3", "qwen2moe", "qwen3moe"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 6; i++) {
         struct builder_shape shape = model_fixture_shape(archs[i], types[i % 3]);
         struct device_ops ops;
         struct device *dev;

@@ -85,6 +85,7 @@ static void start_exchange(struct connection *c)
         .started_ns = loop_now_ns(c->server->loop),
         .is_active = true,
     };
+    c->had_request = true;
     c->read_deadline_ns = 0;
     c->timed_body = 0;
 }
@@ -163,7 +164,8 @@ static void set_read_deadline(struct connection *c)
     if (c->exchange.is_active || c->ends_after_flush)
         c->read_deadline_ns = 0;
     else if (state == HTTP_STATE_IDLE)
-        c->read_deadline_ns = after(c, config->idle_timeout);
+        c->read_deadline_ns =
+            after(c, c->server->is_draining ? LINGER_SECONDS : config->idle_timeout);
     else if (state != HTTP_STATE_HEAD) {
         size_t len = c->parser.request.body.len;
 
@@ -330,6 +332,13 @@ static void on_sent(struct loop_op *op, const struct loop_event *event)
 
 /* ---- life ---- */
 
+static bool has_arrived(const struct connection *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
 static bool peer_hung_up(const struct connection *c)
 {
     struct pollfd p = {.fd = c->fd};
@@ -428,6 +437,13 @@ static void free_if_over(struct connection *c)
     server_connection_over(s);
 }
 
+/* Between requests, with nothing received that was not looked at. */
+static bool is_quiet(const struct connection *c)
+{
+    return !c->recv.is_pending && !c->exchange.is_active && !c->waiting.len && !unsent(c) &&
+           c->parser.state == HTTP_STATE_IDLE && !has_arrived(c);
+}
+
 static void on_update(struct loop_task *task)
 {
     struct connection *c = container_of(task, struct connection, update);
@@ -450,6 +466,8 @@ static void on_update(struct loop_task *task)
         else if (c->has_eof)
             connection_close(c);
     }
+    if (c->ends_when_quiet && is_quiet(c))
+        connection_close(c);
     if (c->is_closing)
         return;
     if (!c->recv.is_pending && !c->has_eof && c->waiting.len <= WAITING_BYTES / 2)
@@ -508,9 +526,10 @@ void connection_close(struct connection *c)
 void connection_close_softly(struct connection *c)
 {
     c->exchange.must_close = true;
-    c->ends_after_flush |= !c->exchange.is_active;
-    if (!c->exchange.is_active && c->parser.state == HTTP_STATE_IDLE && !unsent(c))
-        connection_close(c);
-    else
-        loop_defer(c->server->loop, &c->update);
+    if (!c->exchange.is_active && c->had_request) {
+        /* what the kernel has received already comes before the end of the operation */
+        c->ends_when_quiet = true;
+        loop_cancel(c->server->loop, &c->recv);
+    }
+    loop_defer(c->server->loop, &c->update);
 }

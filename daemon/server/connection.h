@@ -25,7 +25,9 @@ struct connection {
     size_t timed_body;                            /* of the body read_deadline_ns accounts for */
     uint64_t read_deadline_ns, write_deadline_ns; /* 0: none */
     struct exchange exchange;
-    bool is_closing; /* waiting for operations to end */
+    bool is_closing;      /* waiting for operations to end */
+    bool had_request;     /* the next one, if there is one, comes on a connection that is kept */
+    bool ends_when_quiet; /* when nothing more has been received */
     bool ends_after_flush, is_lingering, has_eof, is_congested, is_feeding, wants_drop;
 };
 
@@ -33,7 +35,9 @@ struct connection {
 struct connection *connection_create(struct server *s, int fd);
 /* Ends it now; a running request's on_gone is called. It frees itself later. */
 void connection_close(struct connection *c);
-/* Ends it as soon as what runs is answered and sent; at once when nothing runs. */
+/* While the server drains: ends it as soon as what runs, or is on its way, is answered and sent.
+ * One that is kept between requests ends at once unless something has arrived; a new one has two
+ * seconds for its request. */
 void connection_close_softly(struct connection *c);
 
 /* For exchange.c */

@@ -75,6 +75,17 @@ static void close_listener(struct listener *listener)
     }
 }
 
+/* Whoever connected before the last accept was over is answered. */
+static void end_if_drained(struct server *s)
+{
+    bool is_accepting = false;
+
+    list_for_each (listener, &s->listeners, struct listener, link)
+        is_accepting |= listener->accept.is_pending;
+    if (s->is_draining && !is_accepting && !s->n_connections)
+        loop_defer(s->loop, &s->drained);
+}
+
 /* Waits until descriptors or memory may be there again. */
 static void accept_later(struct server *s)
 {
@@ -108,7 +119,7 @@ static void on_accepted(struct loop_op *op, const struct loop_event *event)
             list_push_back(&s->connections, &c->link);
             s->n_connections++;
             s->figures.connections_total++;
-            if (s->is_draining)
+            if (s->is_ending)
                 connection_close(c);
             else if (s->n_connections == s->config.max_connections)
                 stop_accepting(s);
@@ -122,6 +133,7 @@ static void on_accepted(struct loop_op *op, const struct loop_event *event)
         if (s->is_draining)
             close_listener(listener);
         accept_later(s);
+        end_if_drained(s);
     }
 }
 
@@ -161,8 +173,7 @@ static void on_drained(struct loop_task *task)
 void server_connection_over(struct server *s)
 {
     s->n_connections--;
-    if (s->is_draining && !s->n_connections)
-        loop_defer(s->loop, &s->drained);
+    end_if_drained(s);
 }
 
 void server_drain(struct server *s, void (*drained)(void *user), void *user)
@@ -180,8 +191,7 @@ void server_drain(struct server *s, void (*drained)(void *user), void *user)
         connection_close_softly(c);
     loop_timer_set(s->loop, &s->drain_timer,
                    loop_now_ns(s->loop) + (uint64_t)(s->config.drain_timeout * 1e9));
-    if (!s->n_connections)
-        loop_defer(s->loop, &s->drained);
+    end_if_drained(s);
 }
 
 void server_set_tokens(struct server *s, const char *const *tokens)
@@ -223,7 +233,7 @@ void server_destroy(struct server *s)
     if (!s)
         return;
     s->on_drained = NULL;
-    s->is_draining = true;
+    s->is_draining = s->is_ending = true;
     stop_accepting(s);
     list_for_each_safe (c, &s->connections, struct connection, link)
         connection_close(c);

@@ -33,6 +33,7 @@ struct server {
     struct loop_op engine_poll;
     struct timer drain_timer, accept_timer;
     bool is_draining;
+    bool is_ending; /* server_destroy has begun: nobody is answered any more */
     void (*on_drained)(void *user);
     void *drained_user;
     struct loop_task drained;

@@ -40,6 +40,8 @@ static void on_control(struct loop_op *op, const struct loop_event *event)
 
     if (event->result <= 0 || eventfd_read(h->control_fd, &value) < 0)
         return;
+    if (h->is_gated)
+        sem_wait(&h->gate);
     if (value >= DRAIN)
         server_drain(h->server, on_drained, h);
     else
@@ -100,6 +102,7 @@ static void *run(void *arg)
 void house_open(struct house *h)
 {
     sem_init(&h->is_up, 0, 0);
+    sem_init(&h->gate, 0, 0);
     h->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_create(&h->thread, NULL, run, h);
     sem_wait(&h->is_up);
@@ -115,6 +118,7 @@ bool house_wait(struct house *h)
     pthread_join(h->thread, NULL);
     close(h->control_fd);
     sem_destroy(&h->is_up);
+    sem_destroy(&h->gate);
     if (!h->is_tcp)
         unlink(h->path);
     return h->has_drained;

@@ -15,6 +15,7 @@ struct house {
     struct server_config config; /* house_defaults */
     uint32_t queue_limit;
     bool is_tcp;
+    bool is_gated; /* before it drains its thread waits until the gate is posted */
     /* while it is open */
     char path[64]; /* of the Unix socket */
     int port;
@@ -25,7 +26,7 @@ struct house {
     struct loop_op control;
     int control_fd;
     pthread_t thread;
-    sem_t is_up;
+    sem_t is_up, gate;
     bool has_drained;
 };
 

@@ -147,6 +147,15 @@ int pool_memfd_take(struct pool *pool, int fd, struct error *err)
     return map(pool, !pool->is_sealed, -1, err);
 }
 
+/* One byte of each large page of a whole image: maps those that are large, and shows which are. */
+static void touch(const struct pool *pool)
+{
+    const volatile char *data = pool->data;
+
+    for (uint64_t at = 0; at < pool->bytes; at += POOL_LARGE_PAGE_BYTES)
+        (void)data[at];
+}
+
 static int find(struct pool *pool, const struct pool_config *config, struct error *err)
 {
     int fd = pool->keeper ? pool->keeper->take(pool->keeper, &pool->key) : -ENOENT, r;
@@ -156,6 +165,8 @@ static int find(struct pool *pool, const struct pool_config *config, struct erro
     r = pool_memfd_take(pool, fd, err);
     if (r < 0 && pool->fd < 0)
         close(fd);
+    if (r == 0 && pool->is_sealed)
+        touch(pool);
     if (r == 0 && pool->is_sealed == !pool->is_cache)
         return 0;
     pool->keeper->forget(pool->keeper, &pool->key);

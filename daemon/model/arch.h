@@ -31,6 +31,7 @@ enum dim {
     DIM_EXPERTS_USED, /* for each token */
     DIM_FF_EXPERT,    /* width of one expert */
     DIM_FF_SHARED,    /* width of what every token goes through besides */
+    DIM_WINDOW,       /* positions that windowed layers look back, their own included */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -92,6 +93,7 @@ enum weight {
     WEIGHT_ATTN_V_BIAS,
     WEIGHT_ATTN_OUT,
     WEIGHT_ATTN_OUT_BIAS,
+    WEIGHT_ATTN_SINKS,
     WEIGHT_FFN_NORM,
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
@@ -163,7 +165,7 @@ enum step_op {
     STEP_ROPE,       /* out rotated in place */
     STEP_ROPE_QUERY, /* as STEP_ROPE, and the position-dependent temperature */
     STEP_KV_STORE,   /* in: keys, in2: values */
-    STEP_ATTENTION,
+    STEP_ATTENTION,  /* weight: the sinks of its heads, if any */
     STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation */
     STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone */
     STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
@@ -178,6 +180,18 @@ struct arch_step {
     enum weight weight, bias;
 };
 
+/* Layers of one kind. */
+struct arch_kind {
+    const struct arch_step *steps; /* ends with STEP_END */
+    bool is_windowed;              /* attention sees DIM_WINDOW positions */
+};
+
+/* Which layer is of which kind. */
+enum layer_rule {
+    LAYERS_ALIKE,     /* all of kinds[0] */
+    LAYERS_ALTERNATE, /* kinds[0], kinds[1], kinds[0], ... */
+};
+
 /* How a router counts, where the file does not say. */
 struct arch_router {
     uint32_t gate; /* GATE_SOFTMAX, ... */
@@ -185,14 +199,16 @@ struct arch_router {
 };
 
 struct arch {
-    const char *name;                               /* general.architecture */
-    bool has_experts;                               /* what files with experts of that name are */
-    const struct arch_dim *dims;                    /* ends with key NULL */
-    const struct arch_real *reals;                  /* ends with key NULL */
-    const struct arch_weight *weights;              /* ends with pattern NULL */
-    uint32_t rope_style;                            /* ROPE_PAIRED, ROPE_SPLIT */
-    const struct arch_step *before, *layer, *after; /* each ends with STEP_END */
-    uint32_t activation;                            /* of STEP_GLU: GLU_SILU, ... */
+    const char *name;                       /* general.architecture */
+    bool has_experts;                       /* what files with experts of that name are */
+    const struct arch_dim *dims;            /* ends with key NULL */
+    const struct arch_real *reals;          /* ends with key NULL */
+    const struct arch_weight *weights;      /* ends with pattern NULL */
+    uint32_t rope_style;                    /* ROPE_PAIRED, ROPE_SPLIT */
+    const struct arch_step *before, *after; /* each ends with STEP_END */
+    struct arch_kind kinds[2];              /* of layers */
+    enum layer_rule rule;
+    uint32_t activation; /* of STEP_GLU: GLU_SILU, ... */
     struct arch_router router;
 };
 

@@ -45,6 +45,15 @@ static const struct arch_dim qwen2moe_dims[] = {
     {0},
 };
 
+static const struct arch_dim gpt_oss_dims[] = {
+    COMMON_DIMS,
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
+    {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
+    {0},
+};
+
 static const struct arch_dim qwen3moe_dims[] = {
     COMMON_DIMS,
     {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
@@ -66,8 +75,8 @@ static const struct arch_real common_reals[] = {
     {0},
 };
 
-/* The tensors every pre-norm transformer has. */
-#define COMMON_WEIGHTS                                                                             \
+/* The tensors every transformer has, and those of attention. */
+#define ATTENTION_WEIGHTS                                                                          \
     {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},                                 \
         {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},              \
         {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD}, \
@@ -75,7 +84,12 @@ static const struct arch_real common_reals[] = {
         {WEIGHT_ATTN_Q, "blk.%u.attn_q.weight", DIM_EMBD, DIM_Q},                                  \
         {WEIGHT_ATTN_K, "blk.%u.attn_k.weight", DIM_EMBD, DIM_K},                                  \
         {WEIGHT_ATTN_V, "blk.%u.attn_v.weight", DIM_EMBD, DIM_V},                                  \
-        {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD},                         \
+    {                                                                                              \
+        WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD                            \
+    }
+
+#define COMMON_WEIGHTS                                                                             \
+    ATTENTION_WEIGHTS,                                                                             \
     {                                                                                              \
         WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR                \
     }
@@ -164,6 +178,22 @@ static const struct arch_weight qwen3moe_weights[] = {
     {0},
 };
 
+/* The norm of the feed-forward part is named for where it stands. */
+static const struct arch_weight gpt_oss_weights[] = {
+    ATTENTION_WEIGHTS,
+    {WEIGHT_FFN_NORM, "blk.%u.post_attention_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
+    QKV_BIASES(0),
+    {WEIGHT_ATTN_OUT_BIAS, "blk.%u.attn_output.bias", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_ATTN_SINKS, "blk.%u.attn_sinks.weight", DIM_HEADS, DIM_ONE, WEIGHT_VECTOR},
+    EXPERT_WEIGHTS,
+    {WEIGHT_ROUTER_BIAS, "blk.%u.ffn_gate_inp.bias", DIM_EXPERTS, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_EXPERTS_GATE_BIAS, "blk.%u.ffn_gate_exps.bias", DIM_FF_EXPERT, DIM_EXPERTS,
+     WEIGHT_VECTOR},
+    {WEIGHT_EXPERTS_UP_BIAS, "blk.%u.ffn_up_exps.bias", DIM_FF_EXPERT, DIM_EXPERTS, WEIGHT_VECTOR},
+    {WEIGHT_EXPERTS_DOWN_BIAS, "blk.%u.ffn_down_exps.bias", DIM_EMBD, DIM_EXPERTS, WEIGHT_VECTOR},
+    {0},
+};
+
 static const struct arch_step embed_tokens[] = {
     {STEP_EMBED, VALUE_X, .weight = WEIGHT_TOKEN_EMBD},
     {STEP_END},
@@ -182,7 +212,7 @@ static const struct arch_step embed_tokens[] = {
     {STEP_ROPE_QUERY, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},                            \
     {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},                                  \
     {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},                                                \
-    {STEP_ATTENTION, VALUE_ATT, VALUE_Q},                                                          \
+    {STEP_ATTENTION, VALUE_ATT, VALUE_Q, .weight = WEIGHT_ATTN_SINKS},                             \
     {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT,                               \
      .bias = WEIGHT_ATTN_OUT_BIAS}
 
@@ -241,11 +271,16 @@ static const struct arch_step output_head[] = {
     {STEP_END},
 };
 
-#define LAYERS_OF(steps)  .before = embed_tokens, .layer = (steps), .after = output_head
+#define LAYERS_OF(layer_steps)                                                                     \
+    .before = embed_tokens, .kinds = {{(layer_steps), false}}, .after = output_head
 #define COMMON_KEYS       .dims = common_dims, .reals = common_reals
 #define EXPERT_KEYS(keys) .has_experts = true, .dims = (keys), .reals = common_reals
 
 static const struct arch archs[] = {
+    {"gpt-oss", EXPERT_KEYS(gpt_oss_dims), .weights = gpt_oss_weights, .rope_style = ROPE_SPLIT,
+     .before = embed_tokens, .kinds = {{experts_layer, true}, {experts_layer, false}},
+     .rule = LAYERS_ALTERNATE, .after = output_head, .activation = GLU_CLAMPED,
+     .router = {GATE_CHOSEN, false}},
     {"llama", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
      LAYERS_OF(transformer_layer)},
     {"llama", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights, .rope_style = ROPE_PAIRED,
@@ -274,5 +309,5 @@ const struct arch *arch_find(const char *name, bool has_experts)
 
 const char *arch_names(void)
 {
-    return "llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
+    return "gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
 }

@@ -76,7 +76,10 @@ static int build_nodes(struct graph *g, const struct model *m)
 {
     const struct arch *a = m->arch;
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    size_t most = count_steps(a->before) + n_layers * count_steps(a->layer) + count_steps(a->after);
+    size_t most = count_steps(a->before) + count_steps(a->after);
+
+    for (uint32_t i = 0; i < n_layers; i++)
+        most += count_steps(model_layer_kind(m, i)->steps);
 
     g->nodes = calloc(most, sizeof(*g->nodes));
     /* a node becomes at most two calls: itself, and one before or behind it */
@@ -85,7 +88,7 @@ static int build_nodes(struct graph *g, const struct model *m)
         return -ENOMEM;
     add_nodes(g, m, a->before, MODEL_GLOBAL);
     for (uint32_t i = 0; i < n_layers; i++)
-        add_nodes(g, m, a->layer, i);
+        add_nodes(g, m, model_layer_kind(m, i)->steps, i);
     add_nodes(g, m, a->after, MODEL_GLOBAL);
     return 0;
 }

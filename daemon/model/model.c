@@ -188,6 +188,17 @@ void model_destroy(struct model *m)
     free(m);
 }
 
+const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer)
+{
+    switch (m->arch->rule) {
+    case LAYERS_ALTERNATE:
+        return &m->arch->kinds[layer % 2];
+    case LAYERS_ALIKE:
+        break;
+    }
+    return &m->arch->kinds[0];
+}
+
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer)
 {
     const struct arch_weight *row = weight_row(m->arch, role);

@@ -33,6 +33,9 @@ struct model {
 int model_create(const struct gguf *g, struct model **ret_model, struct error *err);
 void model_destroy(struct model *m); /* NULL is fine */
 
+/* Of what kind a layer is. */
+const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer);
+
 /* The tensor of a role in a layer, following the role's fallback; never NULL, its tensor may be. */
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer);
 

@@ -305,6 +305,17 @@ static void record_expert_sum(const struct recorder *r, const struct node *n, st
     };
 }
 
+/* Positions that an attention looks back; 0: all. */
+static uint32_t window_of(const struct recorder *r, const struct node *n)
+{
+    return model_layer_kind(r->model, n->layer)->is_windowed ? r->model->dims.dim[DIM_WINDOW] : 0;
+}
+
+static uint64_t sinks_of(const struct node *n)
+{
+    return n->weight->tensor ? n->weight->address : 0;
+}
+
 static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
                              uint64_t out, uint64_t in)
 {
@@ -317,8 +328,10 @@ static void record_attention(const struct recorder *r, const struct call *c, str
         .seqs = r->step + r->layout.seqs,
         .q = in,
         .out = out,
+        .sinks = c->n_splits > 1 ? 0 : sinks_of(c->node),
         .kv = r->kv[c->node->layer],
         .n_heads = dims->dim[DIM_HEADS],
+        .window = window_of(r, c->node),
         .scale = 1.0f / sqrtf((float)dims->dim[DIM_HEAD_K]),
         .n_splits = c->n_splits,
     };
@@ -334,8 +347,10 @@ static void record_combine(const struct recorder *r, const struct call *c, struc
         .tokens = r->step + r->layout.tokens,
         .parts = r->workspace + c->in,
         .out = r->workspace + c->out,
+        .sinks = sinks_of(c->node),
         .n_heads = dims->dim[DIM_HEADS],
         .n_channels_v = dims->dim[DIM_HEAD_V],
+        .window = window_of(r, c->node),
         .n_splits = c->n_splits,
     };
 }

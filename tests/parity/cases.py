@@ -5,7 +5,7 @@ import numpy as np
 from ggufedit import F32, STR, U32, Tensor
 
 FLOATS = ("f32", "f16", "bf16")
-QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS")
+QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS", "MXFP4_MOE")
 BLOCKS_OF_32 = ("Q8_0", "Q4_0")
 
 # A shape: layers, embd, ff, heads, kv_heads, head_dim, vocab_size.
@@ -122,15 +122,21 @@ def expert_cases():
             Case("qwen3moe", "qwen3moe", "blocks128", kind, experts(6, 6, 512)),
             Case("qwen2moe", "qwen3moe", "blocks", kind, experts(5, 5, 256), qwen2moe),
         ]
+    def gpt_oss(shape, kind, options):
+        return Case("gpt-oss", "gpt-oss", shape, kind, options + ["--window", "37"], n_tokens=200)
+
+    cases += [gpt_oss("gqa7", kind, experts(9, 4, 96)) for kind in FLOATS]
+    cases += [gpt_oss("narrow", kind, experts(32, 4, 50)) for kind in FLOATS]
+    cases += [gpt_oss("blocks128", kind, experts(4, 4, 512)) for kind in ("Q8_0", "Q4_K_M", "MXFP4_MOE")]
     return cases
 
 
 class Case:
     """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
 
-    def __init__(self, family, arch, shape, kind, options=(), edit=None):
+    def __init__(self, family, arch, shape, kind, options=(), edit=None, n_tokens=120):
         self.family, self.arch, self.shape, self.kind = family, arch, shape, kind
-        self.edit = edit
+        self.edit, self.n_tokens = edit, n_tokens
         self.options = list(options)
         for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
             self.options += ["--" + name, str(value)]
@@ -154,7 +160,7 @@ def all_cases():
     for family, arch, plain, blocks in FAMILIES:
         for shape in plain:
             cases += [Case(family, arch, shape, kind) for kind in FLOATS]
-        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS[:-1]]
+        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS[:-2]]
     for kind in BLOCKS_OF_32:
         cases += [Case("llama", "llama", "heads80", kind), Case("qwen3", "qwen3", "gqa7", kind)]
     cases += [

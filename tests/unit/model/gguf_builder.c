@@ -253,7 +253,12 @@ struct matrix {
     uint64_t cols, rows, planes;
 };
 
-/* Vectors, which have no rows, are F32. */
+/* Norms, and the biases of all experts: F32. */
+static bool is_vector(const struct matrix *m)
+{
+    return !m->rows || strstr(m->name, ".bias");
+}
+
 static void add_matrices(struct gguf_builder *b, const struct builder_shape *s, uint32_t i,
                          const struct matrix *list, size_t n)
 {
@@ -261,16 +266,23 @@ static void add_matrices(struct gguf_builder *b, const struct builder_shape *s, 
 
     for (const struct matrix *m = list; m < list + n; m++) {
         snprintf(name, sizeof(name), "blk.%u.%s", i, m->name);
-        gguf_builder_tensor(b, name, m->rows ? s->matrix : GGUF_TYPE_F32, m->cols, m->rows);
+        gguf_builder_tensor(b, name, is_vector(m) ? GGUF_TYPE_F32 : s->matrix, m->cols, m->rows);
         gguf_builder_find(b, name)->planes = m->planes;
     }
 }
 
 #define ADD_MATRICES(b, s, i, list) add_matrices(b, s, i, list, sizeof(list) / sizeof((list)[0]))
 
+static bool is_gpt_oss(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "gpt-oss");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
-    return strlen(s->arch) > 3 && !strcmp(s->arch + strlen(s->arch) - 3, "moe");
+    size_t n = strlen(s->arch);
+
+    return is_gpt_oss(s) || (n > 3 && !strcmp(s->arch + n - 3, "moe"));
 }
 
 static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
@@ -293,12 +305,21 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
         {"ffn_down_shexp.weight", s->ff, s->embd, 0},
     };
 
+    const struct matrix biases[] = {
+        {"ffn_gate_inp.bias", BUILDER_EXPERTS, 0, 0},
+        {"ffn_gate_exps.bias", s->ff, BUILDER_EXPERTS, 0},
+        {"ffn_up_exps.bias", s->ff, BUILDER_EXPERTS, 0},
+        {"ffn_down_exps.bias", s->embd, BUILDER_EXPERTS, 0},
+    };
+
     if (has_experts(s))
         ADD_MATRICES(b, s, i, experts);
     else
         ADD_MATRICES(b, s, i, dense);
     if (!strcmp(s->arch, "qwen2moe"))
         ADD_MATRICES(b, s, i, shared);
+    if (is_gpt_oss(s))
+        ADD_MATRICES(b, s, i, biases);
 }
 
 static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
@@ -307,12 +328,23 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
     const struct matrix attention[] = {
         {"attn_norm.weight", s->embd, 0, 0},   {"attn_q.weight", s->embd, q, 0},
         {"attn_k.weight", s->embd, kv, 0},     {"attn_v.weight", s->embd, kv, 0},
-        {"attn_output.weight", q, s->embd, 0}, {"ffn_norm.weight", s->embd, 0, 0},
+        {"attn_output.weight", q, s->embd, 0},
     };
-    bool has_biases = !strncmp(s->arch, "qwen2", 5), has_head_norms = !strncmp(s->arch, "qwen3", 5);
+    const struct matrix norm[] = {{"ffn_norm.weight", s->embd, 0, 0}};
+    const struct matrix oss[] = {
+        {"post_attention_norm.weight", s->embd, 0, 0},
+        {"attn_output.bias", s->embd, 0, 0},
+        {"attn_sinks.weight", s->heads, 0, 0},
+    };
+    bool has_biases = is_gpt_oss(s) || !strncmp(s->arch, "qwen2", 5);
+    bool has_head_norms = !strncmp(s->arch, "qwen3", 5);
     char name[64];
 
     ADD_MATRICES(b, s, i, attention);
+    if (is_gpt_oss(s))
+        ADD_MATRICES(b, s, i, oss);
+    else
+        ADD_MATRICES(b, s, i, norm);
     feed_forward(b, s, i);
     for (const char *c = has_biases ? "qkv" : ""; *c; c++) {
         snprintf(name, sizeof(name), "blk.%u.attn_%c.bias", i, *c);
@@ -342,6 +374,7 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         {"expert_used_count", BUILDER_EXPERTS_USED},
         {"expert_feed_forward_length", s->ff},
         {"expert_shared_feed_forward_length", s->ff},
+        {"attention.sliding_window", 11},
     };
     char name[64];
 

@@ -54,8 +54,8 @@ struct builder_shape {
     enum gguf_type matrix, embedding; /* types of the matmul weights and of token_embd */
     bool is_tied;                     /* no output.weight */
 };
-/* Every key and tensor of such a model; one of an architecture called "...moe" has experts, and all
- * parts of its feed-forward the width ff. */
+/* Every key and tensor of such a model; one of gpt-oss or an architecture called "...moe" has
+ * experts, and all parts of its feed-forward the width ff. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -159,8 +159,8 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama",    "mistral3", "qwen2",
-                                        "qwen2moe", "qwen3",    "qwen3moe"};
+    static const char *const archs[] = {"llama", "mistral3", "qwen2",  "qwen2moe",
+                                        "qwen3", "qwen3moe", "gpt-oss"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 
@@ -170,7 +170,7 @@ static void no_live_value_is_overwritten(void **state)
     dev->ops = &ops;
     srand(7);
     for (unsigned i = 0; i < 240; i++) {
-        struct builder_shape shape = model_fixture_shape(archs[i % 6], types[(unsigned)rand() % 3]);
+        struct builder_shape shape = model_fixture_shape(archs[i % 7], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
         struct graph_config cfg;
         struct gguf_builder b;
@@ -215,7 +215,8 @@ static void quantised_copies_go_when_the_value_changes(void **state)
     gguf_builder_transformer(&b, &shape);
     model_fixture_init(&f, &b);
     arch = *f.model->arch;
-    arch.layer = layer;
+    arch.kinds[0].steps = layer;
+    arch.rule = LAYERS_ALIKE;
     f.model->arch = &arch;
     replay(f.model, dev, &cfg);
     model_fixture_finish(&f);

@@ -302,7 +302,7 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"llama", "qwen2moe", "qwen2", "qwen3moe"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "qwen2", "qwen3moe"};
 
     for (unsigned i = 0; i < 16; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
@@ -340,6 +340,39 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
     }
 }
 
+/* Every other layer of gpt-oss, from the first on, sees a window; all have sinks, which belong to
+ * whatever ends an attention. */
+static void windows_and_sinks_are_of_the_layers_that_have_them(void **state)
+{
+    struct spy *spy = calloc(1, sizeof(*spy));
+    struct builder_shape shape = model_fixture_shape("gpt-oss", GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
+    uint32_t layer = 0;
+    struct bench b;
+
+    spy->device.ops = &spy_ops; /* attention of so few rows is in ranges */
+    spy->device.info.max_rows = 4096;
+    shape.layers = 4;
+    bench_init(&b, &spy->device, &shape, &cfg);
+    plan_destroy(record(&b, &cfg));
+    for (size_t i = 0; i + 1 < spy->n; i++) {
+        const struct args_attention *a = &spy->list[i].args.attention;
+        const struct args_attention_combine *c = &spy->list[i + 1].args.attention_combine;
+
+        if (spy->list[i].op != KERNEL_ATTENTION)
+            continue;
+        assert_int_equal(a->window, layer % 2 ? 0 : 11);
+        assert_int_equal(c->window, a->window);
+        assert_int_equal(a->sinks, 0);
+        assert_int_equal(c->sinks, model_weight(b.f.model, WEIGHT_ATTN_SINKS, layer)->address);
+        layer++;
+    }
+    assert_int_equal(layer, 4);
+    bench_finish(&b);
+    device_destroy(&spy->device);
+    free(spy);
+}
+
 static void barriers_do_not_hang_on_where_values_lie(void **state)
 {
     /* Every value outlives its neighbours, so that no reuse of a place brings a barrier by chance:
@@ -371,7 +404,8 @@ static void barriers_do_not_hang_on_where_values_lie(void **state)
     spy->device.info.max_rows = 4096;
     bench_init(&b, &spy->device, &shape, &cfg);
     arch = *b.f.model->arch;
-    arch.layer = layer;
+    arch.kinds[0].steps = layer;
+    arch.rule = LAYERS_ALIKE;
     b.f.model->arch = &arch;
     buffer_destroy(b.workspace); /* made for the other steps */
     assert_int_equal(buffer_create(&spy->device, 1 << 20, BUFFER_HOST, &b.workspace, NULL), 0);
@@ -502,7 +536,7 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
 static void for_each_model(void (*check)(struct bench *b))
 {
     static const char *const archs[] = {"llama", "mistral3", "qwen2",
-                                        "qwen3", "qwen2moe", "qwen3moe"};
+                                        "qwen3", "gpt-oss",  "qwen3moe"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < 6; i++) {
@@ -597,6 +631,7 @@ static void plan_refuses_a_workspace_that_is_too_small(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
+    cmocka_unit_test(windows_and_sinks_are_of_the_layers_that_have_them),
     cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),

@@ -252,6 +252,8 @@ static int start(struct daemon *d, struct error *err)
         .prefix_percent = (uint32_t)o->prefix_percent,
         .queue_limit = (uint32_t)o->queue_limit,
         .user_limit = (uint32_t)o->user_limit,
+        .user_rules = o->rules,
+        .n_user_rules = o->n_rules,
         .idle_after_ns = o->idle_after_seconds * 1000000000u,
         .use_hugetlb = o->use_hugetlb,
         .numa_node = o->numa_node,
@@ -266,6 +268,7 @@ static int start(struct daemon *d, struct error *err)
     config.version = HEARTH_VERSION;
     config.logs_access = o->logs_access;
     config.drain_timeout = (double)o->drain_seconds;
+    config.request_timeout = (double)o->request_seconds;
     config.tokens = o->n_tokens ? o->tokens : NULL;
     if (o->max_connections)
         config.max_connections = (uint32_t)o->max_connections;

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "base/cleanup.h"
+#include "base/number.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -48,6 +49,10 @@ static const struct setting {
      0, UINT32_MAX},
     {"user-limit", "N", "most requests of one user, running and waiting", NUMBER,
      offsetof(struct options, user_limit), 0, UINT32_MAX},
+    {"user", "WHO LIMITS", "what a user may have: 'alice weight=4 streams=8' (repeatable)", LIST,
+     offsetof(struct options, users), offsetof(struct options, n_users)},
+    {"request-seconds", "N", "longest time of a request (0: no limit)", NUMBER,
+     offsetof(struct options, request_seconds), 0, 1000000000},
     {"max-connections", "N", "most open connections", NUMBER,
      offsetof(struct options, max_connections), 0, 1000000},
     {"drain-seconds", "N", "time running answers have after SIGTERM", NUMBER,
@@ -81,22 +86,9 @@ static void *field(struct options *o, size_t offset)
 static int set_number(const struct setting *s, int base, const char *value, uint64_t *to,
                       struct error *err)
 {
-    static const char suffixes[] = "KMGT";
-    const char *suffix;
-    char *end = NULL;
-    uint64_t n;
-
-    errno = 0;
-    n = strtoull(value, &end, base);
-    if (s->kind == BYTES && *end && (suffix = strchr(suffixes, *end))) {
-        if (__builtin_mul_overflow(n, 1ull << (10 * (suffix - suffixes + 1)), &n))
-            errno = ERANGE;
-        end++;
-    }
-    if (*value < '0' || *value > '9' || *end || errno || n > s->max)
+    if (number_parse(value, base, s->kind == BYTES, s->max, to) < 0)
         return error_set(err, -EINVAL, "%s: '%s' is not a number up to %llu", s->name, value,
                          (unsigned long long)s->max);
-    *to = n;
     return 0;
 }
 
@@ -344,7 +336,8 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
         result = OPTIONS_FAILED;
     if (result == OPTIONS_RUN)
         result = read_flags(o, argc, argv, false, err);
-    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || add_default_dirs(o, err) < 0))
+    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || add_default_dirs(o, err) < 0 ||
+                                  user_rules_parse(o->users, &o->rules, &o->n_rules, err) < 0))
         result = OPTIONS_FAILED;
     return result;
 }
@@ -389,5 +382,6 @@ void options_waiting(const struct options *old, const struct options *fresh, str
 
 void options_finish(struct options *o)
 {
+    free(o->rules);
     arena_finish(&o->arena);
 }

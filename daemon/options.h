@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "user_rule.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,11 +19,15 @@ struct options {
     const char *config, *socket, *device, *listen, *token_file;
     const char *model_dirs[OPTIONS_LIST + 1], *preload[OPTIONS_LIST + 1]; /* NULL-terminated */
     const char *tokens[OPTIONS_LIST + 1];
-    unsigned n_model_dirs, n_preload, n_tokens;
+    const char *users[OPTIONS_LIST + 1];
+    struct engine_user_rule *rules; /* [n_rules], what users says */
+    size_t n_rules;
+    unsigned n_model_dirs, n_preload, n_tokens, n_users;
     unsigned n_named_dirs; /* of the model_dirs, the first; the others are the default ones */
     uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, user_limit, drain_seconds,
         max_connections;
     uint64_t prefix_percent;
+    uint64_t request_seconds;    /* 0: no limit */
     uint64_t idle_after_seconds; /* 0: never */
     uint64_t socket_mode;        /* 0: by who runs it */
     int numa_node;               /* -1: any */

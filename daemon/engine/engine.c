@@ -19,9 +19,9 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         return error_set(err, ENOMEM, "out of memory");
     list_init(&e->requests);
     list_init(&e->catalogue.entries);
+    list_init(&e->accounts.list);
     e->events.fd = -1;
     e->queue_limit = config->queue_limit ? config->queue_limit : QUEUE_LIMIT_DEFAULT;
-    e->user_limit = config->user_limit ? config->user_limit : USER_LIMIT_DEFAULT(e->queue_limit);
     e->pools = (struct pool_config){
         .use_hugetlb = config->use_hugetlb,
         .numa_node = config->numa_node,
@@ -36,7 +36,11 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         .idle_after_ns = config->idle_after_ns,
         .pools = e->pools,
     };
-    r = event_queue_init(&e->events, err);
+    r = accounts_init(&e->accounts, config->user_rules, config->n_user_rules,
+                      config->user_limit ? config->user_limit : USER_LIMIT_DEFAULT(e->queue_limit),
+                      err);
+    if (r == 0)
+        r = event_queue_init(&e->events, err);
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
     if (r == 0) {
@@ -118,6 +122,7 @@ void engine_destroy(struct engine *e)
         worker_stop(e->worker);
     if (e->events.fd >= 0) {
         end_waiting(e);
+        requests_end_held(e);
         drain_events(e);
     }
     end_listeners(e);
@@ -125,6 +130,7 @@ void engine_destroy(struct engine *e)
     worker_destroy(e->worker);
     catalogue_finish(&e->catalogue);
     event_queue_finish(&e->events);
+    accounts_finish(&e->accounts);
     free(e->infos);
     free(e);
 }
@@ -258,4 +264,32 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         s.n_running += entry->n_running;
     *ret_stats = s;
+}
+
+static struct engine_user_stats stats_of(const struct account *c)
+{
+    struct engine_user_stats s = c->stats;
+
+    s.n_waiting = c->n_waiting;
+    s.n_running = c->n_requests - c->n_waiting;
+    return s;
+}
+
+bool engine_get_user_stats(struct engine *e, uid_t uid, struct engine_user_stats *ret_stats)
+{
+    const struct account *c = accounts_find(&e->accounts, uid);
+
+    if (c)
+        *ret_stats = stats_of(c);
+    return c != NULL;
+}
+
+void engine_each_user(struct engine *e,
+                      void (*tell)(void *user, const struct engine_user_stats *stats), void *user)
+{
+    list_for_each (c, &e->accounts.list, struct account, link) {
+        struct engine_user_stats s = stats_of(c);
+
+        tell(user, &s);
+    }
 }

@@ -23,6 +23,25 @@ struct engine;
 struct engine_request;
 struct pool_keeper; /* pool/pool_keeper.h */
 
+enum engine_class { ENGINE_INTERACTIVE, ENGINE_BACKGROUND };
+
+/* What a user may have. 0 leaves it to the rule for others, and there to no limit (weight: 1). */
+struct engine_user_rule {
+    uid_t uid;
+    bool is_of_others;          /* for all users that no rule names; uid counts for nothing */
+    uint32_t weight;            /* share of the device, against other users' */
+    uint32_t requests;          /* running and waiting; more are refused */
+    uint32_t streams;           /* running at a time; more wait */
+    uint32_t waiting;           /* not begun; more are refused */
+    uint64_t kv_bytes;          /* of each model's cache; requests that would take more wait */
+    uint64_t tokens_per_minute; /* computed; more requests are refused until it has filled */
+    enum engine_class class;    /* ENGINE_BACKGROUND: whatever the user asks */
+    bool has_class;             /* false: as for others */
+};
+
+/* Who asks over TCP, where nobody vouches for the user. */
+#define ENGINE_UID_UNKNOWN ((uid_t)-1)
+
 struct engine_config {
     const char *device;            /* as device_create takes it; NULL: "auto" */
     const char *const *model_dirs; /* searched for *.gguf, NULL-terminated; may be NULL */
@@ -32,7 +51,9 @@ struct engine_config {
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
     uint32_t user_limit;           /* of one user, running and waiting; 0: half of that + 16 */
-    uint64_t idle_after_ns;        /* without requests, a model leaves the device; 0: never */
+    const struct engine_user_rule *user_rules; /* [n_user_rules]; copied */
+    size_t n_user_rules;
+    uint64_t idle_after_ns; /* without requests, a model leaves the device; 0: never */
     bool use_hugetlb;
     int numa_node;              /* -1: any */
     struct pool_keeper *keeper; /* keeps memory over a restart; borrowed; NULL: nobody does */
@@ -142,8 +163,6 @@ struct engine_sampling {
 void engine_sampling_defaults(
     struct engine_sampling *s); /* temperature 0.8, top_k 40, top_p .95, min_p .05 */
 
-enum engine_class { ENGINE_INTERACTIVE, ENGINE_BACKGROUND };
-
 /* What is asked. Everything is copied by engine_generate. */
 struct engine_prompt {
     /* exactly one of these three */
@@ -181,7 +200,8 @@ enum engine_finish {
     ENGINE_FINISH_LENGTH,  /* max_tokens */
     ENGINE_FINISH_CONTEXT, /* the context is full */
     ENGINE_FINISH_CANCEL,
-    ENGINE_FINISH_ERROR, /* see error */
+    ENGINE_FINISH_EXPIRED, /* engine_expire */
+    ENGINE_FINISH_ERROR,   /* see error */
 };
 
 struct engine_top {
@@ -222,8 +242,9 @@ struct engine_events {
 };
 
 /* Queues a request. The model is loaded first if need be. Fails at once with -EAGAIN (queue full,
- * say Retry-After), -EUSERS (the caller has as many as a user may, likewise), -ENOENT (no such
- * model), -EINVAL; everything later comes through on_done. */
+ * say Retry-After), -EUSERS (the caller has as many as a user may, likewise), -EDQUOT (the caller
+ * has spent the tokens of a minute, likewise), -ENOENT (no such model), -EINVAL; everything later
+ * comes through on_done. */
 int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
                     const struct engine_params *params, const struct engine_caller *caller,
                     const struct engine_events *events, void *user,
@@ -231,6 +252,11 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
 /* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback
  * comes after this call. */
 void engine_cancel(struct engine_request *r, bool forget);
+/* Its time is up: it ends at the next step with what there is (ENGINE_FINISH_EXPIRED). */
+void engine_expire(struct engine_request *r);
+/* For a refusal with this code (-EAGAIN, -EUSERS, -EDQUOT): seconds after which asking again makes
+ * sense, at least 1. */
+uint32_t engine_retry_seconds(struct engine *e, uid_t uid, int code);
 /* Flow control: a paused request keeps its place and computes nothing further. */
 void engine_pause(struct engine_request *r, bool paused);
 
@@ -252,5 +278,18 @@ struct engine_stats {
     uint32_t n_running, n_waiting;
 };
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);
+
+/* One user's part. */
+struct engine_user_stats {
+    uid_t uid;
+    uint64_t requests_total, refused_total;
+    uint64_t prompt_tokens_total, completion_tokens_total; /* computed */
+    uint32_t n_running, n_waiting;
+};
+/* false: the user has not asked lately. */
+bool engine_get_user_stats(struct engine *e, uid_t uid, struct engine_user_stats *ret_stats);
+/* Those of all users, one call each. */
+void engine_each_user(struct engine *e,
+                      void (*tell)(void *user, const struct engine_user_stats *stats), void *user);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef HEARTH_ENGINE_ENGINE_PRIVATE_H
 #define HEARTH_ENGINE_ENGINE_PRIVATE_H
 
+#include "engine/account.h"
 #include "engine/adoption.h"
 #include "engine/catalogue.h"
 #include "engine/events.h"
@@ -23,7 +24,9 @@ struct engine {
     struct pool_config pools;
     char memory[80], advice[1024]; /* which kind they are, and what would be better */
     struct list requests;          /* engine_request.all */
-    uint32_t n_waiting, queue_limit, user_limit;
+    struct accounts accounts;
+    struct rhythm begins; /* of requests that wait */
+    uint32_t n_waiting, queue_limit;
     bool is_stopping; /* engine_destroy has begun; its callbacks may still call in */
     uint64_t requests_total, requests_failed, requests_cancelled;
     struct engine_model_info *infos; /* what engine_models handed out */
@@ -49,6 +52,8 @@ void models_handle(struct engine *e, struct event *ev);
 void models_finish(struct engine *e);
 
 void requests_handle(struct engine *e, struct event *ev);
+/* Ends those that wait for a stream of their user's. */
+void requests_end_held(struct engine *e);
 /* The entry became ready: its waiting requests go on. */
 void requests_release(struct engine *e, struct model_entry *entry);
 /* The load failed: its waiting requests end with the error. */

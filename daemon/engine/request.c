@@ -187,6 +187,9 @@ void request_finish(struct engine_request *r, enum engine_finish finish)
     /* what ended before it ran has a prompt, as far as it came, and no answer */
     uint32_t n_prompt = r->n_prompt ? r->n_prompt : r->n_tokens;
 
+    if (finish == ENGINE_FINISH_CANCEL && atomic_load(&r->is_expired))
+        finish = ENGINE_FINISH_EXPIRED;
+
     r->result = (struct engine_result){
         .finish = finish,
         .error = finish == ENGINE_FINISH_ERROR ? &r->error : NULL,

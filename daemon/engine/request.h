@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 
+struct account;
 struct event;
 struct model_entry;
 
@@ -38,9 +39,12 @@ struct engine_request {
     void *user;
 
     atomic_bool is_cancelled, is_paused;
+    atomic_bool is_expired;  /* set before is_cancelled: how it ends then */
     bool is_forgotten;       /* owner: no callbacks any more */
     bool counts_as_waiting;  /* owner: not started yet */
-    bool waits_for_model;    /* owner: still on model_entry.waiting */
+    bool is_with_owner;      /* owner: on model_entry.waiting, or account.held */
+    bool has_stream;         /* owner: in account.n_streams */
+    struct account *account; /* owner's; the weight and kv_bytes of its limits never change */
     bool is_counted_running; /* owner: started, in model_entry.n_running */
 
     /* prompt, then everything sampled */

@@ -11,7 +11,7 @@
 
 static void hand_on(struct engine *e, struct engine_request *r)
 {
-    r->waits_for_model = false;
+    r->is_with_owner = false;
     r->lm = loaded_model_ref(r->entry->lm);
     prompter_submit(e->prompter, r);
 }
@@ -27,9 +27,47 @@ void requests_release(struct engine *e, struct model_entry *entry)
 void requests_fail(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     list_for_each_safe (r, &entry->waiting, struct engine_request, link) {
-        r->waits_for_model = false;
+        r->is_with_owner = false;
         r->error = *err;
         running_request_end(&e->events, r, ENGINE_FINISH_ERROR);
+    }
+}
+
+/* On to its model, or to where it waits for it. */
+static void let_through(struct engine *e, struct engine_request *r)
+{
+    struct model_entry *entry = r->entry;
+
+    r->account->n_streams++;
+    r->has_stream = true;
+    list_remove(&r->link);
+    if (entry->state == ENGINE_MODEL_READY) {
+        hand_on(e, r);
+        return;
+    }
+    if (entry->state == ENGINE_MODEL_AVAILABLE && models_start_load(e, entry, &r->error) < 0) {
+        r->is_with_owner = false;
+        running_request_end(&e->events, r, ENGINE_FINISH_ERROR);
+        return;
+    }
+    r->is_with_owner = true;
+    list_push_back(models_is_ending(entry) ? &entry->late_waiting : &entry->waiting, &r->link);
+    if (r->params.class == ENGINE_INTERACTIVE)
+        atomic_store(&entry->is_urgent, true);
+}
+
+/* The user's next ones, as far as it may have more at a time. */
+static void let_next_through(struct engine *e, struct account *c)
+{
+    while (!e->is_stopping && account_has_stream(c) && !list_empty(&c->held))
+        let_through(e, list_first(&c->held, struct engine_request, link));
+}
+
+void requests_end_held(struct engine *e)
+{
+    list_for_each (c, &e->accounts.list, struct account, link) {
+        list_for_each_safe (r, &c->held, struct engine_request, link)
+            running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
     }
 }
 
@@ -37,9 +75,12 @@ void requests_fail(struct engine *e, struct model_entry *entry, const struct err
 
 static void count_as_started(struct engine *e, struct engine_request *r)
 {
-    if (r->counts_as_waiting)
-        e->n_waiting--;
+    if (!r->counts_as_waiting)
+        return;
     r->counts_as_waiting = false;
+    e->n_waiting--;
+    r->account->n_waiting--;
+    rhythm_end(&e->begins, e->n_waiting, clock_now_ns());
 }
 
 static void handle_start(struct engine *e, struct engine_request *r, const struct event *ev)
@@ -47,6 +88,7 @@ static void handle_start(struct engine *e, struct engine_request *r, const struc
     count_as_started(e, r);
     r->entry->n_running++;
     r->is_counted_running = true;
+    account_charge(r->account, ev->n_tokens - r->n_cached, 0, clock_now_ns());
     if (!r->is_forgotten && r->events.on_start)
         r->events.on_start(r->user, ev->n_tokens);
 }
@@ -62,8 +104,20 @@ static void handle_token(struct engine_request *r, const struct event *ev)
         .n_top = ev->n_top,
     };
 
+    if (ev->token >= 0)
+        account_charge(r->account, 0, 1, clock_now_ns());
     if (!r->is_forgotten && r->events.on_token)
         r->events.on_token(r->user, &token);
+}
+
+static void leave_account(struct engine_request *r)
+{
+    struct account *c = r->account;
+
+    c->n_requests--;
+    c->n_asking -= !atomic_load(&r->is_cancelled);
+    c->n_streams -= r->has_stream;
+    rhythm_end(&c->ends, c->n_requests, clock_now_ns());
 }
 
 static void handle_done(struct engine *e, struct engine_request *r)
@@ -71,6 +125,8 @@ static void handle_done(struct engine *e, struct engine_request *r)
     struct model_entry *entry = r->entry;
 
     count_as_started(e, r);
+    leave_account(r);
+    let_next_through(e, r->account);
     if (r->is_counted_running)
         entry->n_running--;
     entry->n_active--;
@@ -111,30 +167,45 @@ static int want_model(struct engine *e, const char *name, struct model_entry **r
     return r;
 }
 
-/* Requests of a user that have not ended. */
-static uint32_t count_of(const struct engine *e, uid_t uid)
-{
-    uint32_t n = 0;
-
-    list_for_each (r, &e->requests, struct engine_request, all)
-        n += r->caller.uid == uid && !atomic_load(&r->is_cancelled);
-    return n;
-}
-
 /* Whether one more may be taken. */
-static int check_limits(const struct engine *e, uid_t uid, struct error *err)
+static int check_limits(struct engine *e, uid_t uid, struct account **ret_account,
+                        struct error *err)
 {
+    uint64_t now_ns = clock_now_ns();
+
     if (e->is_stopping)
         return error_set(err, ECANCELED, "the service is stopping");
     if (e->n_waiting >= e->queue_limit)
         return error_set(err, EAGAIN, "%u requests are waiting already: try again later",
                          e->n_waiting);
-    if (count_of(e, uid) >= e->user_limit)
-        return error_set(err, EUSERS,
-                         "%u requests of this user are running or waiting, as many as one may "
-                         "have: try again when one has ended",
-                         e->user_limit);
-    return 0;
+    *ret_account = accounts_need(&e->accounts, uid, now_ns);
+    return *ret_account ? account_check(*ret_account, now_ns, err)
+                        : error_set(err, ENOMEM, "out of memory");
+}
+
+/* Counts a request whose entry is set, and sets it going. */
+static void take(struct engine *e, struct engine_request *r, struct account *c)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    r->account = c;
+    if (c->limits.class == ENGINE_BACKGROUND)
+        r->params.class = ENGINE_BACKGROUND;
+    r->entry->n_active++;
+    r->entry->last_used_ns = now_ns;
+    c->n_requests++;
+    c->n_asking++;
+    c->n_waiting++;
+    c->stats.requests_total++;
+    e->n_waiting++;
+    e->requests_total++;
+    r->counts_as_waiting = true;
+    rhythm_begin(&e->begins, now_ns);
+    rhythm_begin(&c->ends, now_ns);
+    list_push_back(&e->requests, &r->all);
+    r->is_with_owner = true;
+    list_push_back(&c->held, &r->link);
+    let_next_through(e, c);
 }
 
 int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
@@ -143,10 +214,11 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
                     struct engine_request **ret_request, struct error *err)
 {
     struct engine_request *r;
+    struct account *account = NULL;
     struct model_entry *entry;
     int code;
 
-    code = check_limits(e, caller->uid, err);
+    code = check_limits(e, caller->uid, &account, err);
     if (code < 0)
         return code;
     code = request_create(e, prompt, params, caller, events, user, &r, err);
@@ -158,20 +230,7 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
         return code;
     }
     r->entry = entry;
-    entry->n_active++;
-    entry->last_used_ns = clock_now_ns();
-    e->n_waiting++;
-    e->requests_total++;
-    r->counts_as_waiting = true;
-    list_push_back(&e->requests, &r->all);
-    if (entry->state == ENGINE_MODEL_READY) {
-        hand_on(e, r);
-    } else {
-        r->waits_for_model = true;
-        list_push_back(models_is_ending(entry) ? &entry->late_waiting : &entry->waiting, &r->link);
-        if (params->class == ENGINE_INTERACTIVE)
-            atomic_store(&entry->is_urgent, true);
-    }
+    take(e, r, account);
     if (ret_request)
         *ret_request = r;
     return 0;
@@ -184,12 +243,30 @@ void engine_cancel(struct engine_request *r, bool forget)
     r->is_forgotten |= forget;
     if (atomic_exchange(&r->is_cancelled, true))
         return;
-    if (r->waits_for_model) {
-        r->waits_for_model = false;
+    r->account->n_asking--;
+    if (r->is_with_owner) {
+        r->is_with_owner = false;
         running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
     } else if (!e->is_stopping) {
         worker_wake(e->worker);
     }
+}
+
+void engine_expire(struct engine_request *r)
+{
+    if (atomic_load(&r->is_cancelled))
+        return;
+    atomic_store(&r->is_expired, true);
+    engine_cancel(r, false);
+}
+
+uint32_t engine_retry_seconds(struct engine *e, uid_t uid, int code)
+{
+    struct account *c = accounts_find(&e->accounts, uid);
+
+    if (code == -EAGAIN || !c)
+        return rhythm_seconds(&e->begins);
+    return account_retry_seconds(c, code, clock_now_ns());
 }
 
 void engine_pause(struct engine_request *r, bool paused)

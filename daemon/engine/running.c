@@ -2,6 +2,7 @@
 #include "engine/running_private.h"
 
 #include "base/clock.h"
+#include "engine/account.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -212,6 +213,13 @@ static void set_sample(struct engine_request *r)
     };
 }
 
+uint64_t running_blocks_most(const struct running_model *m, const struct engine_request *r)
+{
+    uint64_t block_bytes = model_kv_bytes_per_token(m->lm->model) * KV_BLOCK_TOKENS;
+
+    return r->account->limits.kv_bytes ? r->account->limits.kv_bytes / block_bytes : UINT64_MAX;
+}
+
 static int check_prompt(const struct running_model *m, const struct engine_request *r,
                         struct error *err)
 {
@@ -224,6 +232,12 @@ static int check_prompt(const struct running_model *m, const struct engine_reque
                          "the prompt has %u tokens, and the context holds %u with the answer: "
                          "shorten it or start the service with a larger context",
                          r->n_tokens, m->config.context_tokens);
+    if (kv_blocks_for((uint64_t)r->n_tokens + 1) > running_blocks_most(m, r))
+        return error_set(err, EMSGSIZE,
+                         "the prompt has %u tokens, and the cache this user may have holds %llu: "
+                         "shorten it",
+                         r->n_tokens,
+                         (unsigned long long)running_blocks_most(m, r) * KV_BLOCK_TOKENS);
     for (uint32_t i = 0; i < r->n_tokens; i++)
         if (r->tokens[i] >= n_vocab)
             return error_set(err, EINVAL, "token %u of the prompt is %d: the vocabulary has %u", i,
@@ -244,7 +258,8 @@ void running_model_add(struct running_model *m, struct engine_request *r)
     r->n_prompt = r->n_tokens;
     r->sched.uid = r->caller.uid;
     r->sched.is_background = r->params.class == ENGINE_BACKGROUND;
-    if (scheduler_add(&m->scheduler, &r->sched) < 0)
+    if (scheduler_set_weight(&m->scheduler, r->caller.uid, r->account->limits.weight) < 0 ||
+        scheduler_add(&m->scheduler, &r->sched) < 0)
         error_set(&err, ENOMEM, "out of memory");
     else
         check_prompt(m, r, &err);

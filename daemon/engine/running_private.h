@@ -13,6 +13,9 @@ void running_note_pending(struct engine_request *r);
  * suspended. The draws of its sampler go on where they were. */
 int running_enter_device(struct running_model *m, struct engine_request *r, struct error *err);
 
+/* Cache blocks that the requests of its user may hold at a time; UINT64_MAX: all there are. */
+uint64_t running_blocks_most(const struct running_model *m, const struct engine_request *r);
+
 /* The ends of a request; it is the owner's afterwards and must not be touched. */
 void running_finish(struct running_model *m, struct engine_request *r, enum engine_finish how);
 void running_fail(struct running_model *m, struct engine_request *r, const struct error *err);

@@ -53,7 +53,10 @@ static bool sweep(struct running_model *m)
             scheduler_unblock(&m->scheduler);
         r->sched.is_paused = is_paused;
         if (atomic_load(&r->is_cancelled)) {
-            running_finish(m, r, ENGINE_FINISH_CANCEL);
+            if (atomic_load(&r->is_expired))
+                running_complete(m, r, ENGINE_FINISH_EXPIRED);
+            else
+                running_finish(m, r, ENGINE_FINISH_CANCEL);
             has_ended = true;
         }
     }
@@ -80,11 +83,13 @@ static void drop(struct running_model *m, struct batch *b, const struct engine_r
     }
 }
 
-/* The cache is full. Another one, or where none has to the request itself, gives up its blocks and
- * is computed again later; alone, the request has reached the end of what fits. */
-static void make_room(struct running_model *m, struct batch *b, struct engine_request *r)
+/* The cache is full, or (among_own) what the user may have of it. Another one, or where none has to
+ * the request itself, gives up its blocks and is computed again later; alone, the request has
+ * reached the end of what fits. */
+static void make_room(struct running_model *m, struct batch *b, struct engine_request *r,
+                      bool among_own)
 {
-    struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched);
+    struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched, among_own);
     struct engine_request *other = victim ? request_of(victim) : NULL;
 
     if (!other) {
@@ -128,6 +133,15 @@ static uint32_t tokens_of(const struct running_model *m, const struct batch *b,
     return b->is_generated && n > m->exact_rows ? m->exact_rows : n;
 }
 
+/* Whether so many positions are more than the user may hold beside what its other requests do. */
+static bool is_over_share(const struct running_model *m, const struct engine_request *r,
+                          uint32_t n_tokens)
+{
+    uint64_t held = scheduler_user_blocks(&r->sched) - r->sched.n_blocks;
+
+    return held + kv_blocks_for(n_tokens) > running_blocks_most(m, r);
+}
+
 /* What could not be done for a request: on a lost device it keeps its place, as the worker makes
  * another one; else it ends. */
 static void stumble(struct running_model *m, struct engine_request *r, const struct error *err)
@@ -145,6 +159,7 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
     struct error err = {0};
     struct member mb = {.r = r};
     uint32_t n_past;
+    bool is_over;
     int e;
 
     if (r->sched.is_blocked) { /* another member has just taken its blocks */
@@ -158,13 +173,14 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
     take_prefix(r);
     n_past = r->session->n_past;
     mb.n_tokens = tokens_of(m, b, r, c->n_tokens);
-    e = mb.n_tokens ? session_reserve(r->session, n_past + mb.n_tokens) : 0;
+    is_over = mb.n_tokens && is_over_share(m, r, n_past + mb.n_tokens);
+    e = is_over ? -ENOSPC : mb.n_tokens ? session_reserve(r->session, n_past + mb.n_tokens) : 0;
     r->sched.n_blocks = r->session->n_blocks;
     scheduler_take_back(c, e < 0 ? 0 : mb.n_tokens);
     if (!mb.n_tokens)
         return;
     if (e < 0) {
-        make_room(m, b, r);
+        make_room(m, b, r, is_over);
         return;
     }
     if (n_past + mb.n_tokens == r->n_tokens) {

@@ -311,7 +311,8 @@ static bool may_take(const struct scheduler_entry *e, const struct scheduler_ent
     return is_younger || !other->has_yielded;
 }
 
-struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e)
+struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e,
+                                         bool among_own)
 {
     struct scheduler_entry *best = NULL;
     bool is_younger = true, is_alone = true;
@@ -323,9 +324,20 @@ struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_e
             is_younger = false;
             continue;
         }
+        if (among_own && it->user != e->user)
+            continue;
         is_alone &= !it->n_blocks;
         if (may_take(e, it, is_younger) && (!best || (it->is_background && !best->is_background)))
             best = it;
     }
     return best || is_alone ? best : e;
+}
+
+uint64_t scheduler_user_blocks(const struct scheduler_entry *e)
+{
+    uint64_t n = 0;
+
+    list_for_each (it, &e->user->entries, struct scheduler_entry, link)
+        n += it->n_blocks;
+    return n;
 }

@@ -84,7 +84,10 @@ void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used);
  * youngest, of those that hold any; NULL: nobody else does. Nobody gives way to younger ones twice,
  * or who keeps asking would keep others from ever ending, and no other to background, unless it is
  * paused. Where nobody has to, e itself, which then waits. The owner sets the entry's has_yielded.
- */
-struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e);
+ * among_own: of the same user's only. */
+struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e,
+                                         bool among_own);
+/* Blocks that all entries of its user hold. */
+uint64_t scheduler_user_blocks(const struct scheduler_entry *e);
 
 #endif

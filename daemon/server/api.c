@@ -4,6 +4,7 @@
 #include "server/server_impl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <unistd.h>
 
 int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *err)
@@ -13,6 +14,15 @@ int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *e
 
     exchange_drop_body(x);
     return rc;
+}
+
+static void retry_after(struct exchange *x, int code)
+{
+    char seconds[16];
+
+    snprintf(seconds, sizeof(seconds), "%u",
+             engine_retry_seconds(x->server->engine, x->peer->uid, code));
+    exchange_header(x, "Retry-After", seconds);
 }
 
 int api_engine_error(struct exchange *x, const struct error *why, const char *param,
@@ -28,11 +38,14 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     case -EBUSY:
         return fields_fail(err, 409, param, NULL, "%s", why->text);
     case -EAGAIN:
-        exchange_header(x, "Retry-After", "1");
+        retry_after(x, why->code);
         return fields_fail(err, 429, NULL, "queue_full", "%s", why->text);
     case -EUSERS:
-        exchange_header(x, "Retry-After", "1");
+        retry_after(x, why->code);
         return fields_fail(err, 429, NULL, "user_limit", "%s", why->text);
+    case -EDQUOT:
+        retry_after(x, why->code);
+        return fields_fail(err, 429, NULL, "rate_limit_exceeded", "%s", why->text);
     case -ENOMEM:
     case -ECANCELED:
         exchange_header(x, "Retry-After", "5");

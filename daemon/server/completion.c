@@ -24,12 +24,14 @@ struct completion {
     struct toolcall toolcall;
     struct logprobs logprobs;
     uint64_t last_token_ns;
+    struct timer deadline;
 };
 
 static void completion_destroy(struct completion *a)
 {
     if (!a)
         return;
+    loop_timer_clear(a->x->server->loop, &a->deadline);
     toolcall_finish(&a->toolcall);
     logprobs_finish(&a->logprobs);
     strbuf_finish(&a->opening);
@@ -263,6 +265,23 @@ static void finish_whole(struct completion *a, const struct engine_result *r)
     exchange_reply_json(a->x, out);
 }
 
+/* As the answer, or the end of a stream that has begun. */
+static void tell_error(struct completion *a, const struct api_error *err)
+{
+    struct strbuf *out;
+
+    if (!a->has_begun) {
+        exchange_fail(a->x, err);
+        return;
+    }
+    out = exchange_scratch(a->x);
+    strbuf_add_str(out, "data: ");
+    exchange_error_json(out, err);
+    strbuf_add_str(out, "\n\n");
+    exchange_write(a->x, out->data, out->len);
+    exchange_end(a->x);
+}
+
 static void finish_failed(struct completion *a, const struct engine_result *r)
 {
     static const struct error stopped = {
@@ -271,19 +290,38 @@ static void finish_failed(struct completion *a, const struct engine_result *r)
     };
     const struct error *why = r->error ? r->error : &stopped;
     struct api_error err;
-    struct strbuf *out;
 
     api_engine_error(a->x, why, a->is_chat ? "messages" : "prompt", &err);
-    if (!a->has_begun) {
-        exchange_fail(a->x, &err);
-        return;
-    }
-    out = exchange_scratch(a->x);
-    strbuf_add_str(out, "data: ");
-    exchange_error_json(out, &err);
-    strbuf_add_str(out, "\n\n");
-    exchange_write(a->x, out->data, out->len);
-    exchange_end(a->x);
+    tell_error(a, &err);
+}
+
+/* Its time was up before there was anything to tell. */
+static void finish_late(struct completion *a)
+{
+    struct api_error err;
+
+    fields_fail(&err, 504, NULL, "timeout",
+                "the time of the request was up before its first token: allow more, or try when "
+                "less is to do");
+    tell_error(a, &err);
+}
+
+static void on_deadline(struct timer *t)
+{
+    engine_expire(container_of(t, struct completion, deadline)->request);
+}
+
+/* The earlier of what the client gives it and what the server allows. */
+static void set_deadline(struct completion *a, double client_seconds)
+{
+    const struct server *s = a->x->server;
+    double seconds = s->config.request_timeout;
+
+    if (client_seconds > 0 && (seconds <= 0 || client_seconds < seconds))
+        seconds = client_seconds;
+    a->deadline.fire = on_deadline;
+    if (seconds > 0)
+        loop_timer_set(s->loop, &a->deadline, a->x->started_ns + (uint64_t)(seconds * 1e9));
 }
 
 static void on_done(void *user, const struct engine_result *r)
@@ -293,7 +331,9 @@ static void on_done(void *user, const struct engine_result *r)
 
     a->x->prompt_tokens = r->prompt_tokens;
     a->x->completion_tokens = r->completion_tokens;
-    if (r->finish == ENGINE_FINISH_ERROR || r->finish == ENGINE_FINISH_CANCEL) {
+    if (r->finish == ENGINE_FINISH_EXPIRED && !r->completion_tokens) {
+        finish_late(a);
+    } else if (r->finish == ENGINE_FINISH_ERROR || r->finish == ENGINE_FINISH_CANCEL) {
         finish_failed(a, r);
     } else {
         server_observe(&f->queue_seconds, (double)r->queue_ns / 1e9);
@@ -361,6 +401,7 @@ int completion_start(struct exchange *x, const char *model, const struct engine_
         completion_destroy(a);
         return api_engine_error(x, &why, "model", err);
     }
+    set_deadline(a, params->timeout_seconds);
     x->ops = &completion_ops;
     x->user = a;
     return 0;

@@ -12,6 +12,7 @@ struct params {
     struct engine_params engine; /* points into this struct and into the request's JSON */
     const char *model;           /* NULL: not named. Borrowed from the JSON */
     bool is_stream, includes_usage;
+    float timeout_seconds; /* 0: as the server allows */
     const char *stop[PARAMS_MAX_STOP];
     struct engine_bias *bias; /* NULL when none */
 };

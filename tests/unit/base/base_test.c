@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/list.h"
+#include "base/number.h"
 #include "base/strbuf.h"
 #include "base/utf8.h"
 
@@ -146,6 +147,25 @@ static void utf8_follows_the_unicode_table(void **state)
     assert_int_equal(utf8_whole_prefix("\xff\xff", 2), 2);
 }
 
+static void numbers_are_whole_words_within_their_bounds(void **state)
+{
+    uint64_t n = 7;
+
+    assert_int_equal(number_parse("12", 10, false, 12, &n), 0);
+    assert_int_equal(n, 12);
+    assert_int_equal(number_parse("3G", 10, true, UINT64_MAX, &n), 0);
+    assert_int_equal(n, 3ull << 30);
+    assert_int_equal(number_parse("0660", 8, false, 0777, &n), 0);
+    assert_int_equal(n, 0660);
+    assert_int_equal(number_parse("13", 10, false, 12, &n), -EINVAL);
+    assert_int_equal(number_parse("3G", 10, false, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(number_parse("3Gi", 10, true, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(number_parse("99999999999G", 10, true, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(number_parse("-1", 10, false, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(number_parse("", 10, false, UINT64_MAX, &n), -EINVAL);
+    assert_int_equal(n, 0660);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(error_sentence_carries_code_and_prefix),
     cmocka_unit_test(error_text_longer_than_the_struct_is_cut),
@@ -154,6 +174,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(arena_is_zeroed_aligned_and_limited),
     cmocka_unit_test(list_keeps_order_and_forgives_double_removal),
     cmocka_unit_test(utf8_follows_the_unicode_table),
+    cmocka_unit_test(numbers_are_whole_words_within_their_bounds),
 };
 
 int main(int argc, char **argv)

@@ -137,6 +137,166 @@ static void one_user_cannot_fill_the_queue(void **state)
         ask_finish(&list[i]);
 }
 
+static void a_user_runs_as_many_at_a_time_as_it_may(void **state)
+{
+    static const struct engine_user_rule rules[] = {{.uid = 7, .streams = 1, .waiting = 2}};
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 256,
+                                   .user_rules = rules,
+                                   .n_user_rules = 1,
+                                   .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
+    struct ask list[3], gone, late;
+    struct engine_user_stats stats;
+    struct error err = {0};
+
+    *state = e;
+    ask_init(&gone, e, prompt);
+    ask_init(&late, e, prompt);
+    gone.uid = late.uid = 7;
+    for (int i = 0; i < 3; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].uid = 7;
+        list[i].params.max_tokens = 40;
+    }
+    ask_begin(&list[0]);
+    fixture_wait(e, &list[0].has_started);
+    ask_begin(&gone);
+    ask_begin(&list[1]);
+    assert_int_equal(ask_try(&late, &err), -EUSERS);
+    engine_cancel(gone.request, false);
+    ask_wait(&gone);
+    assert_false(gone.has_started);
+    ask_begin(&list[2]);
+    assert_true(engine_get_user_stats(e, 7, &stats));
+    assert_int_equal(stats.n_running, 1);
+    assert_int_equal(stats.n_waiting, 2);
+    for (int i = 0; i < 3; i++) { /* one after the other */
+        fixture_wait(e, &list[i].has_started);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(list[k].has_started, k <= i);
+        ask_wait(&list[i]);
+        assert_int_equal(list[i].n_ids, 40);
+        ask_finish(&list[i]);
+    }
+    assert_true(engine_get_user_stats(e, 7, &stats));
+    assert_int_equal(stats.n_running + stats.n_waiting, 0);
+    assert_int_equal(stats.requests_total, 4);
+    assert_int_equal(stats.refused_total, 1);
+    assert_int_equal(stats.completion_tokens_total, 120);
+    ask_finish(&gone);
+    ask_finish(&late);
+}
+
+static void a_user_of_more_weight_has_more_of_each_step(void **state)
+{
+    enum { EACH = 16, TOKENS = 40 }; /* twice as many streams as a step holds */
+    static const struct engine_user_rule rules[] = {{.uid = 7, .weight = 3}};
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 128,
+                                   .kv_bytes = 1 << 30,
+                                   .user_rules = rules,
+                                   .n_user_rules = 1,
+                                   .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
+    struct ask *list = calloc((size_t)2 * EACH, sizeof(*list));
+    size_t n_light = 0;
+
+    *state = e;
+    for (int i = 0; i < 2 * EACH; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].uid = i % 2 ? 8 : 7;
+        list[i].params.max_tokens = TOKENS;
+        ask_begin(&list[i]);
+    }
+    for (int i = 0; i < 2 * EACH; i += 2)
+        ask_wait(&list[i]);
+    for (int i = 1; i < 2 * EACH; i += 2)
+        n_light += list[i].n_ids;
+    for (int i = 1; i < 2 * EACH; i += 2)
+        ask_wait(&list[i]);
+    assert_in_range(n_light, 1, EACH * TOKENS / 2);
+    drop_many(list, 2 * EACH);
+}
+
+static void requests_held_back_end_with_the_engine(void **state)
+{
+    static const struct engine_user_rule rules[] = {{.is_of_others = true, .streams = 1}};
+    struct engine_config config = {
+        .device = "cpu:2", .user_rules = rules, .n_user_rules = 1, .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
+    struct ask list[2];
+
+    for (int i = 0; i < 2; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].params.max_tokens = 0;
+        ask_begin(&list[i]);
+    }
+    engine_destroy(e);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(list[i].n_done, 1);
+        assert_int_equal(list[i].result.finish, ENGINE_FINISH_CANCEL);
+        ask_finish(&list[i]);
+    }
+}
+
+static void a_user_of_the_background_class_stays_there(void **state)
+{
+    static const struct engine_user_rule rules[] = {
+        {.uid = 7, .class = ENGINE_BACKGROUND, .has_class = true}};
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 256,
+                                   .user_rules = rules,
+                                   .n_user_rules = 1,
+                                   .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
+    struct ask patient, quick;
+
+    *state = e;
+    ask_init(&patient, e, prompt);
+    ask_init(&quick, e, prompt);
+    patient.uid = 7;
+    quick.uid = 8;
+    patient.params.max_tokens = quick.params.max_tokens = 100;
+    ask_begin(&patient);
+    fixture_wait(e, &patient.has_started);
+    ask_begin(&quick);
+    ask_wait(&patient);
+    assert_true(quick.is_done);
+    ask_finish(&patient);
+    ask_finish(&quick);
+}
+
+static void tokens_of_a_minute_are_those_computed(void **state)
+{
+    static const struct engine_user_rule rules[] = {{.uid = 7, .tokens_per_minute = 10}};
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 256,
+                                   .user_rules = rules,
+                                   .n_user_rules = 1,
+                                   .prefix_percent = 100,
+                                   .numa_node = -1};
+    struct engine *e = fixture_engine_with(&config);
+    struct engine_user_stats stats;
+    struct error err = {0};
+    struct ask a;
+
+    *state = e;
+    ask_init(&a, e, prompt);
+    a.uid = 7;
+    a.params.max_tokens = 60;
+    ask_run(&a);
+    assert_true(engine_get_user_stats(e, 7, &stats));
+    assert_int_equal(stats.prompt_tokens_total, a.result.prompt_tokens - a.result.cached_tokens);
+    assert_int_equal(stats.completion_tokens_total, 60);
+    ask_finish(&a);
+    ask_init(&a, e, prompt);
+    a.uid = 7;
+    assert_int_equal(ask_try(&a, &err), -EDQUOT);
+    assert_in_range(engine_retry_seconds(e, 7, -EDQUOT), 200, 60 * 60);
+    ask_finish(&a);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, NULL, drop_engine)
 
 static const struct CMUnitTest tests[] = {
@@ -144,6 +304,11 @@ static const struct CMUnitTest tests[] = {
     CASE(a_short_question_overtakes_a_long_answer),
     CASE(background_lets_others_by),
     CASE(one_user_cannot_fill_the_queue),
+    CASE(a_user_runs_as_many_at_a_time_as_it_may),
+    CASE(a_user_of_more_weight_has_more_of_each_step),
+    cmocka_unit_test(requests_held_back_end_with_the_engine),
+    CASE(a_user_of_the_background_class_stays_there),
+    CASE(tokens_of_a_minute_are_those_computed),
 };
 
 int main(int argc, char **argv)

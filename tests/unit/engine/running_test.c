@@ -7,6 +7,7 @@
 #include "engine/running.h"
 #include "engine_fixture.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct stage {
     struct engine engine; /* no more than what requests need of it */
     struct running_model *model;
     struct running_stats stats;
+    struct account account; /* of who asks */
 };
 
 /* With a cache of four blocks. */
@@ -34,6 +36,7 @@ static void stage_init(struct stage *s)
     if (!fixture_model())
         SKIP("no model: neither in the tree nor in the shared data");
     memset(s, 0, sizeof(*s));
+    s->account.limits.weight = 1;
     assert_int_equal(event_queue_init(&s->engine.events, NULL), 0);
     if (device_create("cpu:2", &s->dev, &err) < 0 ||
         loaded_model_open(fixture_model(), &s->lm, &err) < 0 ||
@@ -70,6 +73,7 @@ static struct engine_request *stage_add(struct stage *s, int32_t seed, uint32_t 
                        &err) < 0)
         fail_msg("%s", err.text);
     r->lm = loaded_model_ref(s->lm);
+    r->account = &s->account;
     running_model_add(s->model, r);
     return r;
 }
@@ -100,6 +104,53 @@ static void a_cancelled_request_leaves_what_it_computed(void **state)
     assert_int_equal(kv_cache_n_held(runner_kv(s.model->runner)), 0);
     request_destroy(gone);
     request_destroy(next);
+    stage_finish(&s);
+}
+
+/* Where the user may hold three blocks: two of its requests, which grow to two blocks each, take
+ * turns with them, and one whose prompt alone needs more is refused. */
+static void a_users_requests_share_what_it_may_hold_of_the_cache(void **state)
+{
+    enum { TOKENS = 20, BLOCKS = 3 };
+    struct engine_request *list[2], *large;
+    struct stage s;
+
+    stage_init(&s);
+    s.account.limits.kv_bytes = runner_kv(s.model->runner)->block_bytes * BLOCKS;
+    for (int i = 0; i < 2; i++)
+        list[i] = stage_add(&s, 7 + 100 * i, 25, TOKENS);
+    large = stage_add(&s, 3, BLOCKS * KV_BLOCK_TOKENS, 1);
+    assert_int_equal(large->result.finish, ENGINE_FINISH_ERROR);
+    assert_int_equal(large->error.code, -EMSGSIZE);
+    for (int i = 0; list[0]->done || list[1]->done; i++) {
+        assert_true(i < 1000);
+        running_model_step(s.model, &s.stats);
+        assert_in_range(kv_cache_n_held(runner_kv(s.model->runner)), 0, BLOCKS);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(list[i]->result.finish, ENGINE_FINISH_LENGTH);
+        assert_int_equal(list[i]->result.completion_tokens, TOKENS);
+        request_destroy(list[i]);
+    }
+    request_destroy(large);
+    stage_finish(&s);
+}
+
+static void a_request_out_of_time_ends_with_what_it_has(void **state)
+{
+    struct engine_request *r;
+    struct stage s;
+
+    stage_init(&s);
+    r = stage_add(&s, 7, 20, 0);
+    stage_run(&s, r, 4);
+    atomic_store(&r->is_expired, true);
+    atomic_store(&r->is_cancelled, true);
+    running_model_step(s.model, &s.stats);
+    assert_null(r->done);
+    assert_int_equal(r->result.finish, ENGINE_FINISH_EXPIRED);
+    assert_int_equal(r->result.completion_tokens, 4);
+    request_destroy(r);
     stage_finish(&s);
 }
 
@@ -197,6 +248,8 @@ static void requests_side_by_side_share_steps(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(requests_side_by_side_share_steps),
+    cmocka_unit_test(a_users_requests_share_what_it_may_hold_of_the_cache),
+    cmocka_unit_test(a_request_out_of_time_ends_with_what_it_has),
     cmocka_unit_test(a_cancelled_request_leaves_what_it_computed),
     cmocka_unit_test(who_lost_all_blocks_answers_as_if_nothing_had_been),
     cmocka_unit_test(who_lost_some_blocks_answers_as_if_nothing_had_been),

@@ -294,20 +294,20 @@ static void blocks_are_taken_from_background_then_from_the_youngest(void **state
 
     add(f, &quiet);
     add(f, &a);
-    assert_ptr_equal(scheduler_victim(&f->s, &a), &quiet);
-    assert_ptr_equal(scheduler_victim(&f->s, &quiet), &quiet); /* nobody gives way to it */
+    assert_ptr_equal(scheduler_victim(&f->s, &a, false), &quiet);
+    assert_ptr_equal(scheduler_victim(&f->s, &quiet, false), &quiet); /* nobody gives way to it */
     a.is_paused = true;
-    assert_ptr_equal(scheduler_victim(&f->s, &quiet), &a);
+    assert_ptr_equal(scheduler_victim(&f->s, &quiet, false), &a);
     a.is_paused = false;
     add(f, &b);
     add(f, &c);
     add(f, &d); /* waits for its first step: it has nothing to give */
     quiet.n_blocks = 0;
-    assert_ptr_equal(scheduler_victim(&f->s, &a), &c);
-    assert_ptr_equal(scheduler_victim(&f->s, &c), &b);
+    assert_ptr_equal(scheduler_victim(&f->s, &a, false), &c);
+    assert_ptr_equal(scheduler_victim(&f->s, &c, false), &b);
     c.n_blocks = b.n_blocks = 0;
-    assert_ptr_equal(scheduler_victim(&f->s, &d), &a);
-    assert_null(scheduler_victim(&f->s, &a));
+    assert_ptr_equal(scheduler_victim(&f->s, &d, false), &a);
+    assert_null(scheduler_victim(&f->s, &a, false));
 }
 
 /* Else a user who asks again and again would keep another's answer from ever ending. */
@@ -318,18 +318,18 @@ static void who_gave_way_once_gives_way_to_none_that_came_later(void **state)
 
     add(f, &a);
     add(f, &b);
-    assert_ptr_equal(scheduler_victim(&f->s, &b), &a);
+    assert_ptr_equal(scheduler_victim(&f->s, &b, false), &a);
     a.has_yielded = true;
     add(f, &c);
-    assert_ptr_equal(scheduler_victim(&f->s, &c), &c);
+    assert_ptr_equal(scheduler_victim(&f->s, &c, false), &c);
     c.n_blocks = 2;
     c.has_yielded = true;
-    assert_ptr_equal(scheduler_victim(&f->s, &a), &c); /* the older one goes on */
-    assert_ptr_equal(scheduler_victim(&f->s, &b), &c);
+    assert_ptr_equal(scheduler_victim(&f->s, &a, false), &c); /* the older one goes on */
+    assert_ptr_equal(scheduler_victim(&f->s, &b, false), &c);
     a.is_paused = true;
-    assert_ptr_equal(scheduler_victim(&f->s, &c), &a);
+    assert_ptr_equal(scheduler_victim(&f->s, &c, false), &a);
     a.n_blocks = 0;
-    assert_null(scheduler_victim(&f->s, &c));
+    assert_null(scheduler_victim(&f->s, &c, false));
 }
 
 static void users_without_requests_are_forgotten_but_not_their_weights(void **state)

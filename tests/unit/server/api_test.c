@@ -310,7 +310,7 @@ static void a_full_queue_says_when_to_come_back(void **state)
     } while (seen.n_running < 2);
     client_ask(&house, "/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"echo x\"}", &r);
     assert_int_equal(r.status, 429);
-    assert_non_null(strstr(r.head, "Retry-After: 1\r\n"));
+    assert_non_null(strstr(r.head, "Retry-After: 3\r\n"));
     response_free(&r);
     /* unloading the model ends what waits for it, and says so */
     json_decref(ask("/hearth/v1/unload", "{\"model\":\"tiny\"}", 200));
@@ -385,6 +385,60 @@ static void text_becomes_tokens_and_back(void **state)
     refused("/tokenize", "{\"model\":\"broken\",\"content\":\"x\"}", 400, "(null)", "(null)");
 }
 
+static void who_has_spent_a_minutes_tokens_is_told_when_there_are_more(void **state)
+{
+    struct response r;
+
+    client_ask(&house, "/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"spent\"}", &r);
+    assert_int_equal(r.status, 429);
+    assert_non_null(strstr(r.head, "Retry-After: 17\r\n"));
+    assert_non_null(strstr(r.body, "\"code\":\"rate_limit_exceeded\""));
+    response_free(&r);
+}
+
+static void a_request_out_of_time_ends_with_what_there_is(void **state)
+{
+    json_t *a =
+        ask("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"forever\",\"timeout\":0.05}", 200);
+
+    assert_string_equal(at(a, "choices.0.finish_reason"), "length");
+    assert_true(atoi(at(a, "usage.completion_tokens")) > 0);
+    json_decref(a);
+    refused("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"wait\",\"timeout\":0.05}", 504,
+            "(null)", "timeout");
+    refused("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"wait\",\"timeout\":0}", 400,
+            "timeout", "invalid_value");
+}
+
+static void the_server_bounds_every_request(void **state)
+{
+    house_close(&house);
+    house_defaults(&house);
+    house.config.request_timeout = 0.05;
+    house_open(&house);
+    refused("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"wait\",\"timeout\":1000}", 504,
+            "(null)", "timeout");
+    refused("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"wait\"}", 504, "(null)",
+            "timeout");
+}
+
+static void a_flexible_tier_is_the_background_class(void **state)
+{
+    struct fake_seen seen;
+
+    json_decref(ask("/v1/completions",
+                    "{\"model\":\"tiny\",\"prompt\":\"count 1\",\"service_tier\":\"flex\"}", 200));
+    fake_engine_look(house.engine, &seen);
+    assert_int_equal(seen.params.class, ENGINE_BACKGROUND);
+    json_decref(ask("/v1/completions",
+                    "{\"model\":\"tiny\",\"prompt\":\"count 1\",\"service_tier\":\"auto\"}", 200));
+    fake_engine_look(house.engine, &seen);
+    assert_int_equal(seen.params.class, ENGINE_INTERACTIVE);
+    refused("/v1/completions",
+            "{\"model\":\"tiny\",\"prompt\":\"count 1\",\"service_tier\":\"gold\"}", 400,
+            "service_tier", "invalid_value");
+}
+
 static void status_models_and_metrics_are_told(void **state)
 {
     json_t *a = ask("/hearth/v1/status", NULL, 200);
@@ -430,6 +484,10 @@ int main(int argc, char **argv)
         IN_HOUSE(loading_tells_its_progress),
         IN_HOUSE(a_load_pins_a_model_and_frees_it_again),
         IN_HOUSE(text_becomes_tokens_and_back),
+        IN_HOUSE(who_has_spent_a_minutes_tokens_is_told_when_there_are_more),
+        IN_HOUSE(a_request_out_of_time_ends_with_what_there_is),
+        IN_HOUSE(the_server_bounds_every_request),
+        IN_HOUSE(a_flexible_tier_is_the_background_class),
         IN_HOUSE(status_models_and_metrics_are_told),
     };
     return TEST_MAIN(argc, argv, tests);

@@ -24,7 +24,7 @@ struct engine_request {
     uint32_t n_made, n_told; /* tokens */
     int top_logprobs;
     size_t echoed;
-    bool has_started, is_paused, is_cancelled;
+    bool has_started, is_paused, is_cancelled, is_expired;
 };
 
 struct engine_load {
@@ -300,7 +300,7 @@ void engine_dispatch(struct engine *e)
         is_cancelled = r->is_cancelled;
         pthread_mutex_unlock(&e->lock);
         if (is_cancelled) {
-            tell_done(e, r, ENGINE_FINISH_CANCEL, NULL);
+            tell_done(e, r, r->is_expired ? ENGINE_FINISH_EXPIRED : ENGINE_FINISH_CANCEL, NULL);
             continue;
         }
         while (r->n_told < made && !r->is_paused && tell_token(e, r))
@@ -520,6 +520,12 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     }
     r->engine = e;
     r->script = script_of(prompt);
+    if (strcmp(r->script, "spent") == 0) {
+        pthread_mutex_unlock(&e->lock);
+        free(r->script);
+        free(r);
+        return error_set(err, -EDQUOT, "this user's tokens of a minute are spent");
+    }
     r->events = events;
     r->user = user;
     r->max_tokens = params->max_tokens;
@@ -551,6 +557,21 @@ void engine_cancel(struct engine_request *r, bool forget)
         request_free(e, r);
     poke(e);
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_expire(struct engine_request *r)
+{
+    struct engine *e = r->engine;
+
+    pthread_mutex_lock(&e->lock);
+    r->is_expired = r->is_cancelled = true;
+    poke(e);
+    pthread_mutex_unlock(&e->lock);
+}
+
+uint32_t engine_retry_seconds(struct engine *e, uid_t uid, int code)
+{
+    return code == -EDQUOT ? 17 : 3;
 }
 
 void engine_pause(struct engine_request *r, bool paused)

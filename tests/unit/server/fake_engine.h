@@ -9,6 +9,7 @@
  *     fail        two tokens, then an I/O error
  *     toolong     refused as longer than the context
  *     wait        never starts
+ *     spent       refused: the user's tokens of a minute are spent; 17 s until there are more
  * Models: "tiny" is ready, "cold" can be loaded, "broken" cannot.
  */
 #ifndef HEARTH_TESTS_FAKE_ENGINE_H

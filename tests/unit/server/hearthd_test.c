@@ -182,6 +182,11 @@ static void settings_that_are_wrong_are_named(void **state)
         {"kv-bytes = 99999999999G\n", "line 1: kv-bytes"},
         {"model-dir =\n", "line 1: model-dir: the value is empty"},
         {"listen = 127.0.0.1:0\n", "listen needs token-file"},
+        {"user = no-such-user-here weight=2\n", "user: there is no user 'no-such-user-here'"},
+        {"user = root weight=0\n", "user: weight: '0' is not a number from 1 to 1000"},
+        {"user = * speed=9\n", "user: 'speed=9' is none of weight=N"},
+        {"user = tcp class=gold\n", "user: class is interactive or background, not 'gold'"},
+        {"user = root streams=2\nuser = 0 weight=3\n", "are of the same user"},
     };
     char text[8192];
 
@@ -191,6 +196,12 @@ static void settings_that_are_wrong_are_named(void **state)
         if (!strstr(text, cases[i].said))
             fail_msg("%s", text);
     }
+    write_file("bad.conf",
+               "user = root weight=4 kv-bytes=1G class=background\nuser = * streams=2\n"
+               "user = tcp tokens-per-minute=100\nhugetlb = perhaps\n",
+               0600);
+    assert_int_equal(run(ARGS("--config", in_dir("bad.conf")), text, sizeof(text)), 2);
+    assert_non_null(strstr(text, "line 4: hugetlb"));
     assert_int_equal(run(ARGS("--config", in_dir("none.conf")), text, sizeof(text)), 2);
     assert_non_null(strstr(text, "No such file"));
     assert_int_equal(run(ARGS("--colour", "red"), text, sizeof(text)), 2);

@@ -31,7 +31,10 @@ enum dim {
     DIM_EXPERTS_USED, /* for each token */
     DIM_FF_EXPERT,    /* width of one expert */
     DIM_FF_SHARED,    /* width of what every token goes through besides */
-    DIM_WINDOW,       /* positions that windowed layers look back, their own included */
+    DIM_EXPERTS_SHARED,
+    DIM_LEADING, /* layers of the first kind, where those come first */
+    DIM_NEXT,    /* layers behind the last that predict further tokens; kept, not used */
+    DIM_WINDOW,  /* positions that windowed layers look back, their own included */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -63,9 +66,9 @@ enum real {
 struct arch_dim {
     enum dim dim;
     const char *key; /* after "<architecture>." */
-    enum { KEY_REQUIRED, KEY_OR_DIM, KEY_OR_QUOTIENT } when_absent;
-    enum dim dim_a,
-        dim_b; /* KEY_OR_DIM: dim_a; KEY_OR_QUOTIENT: dim_a / dim_b, which must divide */
+    enum { KEY_REQUIRED, KEY_OR_DIM, KEY_OR_QUOTIENT, KEY_OR_ZERO } when_absent;
+    enum dim dim_a, dim_b; /* KEY_OR_DIM: dim_a; KEY_OR_ZERO: the file may say 0, too;
+                              KEY_OR_QUOTIENT: dim_a / dim_b, which must divide */
 };
 
 struct arch_real {
@@ -126,6 +129,7 @@ struct arch_weight {
     unsigned flags;
     enum weight fallback; /* role to use when an optional tensor is absent (tied embeddings) */
     enum dim planes;      /* GGUF shape [cols, rows, planes]; DIM_ONE but for experts */
+    unsigned kinds;       /* of layers that have it, 1 << index of kinds; 0: all */
 };
 
 /* What flows between steps; each value is f32[rows][width], width and rows as graph.c tabulates. */
@@ -190,6 +194,7 @@ struct arch_kind {
 enum layer_rule {
     LAYERS_ALIKE,     /* all of kinds[0] */
     LAYERS_ALTERNATE, /* kinds[0], kinds[1], kinds[0], ... */
+    LAYERS_LEADING,   /* DIM_LEADING of kinds[0], then all of kinds[1] */
 };
 
 /* How a router counts, where the file does not say. */

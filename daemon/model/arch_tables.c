@@ -45,6 +45,18 @@ static const struct arch_dim qwen2moe_dims[] = {
     {0},
 };
 
+static const struct arch_dim glm4moe_dims[] = {
+    COMMON_DIMS,
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
+    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},
+    {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO},
+    {0},
+};
+
 static const struct arch_dim gpt_oss_dims[] = {
     COMMON_DIMS,
     {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
@@ -94,31 +106,34 @@ static const struct arch_real common_reals[] = {
         WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR                \
     }
 
-#define TRANSFORMER_WEIGHTS                                                                        \
-    COMMON_WEIGHTS, {WEIGHT_FFN_GATE, "blk.%u.ffn_gate.weight", DIM_EMBD, DIM_FF},                 \
-        {WEIGHT_FFN_UP, "blk.%u.ffn_up.weight", DIM_EMBD, DIM_FF},                                 \
-    {                                                                                              \
-        WEIGHT_FFN_DOWN, "blk.%u.ffn_down.weight", DIM_FF, DIM_EMBD                                \
-    }
+/* clang-format off */
+/* The router, and the matrices of all experts, each as one tensor; mask: of what kinds of layers. */
+#define EXPERT_WEIGHTS(mask)                                                                       \
+    {WEIGHT_ROUTER, "blk.%u.ffn_gate_inp.weight", DIM_EMBD, DIM_EXPERTS, .kinds = (mask)},         \
+    {WEIGHT_EXPERTS_GATE, "blk.%u.ffn_gate_exps.weight", DIM_EMBD, DIM_FF_EXPERT,                  \
+     .planes = DIM_EXPERTS, .kinds = (mask)},                                                      \
+    {WEIGHT_EXPERTS_UP, "blk.%u.ffn_up_exps.weight", DIM_EMBD, DIM_FF_EXPERT,                      \
+     .planes = DIM_EXPERTS, .kinds = (mask)},                                                      \
+    {WEIGHT_EXPERTS_DOWN, "blk.%u.ffn_down_exps.weight", DIM_FF_EXPERT, DIM_EMBD,                  \
+     .planes = DIM_EXPERTS, .kinds = (mask)}
 
-/* The router, and the matrices of all experts, each as one tensor. */
-#define EXPERT_WEIGHTS                                                                             \
-    {WEIGHT_ROUTER, "blk.%u.ffn_gate_inp.weight", DIM_EMBD, DIM_EXPERTS},                          \
-        {WEIGHT_EXPERTS_GATE, "blk.%u.ffn_gate_exps.weight", DIM_EMBD, DIM_FF_EXPERT,              \
-         .planes = DIM_EXPERTS},                                                                   \
-        {WEIGHT_EXPERTS_UP, "blk.%u.ffn_up_exps.weight", DIM_EMBD, DIM_FF_EXPERT,                  \
-         .planes = DIM_EXPERTS},                                                                   \
-    {                                                                                              \
-        WEIGHT_EXPERTS_DOWN, "blk.%u.ffn_down_exps.weight", DIM_FF_EXPERT, DIM_EMBD,               \
-            .planes = DIM_EXPERTS                                                                  \
-    }
+#define SHARED_EXPERT_WEIGHTS(mask)                                                                \
+    {WEIGHT_SHARED_GATE, "blk.%u.ffn_gate_shexp.weight", DIM_EMBD, DIM_FF_SHARED,                  \
+     .kinds = (mask)},                                                                             \
+    {WEIGHT_SHARED_UP, "blk.%u.ffn_up_shexp.weight", DIM_EMBD, DIM_FF_SHARED, .kinds = (mask)},    \
+    {WEIGHT_SHARED_DOWN, "blk.%u.ffn_down_shexp.weight", DIM_FF_SHARED, DIM_EMBD,                  \
+     .kinds = (mask)}
 
-#define SHARED_EXPERT_WEIGHTS                                                                      \
-    {WEIGHT_SHARED_GATE, "blk.%u.ffn_gate_shexp.weight", DIM_EMBD, DIM_FF_SHARED},                 \
-        {WEIGHT_SHARED_UP, "blk.%u.ffn_up_shexp.weight", DIM_EMBD, DIM_FF_SHARED},                 \
-    {                                                                                              \
-        WEIGHT_SHARED_DOWN, "blk.%u.ffn_down_shexp.weight", DIM_FF_SHARED, DIM_EMBD                \
-    }
+#define DENSE_WEIGHTS(mask)                                                                        \
+    {WEIGHT_FFN_GATE, "blk.%u.ffn_gate.weight", DIM_EMBD, DIM_FF, .kinds = (mask)},                \
+    {WEIGHT_FFN_UP, "blk.%u.ffn_up.weight", DIM_EMBD, DIM_FF, .kinds = (mask)},                    \
+    {WEIGHT_FFN_DOWN, "blk.%u.ffn_down.weight", DIM_FF, DIM_EMBD, .kinds = (mask)}
+/* clang-format on */
+
+/* Kinds of layers under LAYERS_LEADING. */
+enum { IN_DENSE = 1 << 0, IN_EXPERTS = 1 << 1 };
+
+#define TRANSFORMER_WEIGHTS COMMON_WEIGHTS, DENSE_WEIGHTS(0)
 
 #define QKV_BIASES(flags)                                                                          \
     {WEIGHT_ATTN_Q_BIAS, "blk.%u.attn_q.bias", DIM_Q, DIM_ONE, WEIGHT_VECTOR | (flags)},           \
@@ -155,7 +170,7 @@ static const struct arch_weight qwen3_weights[] = {
 
 static const struct arch_weight mixtral_weights[] = {
     COMMON_WEIGHTS,
-    EXPERT_WEIGHTS,
+    EXPERT_WEIGHTS(0),
     {WEIGHT_ROPE_FACTORS, "rope_freqs.weight", DIM_ROPE_PAIRS, DIM_ONE,
      WEIGHT_VECTOR | WEIGHT_OPTIONAL},
     {0},
@@ -163,8 +178,8 @@ static const struct arch_weight mixtral_weights[] = {
 
 static const struct arch_weight qwen2moe_weights[] = {
     COMMON_WEIGHTS,
-    EXPERT_WEIGHTS,
-    SHARED_EXPERT_WEIGHTS,
+    EXPERT_WEIGHTS(0),
+    SHARED_EXPERT_WEIGHTS(0),
     {WEIGHT_SHARED_ROUTER, "blk.%u.ffn_gate_inp_shexp.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
     QKV_BIASES(0),
     {0},
@@ -172,20 +187,38 @@ static const struct arch_weight qwen2moe_weights[] = {
 
 static const struct arch_weight qwen3moe_weights[] = {
     COMMON_WEIGHTS,
-    EXPERT_WEIGHTS,
+    EXPERT_WEIGHTS(0),
     {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
     {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
     {0},
 };
 
-/* The norm of the feed-forward part is named for where it stands. */
+/* GLM 4.5 and 4.6: the first layers are dense. The norm of the feed-forward part is named for where
+ * it stands. */
+static const struct arch_weight glm4moe_weights[] = {
+    ATTENTION_WEIGHTS,
+    {WEIGHT_FFN_NORM, "blk.%u.post_attention_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
+    QKV_BIASES(WEIGHT_OPTIONAL),
+    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE,
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
+    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE,
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
+    DENSE_WEIGHTS(IN_DENSE),
+    EXPERT_WEIGHTS(IN_EXPERTS),
+    {WEIGHT_ROUTER_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", DIM_EXPERTS, DIM_ONE, WEIGHT_VECTOR,
+     .kinds = IN_EXPERTS},
+    SHARED_EXPERT_WEIGHTS(IN_EXPERTS),
+    {0},
+};
+
+/* The norm is named as GLM's. */
 static const struct arch_weight gpt_oss_weights[] = {
     ATTENTION_WEIGHTS,
     {WEIGHT_FFN_NORM, "blk.%u.post_attention_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
     QKV_BIASES(0),
     {WEIGHT_ATTN_OUT_BIAS, "blk.%u.attn_output.bias", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
     {WEIGHT_ATTN_SINKS, "blk.%u.attn_sinks.weight", DIM_HEADS, DIM_ONE, WEIGHT_VECTOR},
-    EXPERT_WEIGHTS,
+    EXPERT_WEIGHTS(0),
     {WEIGHT_ROUTER_BIAS, "blk.%u.ffn_gate_inp.bias", DIM_EXPERTS, DIM_ONE, WEIGHT_VECTOR},
     {WEIGHT_EXPERTS_GATE_BIAS, "blk.%u.ffn_gate_exps.bias", DIM_FF_EXPERT, DIM_EXPERTS,
      WEIGHT_VECTOR},
@@ -249,7 +282,19 @@ static const struct arch_step experts_layer[] = {
     {STEP_END},
 };
 
-/* Every token goes through one expert besides, which has a gate of its own. */
+/* Every token goes through the same experts besides. */
+static const struct arch_step shared_layer[] = {
+    ATTENTION_STEPS,
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    EXPERT_STEPS,
+    {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},
+    {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},
+    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN},
+    {STEP_END},
+};
+
+/* They are one expert, which has a gate of its own. */
 static const struct arch_step gated_shared_layer[] = {
     ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
@@ -277,6 +322,9 @@ static const struct arch_step output_head[] = {
 #define EXPERT_KEYS(keys) .has_experts = true, .dims = (keys), .reals = common_reals
 
 static const struct arch archs[] = {
+    {"glm4moe", EXPERT_KEYS(glm4moe_dims), .weights = glm4moe_weights, .rope_style = ROPE_SPLIT,
+     .before = embed_tokens, .kinds = {{transformer_layer, false}, {shared_layer, false}},
+     .rule = LAYERS_LEADING, .after = output_head, .router = {GATE_SIGMOID, true}},
     {"gpt-oss", EXPERT_KEYS(gpt_oss_dims), .weights = gpt_oss_weights, .rope_style = ROPE_SPLIT,
      .before = embed_tokens, .kinds = {{experts_layer, true}, {experts_layer, false}},
      .rule = LAYERS_ALTERNATE, .after = output_head, .activation = GLU_CLAMPED,
@@ -309,5 +357,5 @@ const struct arch *arch_find(const char *name, bool has_experts)
 
 const char *arch_names(void)
 {
-    return "gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
+    return "glm4moe, gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
 }

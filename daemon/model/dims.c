@@ -38,6 +38,8 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
                                  key, dim[row->dim_a], dim[row->dim_b]);
             d->dim[row->dim] = dim[row->dim_a] / dim[row->dim_b];
             return 0;
+        case KEY_OR_ZERO:
+            return 0;
         case KEY_REQUIRED:
             break;
         }
@@ -47,7 +49,8 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
     r = gguf_get_u32(g, key, &value, err);
     if (r < 0)
         return r;
-    if (!value || (row->dim == DIM_LAYERS && value > LAYERS_LIMIT) ||
+    if ((!value && row->when_absent != KEY_OR_ZERO) ||
+        (row->dim == DIM_LAYERS && value > LAYERS_LIMIT) ||
         (value > DIM_LIMIT && row->dim != DIM_CONTEXT && row->dim != DIM_ROPE_CONTEXT))
         return error_set(err, EINVAL, "%s is %u: no model has that", key, value);
     d->dim[row->dim] = value;
@@ -123,6 +126,19 @@ static int read_vocab(const struct gguf *g, struct dims *d, struct error *err)
         return error_set(err, EINVAL, "token_embd.weight has %llu rows: no vocabulary has that",
                          (unsigned long long)embd->shape[1]);
     d->dim[DIM_VOCAB] = (uint32_t)embd->shape[1];
+    return 0;
+}
+
+/* block_count includes what predicts further tokens. */
+static int check_layers(const struct arch *arch, struct dims *d, struct error *err)
+{
+    if (d->dim[DIM_NEXT] >= d->dim[DIM_LAYERS])
+        return error_set(err, EINVAL, "%s.nextn_predict_layers is %u of %u layers", arch->name,
+                         d->dim[DIM_NEXT], d->dim[DIM_LAYERS]);
+    d->dim[DIM_LAYERS] -= d->dim[DIM_NEXT];
+    if (d->dim[DIM_LEADING] > d->dim[DIM_LAYERS])
+        return error_set(err, EINVAL, "%s.leading_dense_block_count is %u of %u layers", arch->name,
+                         d->dim[DIM_LEADING], d->dim[DIM_LAYERS]);
     return 0;
 }
 
@@ -244,6 +260,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     if (r < 0)
         return r;
     r = check_heads(arch, &d, err);
+    if (r == 0)
+        r = check_layers(arch, &d, err);
     if (r < 0)
         return r;
     if (arch->has_experts) {
@@ -261,6 +279,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     d.dim[DIM_V] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ATT] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ROPE_PAIRS] = d.dim[DIM_ROPE] / 2;
+    if (d.dim[DIM_EXPERTS_SHARED])
+        d.dim[DIM_FF_SHARED] = d.dim[DIM_EXPERTS_SHARED] * d.dim[DIM_FF_EXPERT];
     d.dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
     d.dim[DIM_CHOICES] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_CHOICE];
     d.dim[DIM_EXPERTS_FF] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_FF_EXPERT];

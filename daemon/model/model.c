@@ -86,6 +86,19 @@ static int bind_role(struct model *m, const struct arch_weight *row, uint32_t la
     return 0;
 }
 
+/* Whether a tensor is of a layer that predicts further tokens: computing one token needs none. */
+static bool is_of_next(const struct model *m, const char *name)
+{
+    uint32_t first = m->dims.dim[DIM_LAYERS];
+    char *end;
+    unsigned long layer;
+
+    if (strncmp(name, "blk.", 4) || name[4] < '0' || name[4] > '9')
+        return false;
+    layer = strtoul(name + 4, &end, 10);
+    return *end == '.' && layer >= first && layer < first + m->dims.dim[DIM_NEXT];
+}
+
 /* A tensor no table knows would be left out of the computation: wrong numbers, so a refusal. */
 static int refuse_unknown(const struct model *m, struct error *err)
 {
@@ -93,7 +106,7 @@ static int refuse_unknown(const struct model *m, struct error *err)
 
     for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
         const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
-        bool found = false;
+        bool found = is_of_next(m, t->name);
         for (size_t k = 0; k < n_slots && !found; k++)
             found = m->weights[k].tensor == t;
         if (!found)
@@ -105,6 +118,11 @@ static int refuse_unknown(const struct model *m, struct error *err)
     return 0;
 }
 
+static unsigned kind_bit(const struct model *m, uint32_t layer)
+{
+    return 1u << (model_layer_kind(m, layer) - m->arch->kinds);
+}
+
 static int bind_weights(struct model *m, struct error *err)
 {
     size_t n_bound = 0;
@@ -113,7 +131,10 @@ static int bind_weights(struct model *m, struct error *err)
         uint32_t first = is_per_layer(row) ? 0 : MODEL_GLOBAL;
         uint32_t n = is_per_layer(row) ? m->dims.dim[DIM_LAYERS] : 1;
         for (uint32_t i = 0; i < n; i++) {
-            int r = bind_role(m, row, first + i, &n_bound, err);
+            int r = 0;
+
+            if (!row->kinds || row->kinds & kind_bit(m, i))
+                r = bind_role(m, row, first + i, &n_bound, err);
             if (r < 0)
                 return r;
         }
@@ -193,6 +214,8 @@ const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer)
     switch (m->arch->rule) {
     case LAYERS_ALTERNATE:
         return &m->arch->kinds[layer % 2];
+    case LAYERS_LEADING:
+        return &m->arch->kinds[layer >= m->dims.dim[DIM_LEADING]];
     case LAYERS_ALIKE:
         break;
     }

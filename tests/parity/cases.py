@@ -2,7 +2,7 @@
 """What is compared: families of models in shapes that are odd on purpose, in every type."""
 import numpy as np
 
-from ggufedit import F32, STR, U32, Tensor
+from ggufedit import BOOL, F32, STR, U32, Tensor
 
 FLOATS = ("f32", "f16", "bf16")
 QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS", "MXFP4_MOE")
@@ -71,19 +71,25 @@ def absent_defaults(m):
 
 # ---- mixtures of experts ----
 
+class Adder:
+    """Renames a model's architecture; adds tensors of random numbers to it, as f32."""
+
+    def __init__(self, m, old, new):
+        self.m, self.rng = m, np.random.default_rng(11)
+        m.keys = {k.replace(old + ".", new + "."): v for k, v in m.keys.items()}
+        m.keys["general.architecture"] = (STR, new)
+
+    def __call__(self, name, shape, std):
+        data = self.rng.normal(0, std, int(np.prod(shape))).astype("<f4")
+        self.m.tensors.append(Tensor(name, shape, 0, data.tobytes()))
+
+
 def qwen2moe(m):
     """A qwen3moe file as qwen2moe: no norms of heads but biases, and an expert that all tokens share."""
-    rng = np.random.default_rng(11)
-    m.keys = {k.replace("qwen3moe.", "qwen2moe."): v for k, v in m.keys.items()}
-    m.keys["general.architecture"] = (STR, "qwen2moe")
+    add = Adder(m, "qwen3moe", "qwen2moe")
     width = m.keys["qwen2moe.expert_feed_forward_length"][1] * 2
     m.keys["qwen2moe.expert_shared_feed_forward_length"] = (U32, width)
     m.tensors = [t for t in m.tensors if not t.name.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))]
-
-    def add(name, shape, std):
-        data = rng.normal(0, std, int(np.prod(shape))).astype("<f4")
-        m.tensors.append(Tensor(name, shape, 0, data.tobytes()))
-
     for t in list(m.tensors):
         if t.name.endswith(("attn_q.weight", "attn_k.weight", "attn_v.weight")):
             add(t.name.replace(".weight", ".bias"), [t.shape[1]], 0.3)
@@ -93,6 +99,47 @@ def qwen2moe(m):
             add(prefix + "ffn_gate_shexp.weight", [embd, width], embd ** -0.5)
             add(prefix + "ffn_up_shexp.weight", [embd, width], embd ** -0.5)
             add(prefix + "ffn_down_shexp.weight", [width, embd], (4 * width) ** -0.5)
+
+
+def glm4moe(m):
+    """A qwen3moe file as glm4moe: a dense layer first, shared experts, a bias for the choice, half of
+    each head rotated, and behind the last layer one that predicts further tokens."""
+    add = Adder(m, "qwen3moe", "glm4moe")
+    key = "glm4moe."
+    n_layers, width = m.keys[key + "block_count"][1], m.keys[key + "expert_feed_forward_length"][1]
+    embd, ff, n = (m.keys[key + k][1] for k in ("embedding_length", "feed_forward_length", "expert_count"))
+    head = m.keys[key + "attention.key_length"][1]
+    m.keys[key + "leading_dense_block_count"] = (U32, 1)
+    m.keys[key + "expert_shared_count"] = (U32, 2)
+    m.keys[key + "expert_gating_func"] = (U32, 2)
+    m.keys[key + "expert_weights_norm"] = (BOOL, True)
+    m.keys[key + "expert_weights_scale"] = (F32, 1.5)
+    m.keys[key + "nextn_predict_layers"] = (U32, 1)
+    m.keys[key + "block_count"] = (U32, n_layers + 1)
+    m.keys[key + "rope.dimension_count"] = (U32, head // 4 * 2)
+    m.tensors = [t for t in m.tensors if not (t.name.startswith("blk.0.") and ("_exps." in t.name or "_inp." in t.name))]
+    for t in list(m.tensors):
+        t.name = t.name.replace(".ffn_norm.", ".post_attention_norm.")
+        if t.name.endswith(("attn_q.weight", "attn_k.weight", "attn_v.weight")):
+            add(t.name.replace(".weight", ".bias"), [t.shape[1]], 0.3)
+        if t.name.startswith("blk.%d." % (n_layers - 1)):
+            copy = Tensor(t.name.replace("blk.%d." % (n_layers - 1), "blk.%d." % n_layers), t.shape, t.kind, t.data)
+            m.tensors.append(copy)
+    for i in range(n_layers + 1):
+        p, suffix, wide = "blk.%d." % i, "_shexp" if i else "", 2 * width if i else ff
+        add(p + "ffn_gate%s.weight" % suffix, [embd, wide], embd ** -0.5)
+        add(p + "ffn_up%s.weight" % suffix, [embd, wide], embd ** -0.5)
+        add(p + "ffn_down%s.weight" % suffix, [wide, embd], (4 * wide) ** -0.5)
+        if i:
+            add(p + "exp_probs_b.bias", [n], 0.2)
+    p = "blk.%d." % n_layers
+    for c in "qkv":
+        bias = next(t for t in m.tensors if t.name == "blk.0.attn_%s.bias" % c)
+        m.tensors = [t for t in m.tensors if t.name != p + "attn_%s.bias" % c]
+        add(p + "attn_%s.bias" % c, bias.shape, 0.3)
+    add(p + "nextn.eh_proj.weight", [2 * embd, embd], 0.1)
+    add(p + "nextn.enorm.weight", [embd], 0.1)
+    add(p + "nextn.hnorm.weight", [embd], 0.1)
 
 
 # Routers of random weights are often undecided, and rounding then sends a token elsewhere: what is
@@ -122,6 +169,11 @@ def expert_cases():
             Case("qwen3moe", "qwen3moe", "blocks128", kind, experts(6, 6, 512)),
             Case("qwen2moe", "qwen3moe", "blocks", kind, experts(5, 5, 256), qwen2moe),
         ]
+    cases += [Case("glm4moe", "qwen3moe", "gqa7", kind, experts(12, 3, 96), glm4moe) for kind in ("f32", "f16")]
+    cases += [Case("glm4moe", "qwen3moe", "narrow", kind, experts(7, 2, 50), glm4moe) for kind in ("f32", "f16")]
+    cases += [Case("glm4moe", "qwen3moe", "blocks128", kind, experts(4, 4, 256), glm4moe)
+              for kind in ("Q8_0", "Q4_K_M", "IQ4_XS")]
+
     def gpt_oss(shape, kind, options):
         return Case("gpt-oss", "gpt-oss", shape, kind, options + ["--window", "37"], n_tokens=200)
 

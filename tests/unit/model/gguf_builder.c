@@ -278,6 +278,11 @@ static bool is_gpt_oss(const struct builder_shape *s)
     return !strcmp(s->arch, "gpt-oss");
 }
 
+static bool is_glm(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "glm4moe");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
@@ -312,12 +317,18 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
         {"ffn_down_exps.bias", s->embd, BUILDER_EXPERTS, 0},
     };
 
-    if (has_experts(s))
+    const struct matrix choice[] = {{"exp_probs_b.bias", BUILDER_EXPERTS, 0, 0}};
+
+    if (has_experts(s) && (i || !is_glm(s)))
         ADD_MATRICES(b, s, i, experts);
     else
         ADD_MATRICES(b, s, i, dense);
     if (!strcmp(s->arch, "qwen2moe"))
         ADD_MATRICES(b, s, i, shared);
+    if (i && is_glm(s)) {
+        add_matrices(b, s, i, shared + 1, 3);
+        ADD_MATRICES(b, s, i, choice);
+    }
     if (is_gpt_oss(s))
         ADD_MATRICES(b, s, i, biases);
 }
@@ -330,7 +341,8 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
         {"attn_k.weight", s->embd, kv, 0},     {"attn_v.weight", s->embd, kv, 0},
         {"attn_output.weight", q, s->embd, 0},
     };
-    const struct matrix norm[] = {{"ffn_norm.weight", s->embd, 0, 0}};
+    const struct matrix norm[] = {
+        {is_glm(s) ? "post_attention_norm.weight" : "ffn_norm.weight", s->embd, 0, 0}};
     const struct matrix oss[] = {
         {"post_attention_norm.weight", s->embd, 0, 0},
         {"attn_output.bias", s->embd, 0, 0},
@@ -375,6 +387,8 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         {"expert_feed_forward_length", s->ff},
         {"expert_shared_feed_forward_length", s->ff},
         {"attention.sliding_window", 11},
+        {"leading_dense_block_count", 1},
+        {"expert_shared_count", 1},
     };
     char name[64];
 

@@ -55,7 +55,7 @@ struct builder_shape {
     bool is_tied;                     /* no output.weight */
 };
 /* Every key and tensor of such a model; one of gpt-oss or an architecture called "...moe" has
- * experts, and all parts of its feed-forward the width ff. */
+ * experts, and all parts of its feed-forward the width ff; of glm4moe the first layer is dense. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -159,8 +159,8 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama", "mistral3", "qwen2",  "qwen2moe",
-                                        "qwen3", "qwen3moe", "gpt-oss"};
+    static const char *const archs[] = {"llama",   "mistral3", "qwen2",  "qwen2moe",
+                                        "glm4moe", "qwen3moe", "gpt-oss"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 

@@ -273,6 +273,60 @@ static void experts_that_cannot_be_are_refused_by_name(void **state)
         assert_refused(&shape, &refusals[i]);
 }
 
+static void tensors_of_a_kind_belong_into_its_layers_alone(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("glm4moe", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_non_null(model_weight(f.model, WEIGHT_FFN_GATE, 0)->tensor);
+    assert_null(model_weight(f.model, WEIGHT_EXPERTS_GATE, 0)->tensor);
+    assert_null(model_weight(f.model, WEIGHT_FFN_GATE, 1)->tensor);
+    assert_non_null(model_weight(f.model, WEIGHT_EXPERTS_GATE, 1)->tensor);
+    model_fixture_finish(&f);
+
+    gguf_builder_tensor(&b, "blk.1.ffn_gate.weight", GGUF_TYPE_F32, shape.embd, shape.ff);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(&err, "blk.1.ffn_gate.weight");
+    gguf_builder_drop(&b, "blk.1.ffn_gate.weight");
+    gguf_builder_drop(&b, "blk.1.ffn_up_exps.weight");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "blk.1.ffn_up_exps.weight");
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_u32(&b, "glm4moe.leading_dense_block_count", 3);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "glm4moe.leading_dense_block_count is 3 of 2 layers");
+}
+
+/* What predicts further tokens is counted among the blocks, and kept without a use. */
+static void layers_that_predict_further_tokens_are_kept_and_not_run(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("glm4moe", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_tensor(&b, "blk.2.nextn.eh_proj.weight", GGUF_TYPE_F32, 8, 8);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(&err, "blk.2.nextn.eh_proj.weight");
+    gguf_builder_u32(&b, "glm4moe.block_count", 3);
+    gguf_builder_u32(&b, "glm4moe.nextn_predict_layers", 1);
+    model_fixture_init(&f, &b);
+    assert_int_equal(f.model->dims.dim[DIM_LAYERS], 2);
+    model_fixture_finish(&f);
+    gguf_builder_tensor(&b, "blk.3.nextn.eh_proj.weight", GGUF_TYPE_F32, 8, 8);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(&err, "blk.3.nextn.eh_proj.weight");
+    gguf_builder_u32(&b, "glm4moe.nextn_predict_layers", 3);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "glm4moe.nextn_predict_layers is 3 of 3 layers");
+}
+
 static void routers_are_read_by_key_or_as_the_architecture_has_them(void **state)
 {
     struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_F32);
@@ -472,6 +526,8 @@ static void type_name_is_the_files_or_the_most_common(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_refuses_and_names_the_fault),
     cmocka_unit_test(experts_that_cannot_be_are_refused_by_name),
+    cmocka_unit_test(tensors_of_a_kind_belong_into_its_layers_alone),
+    cmocka_unit_test(layers_that_predict_further_tokens_are_kept_and_not_run),
     cmocka_unit_test(routers_are_read_by_key_or_as_the_architecture_has_them),
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),

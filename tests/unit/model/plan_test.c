@@ -302,7 +302,7 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe", "qwen2", "qwen3moe"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "qwen2", "glm4moe"};
 
     for (unsigned i = 0; i < 16; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));

@@ -24,8 +24,9 @@ struct fake_pool {
 
 struct fake_hearth fake_hearth;
 static struct fake_pool pools[POOLS_MOST];
-static uint64_t clock_ns;                                /* passes with every use of a pool */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards pools */
+static uint64_t clock_ns; /* passes with every use of a pool */
+/* guards all of these but what tests set; taken by whoever comes in from outside */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
 int __real_open64(const char *path, int flags, ...);
 int __real_close(int fd);
@@ -47,19 +48,23 @@ void fake_hearth_reset(void)
 {
     fake_hearth = (struct fake_hearth){
         .is_on = true, .abi_version = HEARTH_ABI_VERSION, .limit_bytes = (uint64_t)64 << 30};
+    pthread_mutex_lock(&lock);
     for (int i = 0; i < POOLS_MOST; i++) {
         if (!pools[i].inode)
             pools[i].memory = -1;
         drop(&pools[i]);
     }
+    pthread_mutex_unlock(&lock);
 }
 
 unsigned fake_hearth_n_pools(void)
 {
     unsigned n = 0;
 
+    pthread_mutex_lock(&lock);
     for (int i = 0; i < POOLS_MOST; i++)
         n += pools[i].memory >= 0 && pools[i].info.state != HEARTH_STATE_EVICTED;
+    pthread_mutex_unlock(&lock);
     return n;
 }
 
@@ -67,6 +72,7 @@ unsigned fake_hearth_evict_idle(void)
 {
     unsigned n = 0;
 
+    pthread_mutex_lock(&lock);
     for (int i = 0; i < POOLS_MOST; i++) {
         struct fake_pool *p = &pools[i];
 
@@ -78,6 +84,7 @@ unsigned fake_hearth_evict_idle(void)
         if (ftruncate(p->memory, 0) == 0)
             n++;
     }
+    pthread_mutex_unlock(&lock);
     return n;
 }
 
@@ -301,8 +308,6 @@ static int call_pool(struct fake_pool *p, unsigned long request, void *argument)
     switch (request) {
     case HEARTH_POOL_INFO:
         return info(p, argument);
-    case HEARTH_POOL_ALLOCATE:
-        return allocate(p);
     case HEARTH_POOL_SEAL:
         return seal(p);
     case HEARTH_POOL_IDLE:
@@ -327,10 +332,17 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     va_start(args, request);
     argument = va_arg(args, void *);
     va_end(args);
-    p = fake_hearth.is_on ? pool_of_fd(fd) : NULL;
     if (!fake_hearth.is_on || _IOC_TYPE(request) != HEARTH_IOC_MAGIC)
         return __real_ioctl(fd, request, argument);
-    r = p ? call_pool(p, request, argument) : call_device(request, argument);
+    pthread_mutex_lock(&lock);
+    p = pool_of_fd(fd);
+    if (p && request == HEARTH_POOL_ALLOCATE) { /* which takes its time, and can be interrupted */
+        pthread_mutex_unlock(&lock);
+        r = allocate(p);
+    } else {
+        r = p ? call_pool(p, request, argument) : call_device(request, argument);
+        pthread_mutex_unlock(&lock);
+    }
     if (r >= 0)
         return r;
     errno = -r;
@@ -364,8 +376,13 @@ int __wrap_stat64(const char *path, struct stat *ret)
 
 int __wrap_close(int fd)
 {
-    struct fake_pool *p = fake_hearth.is_on ? pool_of_fd(fd) : NULL;
+    struct fake_pool *p;
+    int r;
 
+    if (!fake_hearth.is_on)
+        return __real_close(fd);
+    pthread_mutex_lock(&lock);
+    p = pool_of_fd(fd);
     if (p && --p->info.files == 0) {
         p->info.used_ns = ++clock_ns; /* its mapping went just before */
         if (p->info.state == HEARTH_STATE_ALLOCATING || !(p->info.status & HEARTH_STATUS_NAMED))
@@ -373,5 +390,7 @@ int __wrap_close(int fd)
         else if (p->info.flags & HEARTH_CREATE_IDLE_ON_CLOSE)
             p->info.status |= HEARTH_STATUS_IDLE;
     }
-    return __real_close(fd);
+    r = __real_close(fd);
+    pthread_mutex_unlock(&lock);
+    return r;
 }

@@ -7,7 +7,7 @@ _hearth_models() {
 
 _hearth() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
-	local commands="run chat load unload ls ps status tokenize logits bench devices"
+	local commands="run chat load unload ls ps status top tokenize logits bench devices"
 	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --stats --socket --help"
 
 	COMPREPLY=()
@@ -39,6 +39,9 @@ _hearth() {
 		;;
 	ls | ps | status)
 		mapfile -t COMPREPLY < <(compgen -W "--json --socket --help" -- "$cur")
+		;;
+	top)
+		mapfile -t COMPREPLY < <(compgen -W "--once --json --delay --socket --help" -- "$cur")
 		;;
 	devices)
 		mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$cur")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/engine_private.h"
 
+#include "base/clock.h"
 #include "engine/pool_buffer.h"
 #include "engine/running.h"
 
@@ -258,6 +259,8 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     s.decode_ns_total = w.decode_ns;
     s.steps_total = w.steps;
     s.device_losses_total = w.device_losses;
+    _Static_assert(ENGINE_BATCH_MOST == DEVICE_FEW_ROWS, "a step has as many streams as rows");
+    memcpy(s.batches, w.batches, sizeof(s.batches));
     s.n_pipelines = w.pipelines.n;
     s.n_compiled = w.pipelines.n_compiled;
     s.tells_compiled = w.pipelines.tells_compiled;
@@ -289,6 +292,28 @@ void engine_each_user(struct engine *e,
 {
     list_for_each (c, &e->accounts.list, struct account, link) {
         struct engine_user_stats s = stats_of(c);
+
+        tell(user, &s);
+    }
+}
+
+void engine_each_session(struct engine *e,
+                         void (*tell)(void *user, const struct engine_session *session), void *user)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    list_for_each (r, &e->requests, struct engine_request, all) {
+        struct engine_session s = {
+            .caller = r->caller,
+            .model = r->entry->name,
+            .class = r->params.class,
+            .has_begun = r->is_counted_running,
+            .prompt_tokens = r->told.n_prompt,
+            .completion_tokens = r->told.n_tokens,
+            .age_ns = now_ns - r->queued_ns,
+            .first_ns = r->told.first_ns ? r->told.first_ns - r->queued_ns : 0,
+            .generate_ns = r->told.last_ns - r->told.first_ns,
+        };
 
         tell(user, &s);
     }

@@ -99,6 +99,7 @@ struct engine_model_info {
     bool is_cache_kept;          /* and a later one can find: where the memory outlives this one */
     uint32_t context_tokens, context_trained_tokens, n_vocab, n_embd;
     double load_seconds; /* while loading: so far */
+    uint64_t device_ns;  /* its steps took, since it was loaded */
     uint32_t n_running, n_waiting;
     bool is_idle;   /* nothing of it is on the device: the next request takes a moment longer */
     bool is_pinned; /* see engine_pin */
@@ -262,6 +263,8 @@ void engine_pause(struct engine_request *r, bool paused);
 
 /* ---- figures ---- */
 
+enum { ENGINE_BATCH_MOST = 16 };
+
 struct engine_stats {
     char device[128];
     char device_note[192];     /* what a user should know of it, a sentence; "" */
@@ -274,10 +277,28 @@ struct engine_stats {
     uint32_t n_pipelines; /* programs compiled for the device; 0 where that is not done */
     uint32_t n_compiled;  /* of these, not found on disk; when tells_compiled */
     bool tells_compiled;
-    uint64_t device_losses_total; /* each made anew, or tried to */
+    uint64_t batches[ENGINE_BATCH_MOST]; /* steps that generated, by streams in them, from 1 on */
+    uint64_t device_losses_total;        /* each made anew, or tried to */
     uint32_t n_running, n_waiting;
 };
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);
+
+/* One request that has not ended. */
+struct engine_session {
+    struct engine_caller caller;
+    const char *model;
+    enum engine_class class;
+    bool has_begun;
+    uint32_t prompt_tokens; /* 0 until it has begun */
+    uint32_t completion_tokens;
+    uint64_t age_ns;      /* since it was asked */
+    uint64_t first_ns;    /* of these until the first token; 0: none yet */
+    uint64_t generate_ns; /* between the first token and the last */
+};
+/* All, the oldest first, one call each. */
+void engine_each_session(struct engine *e,
+                         void (*tell)(void *user, const struct engine_session *session),
+                         void *user);
 
 /* One user's part. */
 struct engine_user_stats {

@@ -553,6 +553,7 @@ static void describe_loaded(struct engine *e, const struct model_entry *entry,
         info->device_copy_bytes = figures.copied_bytes;
         info->context_tokens = figures.context_tokens;
         info->is_idle = figures.is_idle;
+        info->device_ns = figures.device_ns;
     }
 }
 
@@ -611,6 +612,10 @@ int engine_find_model(struct engine *e, const char *name, const struct engine_mo
     struct model_entry *entry;
     int r = catalogue_find(&e->catalogue, name, &entry, err);
 
+    if (r == -ENOENT) { /* its file may have come since */
+        catalogue_scan(&e->catalogue);
+        r = catalogue_find(&e->catalogue, name, &entry, err);
+    }
     if (r < 0)
         return r;
     if (reserve_infos(e, 1) < 0)

@@ -39,11 +39,15 @@ struct engine_request {
     void *user;
 
     atomic_bool is_cancelled, is_paused;
-    atomic_bool is_expired;  /* set before is_cancelled: how it ends then */
-    bool is_forgotten;       /* owner: no callbacks any more */
-    bool counts_as_waiting;  /* owner: not started yet */
-    bool is_with_owner;      /* owner: on model_entry.waiting, or account.held */
-    bool has_stream;         /* owner: in account.n_streams */
+    atomic_bool is_expired; /* set before is_cancelled: how it ends then */
+    bool is_forgotten;      /* owner: no callbacks any more */
+    bool counts_as_waiting; /* owner: not started yet */
+    bool is_with_owner;     /* owner: on model_entry.waiting, or account.held */
+    bool has_stream;        /* owner: in account.n_streams */
+    struct {
+        uint32_t n_prompt, n_tokens;
+        uint64_t first_ns, last_ns; /* of clock_now_ns(), as the events came */
+    } told;                         /* owner: what it has heard of it */
     struct account *account; /* owner's; the weight and kv_bytes of its limits never change */
     bool is_counted_running; /* owner: started, in model_entry.n_running */
 

@@ -88,9 +88,19 @@ static void handle_start(struct engine *e, struct engine_request *r, const struc
     count_as_started(e, r);
     r->entry->n_running++;
     r->is_counted_running = true;
+    r->told.n_prompt = ev->n_tokens;
     account_charge(r->account, ev->n_tokens - r->n_cached, 0, clock_now_ns());
     if (!r->is_forgotten && r->events.on_start)
         r->events.on_start(r->user, ev->n_tokens);
+}
+
+static void note_token(struct engine_request *r, uint64_t now_ns)
+{
+    account_charge(r->account, 0, 1, now_ns);
+    r->told.n_tokens++;
+    r->told.last_ns = now_ns;
+    if (!r->told.first_ns)
+        r->told.first_ns = now_ns;
 }
 
 static void handle_token(struct engine_request *r, const struct event *ev)
@@ -105,7 +115,7 @@ static void handle_token(struct engine_request *r, const struct event *ev)
     };
 
     if (ev->token >= 0)
-        account_charge(r->account, 0, 1, clock_now_ns());
+        note_token(r, clock_now_ns());
     if (!r->is_forgotten && r->events.on_token)
         r->events.on_token(r->user, &token);
 }

@@ -132,10 +132,12 @@ void running_model_figures(struct running_model *m)
     m->figures = (struct worker_model_figures){
         .context_tokens = m->config.context_tokens,
         .is_idle = !m->runner,
+        .device_ns = m->share.used_ns,
     };
     if (!kv)
         return;
     m->figures = (struct worker_model_figures){
+        .device_ns = m->share.used_ns,
         .kv_bytes = kv->n_blocks * kv->block_bytes,
         .kv_memory_bytes =
             kv_cache_memory_bytes(m->lm->model, (uint64_t)kv->n_blocks * KV_BLOCK_TOKENS),

@@ -6,6 +6,7 @@
 #ifndef HEARTH_ENGINE_RUNNING_H
 #define HEARTH_ENGINE_RUNNING_H
 
+#include "engine/device_share.h"
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/worker.h"
@@ -28,6 +29,7 @@ struct running_model {
     uint64_t prompt_token_ns;     /* what a token of a prompt takes, learnt; 0: nothing known */
     uint32_t shared_batch_tokens; /* of a chunk while streams wait; 0: nothing known */
     struct list requests;         /* engine_request.link */
+    struct device_share share;    /* of the device, among all models */
     struct worker_model_figures figures; /* under the worker's lock */
 };
 
@@ -36,6 +38,7 @@ struct running_model {
 struct running_stats {
     atomic_uint_fast64_t prompt_tokens, cached_tokens, completion_tokens;
     atomic_uint_fast64_t prefill_ns, decode_ns, steps;
+    atomic_uint_fast64_t batches[RUNNING_SEQS_MOST]; /* steps that generated, by streams - 1 */
 };
 
 int running_model_create(struct model_entry *entry, struct loaded_model *lm, struct device *dev,
@@ -60,6 +63,8 @@ void running_model_fail(struct running_model *m, const struct error *err);
  * lost device did not do is left undone, for the caller to see (device_is_lost), to suspend the
  * model and to give it another device. */
 bool running_model_step(struct running_model *m, struct running_stats *stats);
+/* Where it is another model's turn: looks only at requests that were cancelled or paused. */
+bool running_model_sweep(struct running_model *m);
 /* Brings m->figures up to date. */
 void running_model_figures(struct running_model *m);
 

@@ -42,7 +42,7 @@ static void tell_start(struct running_model *m, struct engine_request *r,
 }
 
 /* Looks at what others may have changed since the last step. */
-static bool sweep(struct running_model *m)
+bool running_model_sweep(struct running_model *m)
 {
     bool has_ended = false;
 
@@ -282,6 +282,7 @@ static void count(struct running_model *m, const struct batch *b, uint64_t ns,
     stats->steps++;
     if (b->is_generated) {
         stats->decode_ns += ns;
+        stats->batches[b->n - 1]++;
         return;
     }
     stats->prefill_ns += ns;
@@ -332,7 +333,7 @@ static void set_limits(struct running_model *m)
 bool running_model_step(struct running_model *m, struct running_stats *stats)
 {
     struct scheduler_choice choices[RUNNING_SEQS_MOST];
-    bool has_ended = sweep(m);
+    bool has_ended = running_model_sweep(m);
     struct batch b = {0};
     size_t n;
 

@@ -341,3 +341,12 @@ uint64_t scheduler_user_blocks(const struct scheduler_entry *e)
         n += it->n_blocks;
     return n;
 }
+
+uint64_t scheduler_weight(const struct scheduler *s)
+{
+    uint64_t weight = 0;
+
+    list_for_each (u, &s->users, struct scheduler_user, link)
+        weight += u->weight;
+    return weight;
+}

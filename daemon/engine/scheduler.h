@@ -87,6 +87,8 @@ void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used);
  * among_own: of the same user's only. */
 struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e,
                                          bool among_own);
+/* Of all users that have entries. */
+uint64_t scheduler_weight(const struct scheduler *s);
 /* Blocks that all entries of its user hold. */
 uint64_t scheduler_user_blocks(const struct scheduler_entry *e);
 

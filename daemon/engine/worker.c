@@ -220,17 +220,44 @@ static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t 
     return go_on;
 }
 
-/* One step of every model in turn; true when any of them did something. */
+/* The least clock of the models that are busy. */
+static uint64_t least_clock(const struct worker *w)
+{
+    uint64_t least_ns = UINT64_MAX;
+
+    list_for_each (m, &w->models, struct running_model, link) {
+        const struct device_share *share = &m->share;
+        uint64_t ns = device_share_least(&share, 1);
+
+        least_ns = ns < least_ns ? ns : least_ns;
+    }
+    return least_ns;
+}
+
+/* A step of a model whose turn it is, measured. */
+static bool step_model(struct worker *w, struct running_model *m, uint64_t least_ns)
+{
+    uint64_t before_ns = clock_now_ns(), weight = scheduler_weight(&m->scheduler);
+    bool did_step = running_model_step(m, &w->totals);
+
+    device_share_note(&m->share, did_step, clock_now_ns() - before_ns, weight, least_ns);
+    return did_step;
+}
+
+/* One step of every model whose turn it is; true when any of them has something to do. */
 static bool step_models(struct worker *w)
 {
     struct error err = {0};
     bool is_busy = false;
+    uint64_t least_ns = least_clock(w);
 
     if (!w->keeper.device)
         worker_device_miss(w);
     list_for_each (m, &w->models, struct running_model, link) {
-        bool did_step = running_model_step(m, &w->totals);
+        bool is_its_turn = device_share_may_step(&m->share, least_ns);
+        bool did_step = is_its_turn ? step_model(w, m, least_ns) : running_model_sweep(m);
 
+        is_busy |= !is_its_turn;
         if (w->keeper.device && running_model_wants_device(m)) {
             worker_device_wake(w, m);
             did_step = true;
@@ -452,6 +479,8 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
         .decode_ns = w->totals.decode_ns,
         .steps = w->totals.steps,
     };
+    for (size_t i = 0; i < DEVICE_FEW_ROWS; i++)
+        ret_stats->batches[i] = w->totals.batches[i];
     pthread_mutex_lock(&w->lock);
     ret_stats->device_losses = w->n_device_losses;
     ret_stats->pipelines = w->pipelines;

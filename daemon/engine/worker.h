@@ -25,6 +25,7 @@ struct worker_stats {
     char device[128], device_note[192];
     uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
     uint64_t device_losses;
+    uint64_t batches[DEVICE_FEW_ROWS]; /* steps that generated, by streams - 1 */
     struct device_pipelines pipelines;
 };
 
@@ -81,7 +82,8 @@ struct worker_model_figures {
     bool is_cache_kept;       /* a later process can find them */
     uint64_t copied_bytes;    /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
-    bool is_idle; /* nothing of it is on the device */
+    bool is_idle;       /* nothing of it is on the device */
+    uint64_t device_ns; /* its steps took, since it was loaded */
 };
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,
                         struct worker_model_figures *ret_figures);

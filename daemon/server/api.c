@@ -55,11 +55,19 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     }
 }
 
+bool api_sees_all(const struct exchange *x)
+{
+    return x->peer->is_local && (x->peer->uid == 0 || x->peer->uid == geteuid());
+}
+
+bool api_sees(const struct exchange *x, uid_t uid)
+{
+    return api_sees_all(x) || (x->peer->is_local && x->peer->uid == uid);
+}
+
 int api_check_name(struct exchange *x, const char *name, struct api_error *err)
 {
-    uid_t uid = x->peer->uid;
-
-    if (name[0] != '/' || (x->peer->is_local && (uid == 0 || uid == geteuid())))
+    if (name[0] != '/' || api_sees_all(x))
         return 0;
     return fields_fail(err, 403, "model", "path_not_allowed",
                        "a model is named by its path only by root or the user the daemon runs as; "

@@ -19,6 +19,8 @@ void api_hearth_load(struct exchange *x, const char *tail);
 void api_hearth_unload(struct exchange *x, const char *tail);
 void api_hearth_models(struct exchange *x, const char *tail);
 void api_hearth_status(struct exchange *x, const char *tail);
+/* api_sessions.c */
+void api_hearth_sessions(struct exchange *x, const char *tail);
 /* metrics.c */
 void api_metrics(struct exchange *x, const char *tail);
 
@@ -28,6 +30,10 @@ int api_read_object(struct exchange *x, json_t **ret_object, struct api_error *e
  * Retry-After when trying again can help. -1. */
 int api_engine_error(struct exchange *x, const struct error *why, const char *param,
                      struct api_error *err);
+/* Whether this client may see what others do: root and the user the daemon runs as. */
+bool api_sees_all(const struct exchange *x);
+/* Whether this client may see what that user does: its own, too. */
+bool api_sees(const struct exchange *x, uid_t uid);
 /* Whether this client may name a model so: paths, which the daemon opens with its own rights, are
  * for root and for the user it runs as. 0, or -1 with a 403. */
 int api_check_name(struct exchange *x, const char *name, struct api_error *err);

@@ -59,6 +59,24 @@ static void server_part(struct strbuf *out, const struct server *s)
               &f->token_seconds);
 }
 
+/* Steps that generated, by how many streams took part. */
+static void batches(struct strbuf *out, const struct engine_stats *e)
+{
+    unsigned long long below = 0, streams = 0;
+
+    head(out, "batch_streams", "histogram", "Streams in a step that generated.");
+    for (unsigned i = 0; i < ENGINE_BATCH_MOST; i++) {
+        below += e->batches[i];
+        streams += e->batches[i] * (i + 1);
+        if (!((i + 1) & i)) /* bounds at powers of two */
+            strbuf_printf(out, "hearth_batch_streams_bucket{le=\"%u\"} %llu\n", i + 1, below);
+    }
+    strbuf_printf(out,
+                  "hearth_batch_streams_bucket{le=\"+Inf\"} %llu\nhearth_batch_streams_sum %llu\n"
+                  "hearth_batch_streams_count %llu\n",
+                  below, streams, below);
+}
+
 static void engine_part(struct strbuf *out, struct server *s)
 {
     struct engine_stats e;
@@ -83,6 +101,7 @@ static void engine_part(struct strbuf *out, struct server *s)
     one(out, "decode_seconds_total", "counter", "Time spent generating.",
         (double)e.decode_ns_total / 1e9);
     one(out, "steps_total", "counter", "Steps submitted to the device.", (double)e.steps_total);
+    batches(out, &e);
     one(out, "device_losses_total", "counter", "Times the device was lost.",
         (double)e.device_losses_total);
 }
@@ -126,6 +145,52 @@ static void models_part(struct strbuf *out, const struct engine_model_info *mode
     }
 }
 
+struct users_part {
+    const struct exchange *x;
+    struct strbuf *out;
+    const char *name;
+    size_t offset;
+};
+
+static void user_line(void *user, const struct engine_user_stats *u)
+{
+    const struct users_part *p = user;
+    const char *base = (const char *)u;
+    char uid[16] = "tcp";
+
+    if (!api_sees(p->x, u->uid))
+        return;
+    if (u->uid != ENGINE_UID_UNKNOWN)
+        snprintf(uid, sizeof(uid), "%u", (unsigned)u->uid);
+    strbuf_printf(p->out, "hearth_%s{uid=\"%s\"} %llu\n", p->name, uid,
+                  (unsigned long long)*(const uint64_t *)(const void *)(base + p->offset));
+}
+
+/* Each user's counters, of those the client may see. */
+static void users_part(struct strbuf *out, const struct exchange *x)
+{
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+    } counters[] = {
+        {"user_generations_total", "Generations a user asked for.",
+         offsetof(struct engine_user_stats, requests_total)},
+        {"user_refused_total", "Generations refused for a user's own limits.",
+         offsetof(struct engine_user_stats, refused_total)},
+        {"user_prompt_tokens_total", "Prompt tokens computed for a user.",
+         offsetof(struct engine_user_stats, prompt_tokens_total)},
+        {"user_completion_tokens_total", "Tokens generated for a user.",
+         offsetof(struct engine_user_stats, completion_tokens_total)},
+    };
+
+    for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+        struct users_part p = {x, out, counters[i].name, counters[i].offset};
+
+        head(out, counters[i].name, "counter", counters[i].help);
+        engine_each_user(x->server->engine, user_line, &p);
+    }
+}
+
 void api_metrics(struct exchange *x, const char *tail)
 {
     const struct engine_model_info *models = NULL;
@@ -134,6 +199,7 @@ void api_metrics(struct exchange *x, const char *tail)
 
     server_part(out, x->server);
     engine_part(out, x->server);
+    users_part(out, x);
     if (engine_models(x->server->engine, &models, &n) == 0)
         models_part(out, models, n);
     exchange_reply(x, out->failed ? 503 : 200, "text/plain; version=0.0.4; charset=utf-8",

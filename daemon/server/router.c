@@ -23,6 +23,7 @@ static const struct route routes[] = {
     {"/metrics", HTTP_GET, api_metrics},
     {"/hearth/v1/models", HTTP_GET, api_hearth_models},
     {"/hearth/v1/status", HTTP_GET, api_hearth_status},
+    {"/hearth/v1/sessions", HTTP_GET, api_hearth_sessions},
     {"/hearth/v1/load", HTTP_POST, api_hearth_load},
     {"/hearth/v1/unload", HTTP_POST, api_hearth_unload},
 };

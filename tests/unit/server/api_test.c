@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define USER(text) "{\"role\":\"user\",\"content\":\"" text "\"}"
@@ -467,6 +469,63 @@ static void status_models_and_metrics_are_told(void **state)
     close(fd);
 }
 
+/* What a client of another user is told; "" where this process may not become one. */
+static void ask_as(uid_t uid, const char *request, char *ret_text, size_t size)
+{
+    int ends[2], status;
+    ssize_t n;
+    size_t len = 0;
+    pid_t pid;
+
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        struct response r;
+
+        if (setuid(uid) < 0)
+            _exit(1);
+        int fd = client_connect(&house);
+        client_say(fd, request);
+        client_read(fd, &r);
+        _exit(write(ends[1], r.body, r.body_len) == (ssize_t)r.body_len ? 0 : 1);
+    }
+    close(ends[1]);
+    while ((n = read(ends[0], ret_text + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    ret_text[len] = 0;
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void a_user_sees_its_own_sessions_and_the_sums(void **state)
+{
+    json_t *a = ask("/hearth/v1/sessions", NULL, 200);
+    char text[65536];
+
+    assert_int_equal(json_array_size(json_object_get(a, "sessions")), 2); /* as the daemon's own */
+    assert_string_equal(at(a, "sessions.0.state"), "answer");
+    assert_string_equal(at(a, "sessions.1.uid"), "4242");
+    assert_float_equal(json_number_value(json_object_get(a, "tokens_per_second")), 4, 0.001);
+    json_decref(a);
+    if (geteuid() != 0)
+        SKIP("only root can ask as another user");
+    assert_int_equal(chmod(house.path, 0666), 0);
+    ask_as(4242, "GET /hearth/v1/sessions HTTP/1.1\r\nHost: x\r\n\r\n", text, sizeof(text));
+    a = json_loads(text, 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(a, "sessions")), 1);
+    assert_string_equal(at(a, "sessions.0.uid"), "4242");
+    assert_string_equal(at(a, "sessions_of_others"), "1");
+    assert_int_equal(json_array_size(json_object_get(a, "users")), 1);
+    assert_float_equal(json_number_value(json_object_get(a, "tokens_per_second")), 4, 0.001);
+    json_decref(a);
+    ask_as(4242, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", text, sizeof(text));
+    assert_non_null(strstr(text, "hearth_user_generations_total{uid=\"4242\"} 5\n"));
+    assert_null(strstr(text, "{uid=\"0\"}"));
+    ask_as(4243, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", text, sizeof(text));
+    assert_null(strstr(text, "{uid="));
+}
+
 #define IN_HOUSE(test) cmocka_unit_test_setup_teardown(test, open_house, close_house)
 
 int main(int argc, char **argv)
@@ -489,6 +548,7 @@ int main(int argc, char **argv)
         IN_HOUSE(the_server_bounds_every_request),
         IN_HOUSE(a_flexible_tier_is_the_background_class),
         IN_HOUSE(status_models_and_metrics_are_told),
+        IN_HOUSE(a_user_sees_its_own_sessions_and_the_sums),
     };
     return TEST_MAIN(argc, argv, tests);
 }

@@ -594,6 +594,36 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     pthread_mutex_unlock(&e->lock);
 }
 
+bool engine_get_user_stats(struct engine *e, uid_t uid, struct engine_user_stats *ret_stats)
+{
+    return false;
+}
+
+/* Whoever runs the tests, and another one. */
+void engine_each_user(struct engine *e,
+                      void (*tell)(void *user, const struct engine_user_stats *stats), void *user)
+{
+    tell(user, &(struct engine_user_stats){.uid = getuid(), .requests_total = 3});
+    tell(user, &(struct engine_user_stats){.uid = 4242, .requests_total = 5});
+}
+
+void engine_each_session(struct engine *e,
+                         void (*tell)(void *user, const struct engine_session *session), void *user)
+{
+    struct engine_session s = {.caller = {getuid(), getpid()},
+                               .model = "tiny",
+                               .has_begun = true,
+                               .prompt_tokens = 9,
+                               .completion_tokens = 5,
+                               .age_ns = 4000000000,
+                               .first_ns = 2000000000,
+                               .generate_ns = 2000000000};
+
+    tell(user, &s);
+    s.caller = (struct engine_caller){4242, 1};
+    tell(user, &s);
+}
+
 void fake_engine_look(struct engine *e, struct fake_seen *ret_seen)
 {
     pthread_mutex_lock(&e->lock);

@@ -257,6 +257,8 @@ struct args_add {
 
 /* Most experts there may be. */
 #define EXPERTS_MAX 1024u
+/* Up to so many rows are too few for products by expert. */
+#define EXPERTS_FEW_ROWS 16u
 
 struct expert_choice {
     u32 expert;
@@ -315,8 +317,9 @@ struct args_matmul_experts {
     addr_t x;       /* [T][n_cols], or [T][U][n_cols], in the activation type */
     addr_t out;     /* f32[T][U][n_rows] */
     addr_t bias;    /* f32[E][n_rows] or 0 */
-    addr_t choices; /* struct expert_choice[T][U] */
-    addr_t rows;    /* of args_expert_rows; 0: each pair by itself, for few rows */
+    addr_t choices; /* struct expert_choice[T][U]; 0: slot u is always of expert u, and U is E */
+    addr_t rows; /* of args_expert_rows, where max_rows is over EXPERTS_FEW_ROWS; else 0. Without,
+                    and with choices, each pair is a product by itself */
     u32 n_rows, n_cols;
     u32 n_experts, n_used;
     u32 x_per_slot;
@@ -332,6 +335,16 @@ struct args_expert_sum {
     u32 n_cols, n_used;
     u32 accumulate;
     u32 reserved;
+};
+
+/* Part of each group to part of another: out[t][g][out_first + i] = x[t][g][x_first + i] for i
+ * below n, f32[T][n_groups][out_cols] and f32[T][n_groups][x_cols]. The rest of out stays as it is.
+ */
+struct args_copy {
+    addr_t step, x, out;
+    u32 n_groups, n;
+    u32 x_cols, x_first;
+    u32 out_cols, out_first;
 };
 
 /* out[i] = x[output_rows[i]], f32[O][n_cols]. */

@@ -16,6 +16,7 @@ static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_EXPERT_ROWS] = "expert_rows",
     [KERNEL_MATMUL_EXPERTS] = "matmul_experts",
     [KERNEL_EXPERT_SUM] = "expert_sum",
+    [KERNEL_COPY] = "copy",
     [KERNEL_GATHER] = "gather",
     [KERNEL_SAMPLE] = "sample",
 };

@@ -27,6 +27,7 @@ enum kernel_op {
     KERNEL_EXPERT_ROWS,
     KERNEL_MATMUL_EXPERTS,
     KERNEL_EXPERT_SUM,
+    KERNEL_COPY,
     KERNEL_GATHER,
     KERNEL_SAMPLE,
     KERNEL_OP_COUNT,
@@ -72,6 +73,7 @@ struct dispatch {
         struct args_expert_rows expert_rows;
         struct args_matmul_experts matmul_experts;
         struct args_expert_sum expert_sum;
+        struct args_copy copy;
         struct args_gather gather;
         struct args_sample sample;
     } args;

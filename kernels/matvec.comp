@@ -107,11 +107,13 @@ VIEW(Choices, expert_choice, 4);
 uint begin_product()
 {
     uint n = step_rows(push.a.step, ROWS_TOKENS) * push.a.n_used, pair = gl_WorkGroupID.x;
-    uint expert = pair < n ? Choices(push.a.choices).v[pair].expert : push.a.n_experts;
+    uint expert = push.a.n_experts;
 
+    if (pair < n)
+        expert = push.a.choices != 0 ? Choices(push.a.choices).v[pair].expert : pair % push.a.n_used;
     if (expert >= push.a.n_experts)
         return 0;
-    product_of_expert(subgroupBroadcastFirst(expert), 0);
+    product_of_expert(subgroupBroadcastFirst(expert));
     return n;
 }
 #else

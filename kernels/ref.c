@@ -72,6 +72,17 @@ static void ref_add(const struct dispatch *d)
         x[i] += y[i];
 }
 
+void ref_copy(const struct dispatch *d, uint32_t begin, uint32_t end)
+{
+    const struct args_copy *a = &d->args.copy;
+    uint32_t n_tokens = step_rows(a->step, ROWS_TOKENS, d->max_rows);
+
+    end = end < n_tokens ? end : n_tokens;
+    for (size_t i = (size_t)begin * a->n_groups; i < (size_t)end * a->n_groups; i++)
+        memcpy((float *)addr_ptr(a->out) + i * a->out_cols + a->out_first,
+               (const float *)addr_ptr(a->x) + i * a->x_cols + a->x_first, a->n * sizeof(float));
+}
+
 /* An index past the step's tokens gives a row of zeros. */
 static void ref_gather(const struct dispatch *d)
 {
@@ -135,6 +146,9 @@ void ref_run(const struct dispatch *d)
         break;
     case KERNEL_EXPERT_SUM:
         ref_expert_sum(d);
+        break;
+    case KERNEL_COPY:
+        ref_copy(d, 0, UINT32_MAX);
         break;
     case KERNEL_GATHER:
         ref_gather(d);

@@ -152,10 +152,11 @@ void ref_matmul_experts(const struct dispatch *d)
     uint32_t n = step_rows(a->step, ROWS_TOKENS, d->max_rows) * a->n_used;
 
     for (uint32_t i = 0; i < n; i++) {
-        size_t first_row = (size_t)choices[i].expert * a->n_rows;
+        uint32_t expert = choices ? choices[i].expert : i % a->n_used;
+        size_t first_row = (size_t)expert * a->n_rows;
         uint32_t x_row = a->x_per_slot ? i : i / a->n_used;
 
-        if (choices[i].expert >= a->n_experts)
+        if (expert >= a->n_experts)
             continue;
         for (uint32_t k = 0; k < a->n_rows; k++) {
             double sum = ref_dot(d, a->n_cols, weight + (first_row + k) * weight_row_bytes,

@@ -350,10 +350,25 @@ static int check_expert_rows(const struct checker *c)
     return r < 0 ? r : need_expert_rows(c, a->out, a->n_experts, a->n_used);
 }
 
+/* Who is chosen, and by whom: all that tells the rows of a product. */
+static int check_product_rows(const struct checker *c)
+{
+    const struct args_matmul_experts *a = &c->d->args.matmul_experts;
+    bool needs_rows = a->choices && c->d->max_rows > EXPERTS_FEW_ROWS;
+    int r = a->choices ? need_choices(c, a->step, a->choices, a->n_experts, a->n_used)
+                       : need_step(c, a->step);
+
+    if (r == 0 && !a->choices && a->n_used != a->n_experts)
+        r = FAIL(c, "%u slots of %u experts without choices", a->n_used, a->n_experts);
+    if (r == 0 && needs_rows != (a->rows != 0))
+        r = FAIL(c, "rows by expert are for choices of more than %u rows", EXPERTS_FEW_ROWS);
+    return r == 0 && a->rows ? need_expert_rows(c, a->rows, a->n_experts, a->n_used) : r;
+}
+
 static int check_matmul_experts(const struct checker *c)
 {
     const struct args_matmul_experts *a = &c->d->args.matmul_experts;
-    int r = need_choices(c, a->step, a->choices, a->n_experts, a->n_used);
+    int r = check_product_rows(c);
 
     if (r == 0 && (uint64_t)a->n_experts * a->n_rows > UINT32_MAX)
         r = FAIL(c, "%u experts of %u rows", a->n_experts, a->n_rows);
@@ -365,8 +380,6 @@ static int check_matmul_experts(const struct checker *c)
         r = need_rows(c, "out", a->out, (uint64_t)a->n_used * a->n_rows);
     if (r == 0 && a->bias)
         r = need(c, "bias", a->bias, (uint64_t)a->n_experts * a->n_rows, sizeof(float), 4);
-    if (r == 0 && a->rows)
-        r = need_expert_rows(c, a->rows, a->n_experts, a->n_used);
     return r;
 }
 
@@ -378,6 +391,20 @@ static int check_expert_sum(const struct checker *c)
     if (r == 0)
         r = need_rows(c, "y", a->y, (uint64_t)a->n_used * a->n_cols);
     return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
+}
+
+static int check_copy(const struct checker *c)
+{
+    const struct args_copy *a = &c->d->args.copy;
+    int r = need_step(c, a->step);
+
+    if (r == 0 &&
+        ((uint64_t)a->x_first + a->n > a->x_cols || (uint64_t)a->out_first + a->n > a->out_cols))
+        r = FAIL(c, "%u values from %u of %u to %u of %u", a->n, a->x_first, a->x_cols,
+                 a->out_first, a->out_cols);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, (uint64_t)a->n_groups * a->x_cols);
+    return r < 0 ? r : need_rows(c, "out", a->out, (uint64_t)a->n_groups * a->out_cols);
 }
 
 static int check_gather(const struct checker *c)
@@ -424,6 +451,7 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_EXPERT_ROWS] = check_expert_rows,
     [KERNEL_MATMUL_EXPERTS] = check_matmul_experts,
     [KERNEL_EXPERT_SUM] = check_expert_sum,
+    [KERNEL_COPY] = check_copy,
     [KERNEL_GATHER] = check_gather,
     [KERNEL_SAMPLE] = check_sample,
 };

@@ -15,6 +15,7 @@
 /* Whole-number properties of a model. The second group is derived from the first (dims.c). */
 enum dim {
     DIM_ONE,
+    DIM_ZERO,
     DIM_LAYERS,
     DIM_EMBD,     /* width of the residual stream */
     DIM_HEADS,    /* query heads */
@@ -34,6 +35,12 @@ enum dim {
     DIM_EXPERTS_SHARED,
     DIM_LEADING, /* layers of the first kind, where those come first */
     DIM_NEXT,    /* layers behind the last that predict further tokens; kept, not used */
+    /* of multi-head latent attention, where DIM_HEAD_K and DIM_HEAD_V are those of the one latent
+       head that all query heads share: */
+    DIM_HEAD_K_MLA, /* channels of a query head, as DIM_HEAD_V_MLA before the latents */
+    DIM_HEAD_V_MLA,
+    DIM_KV_RANK, /* channels of the latent of keys and values */
+    DIM_Q_RANK,  /* of queries */
     DIM_WINDOW,  /* positions that windowed layers look back, their own included */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
@@ -45,6 +52,11 @@ enum dim {
     DIM_EXPERTS_FF,       /* DIM_EXPERTS_USED * DIM_FF_EXPERT */
     DIM_EXPERTS_EMBD,     /* DIM_EXPERTS_USED * DIM_EMBD */
     DIM_CHOICE,           /* words of one choice */
+    DIM_NOPE,             /* channels of a query head that are not rotated */
+    DIM_Q_MLA,            /* DIM_HEADS * DIM_HEAD_K_MLA */
+    DIM_Q_NOPE,           /* DIM_HEADS * DIM_NOPE */
+    DIM_Q_LATENT,         /* DIM_HEADS * DIM_KV_RANK */
+    DIM_ATT_MLA,          /* DIM_HEADS * DIM_HEAD_V_MLA */
     DIM_COUNT,
 };
 
@@ -60,6 +72,7 @@ enum real {
     REAL_YARN_EXT_FACTOR, /* negative: 1 when the scaling type is yarn, else 0 */
     REAL_TEMP_SCALE,      /* position-dependent query temperature; 0: none */
     REAL_EMBD_SCALE,      /* multiplies embeddings */
+    REAL_YARN_SCORE_MUL,  /* YaRN's factor on attention scores instead of on rotations; 0: none */
     REAL_COUNT,
 };
 
@@ -97,6 +110,12 @@ enum weight {
     WEIGHT_ATTN_OUT,
     WEIGHT_ATTN_OUT_BIAS,
     WEIGHT_ATTN_SINKS,
+    WEIGHT_ATTN_Q_DOWN,
+    WEIGHT_ATTN_Q_DOWN_NORM,
+    WEIGHT_ATTN_KV_DOWN,
+    WEIGHT_ATTN_KV_DOWN_NORM,
+    WEIGHT_ATTN_K_HEADS,
+    WEIGHT_ATTN_V_HEADS,
     WEIGHT_FFN_NORM,
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
@@ -143,6 +162,12 @@ enum value {
     VALUE_ATT, /* attention's output, heads concatenated */
     VALUE_GATE,
     VALUE_UP,
+    VALUE_Q_LOW,       /* the queries' latent */
+    VALUE_Q_HEADS,     /* queries before they meet the latents */
+    VALUE_Q_NOPE,      /* what of them is not rotated */
+    VALUE_Q_LATENT,    /* that, in the space of the latent of keys */
+    VALUE_KV_LOW,      /* the latent of keys and values, then the rotated part of the key */
+    VALUE_ATT_MLA,     /* attention's output, out of the latent space */
     VALUE_ROUTER,      /* logits of the experts */
     VALUE_CHOICES,     /* struct expert_choice of each slot */
     VALUE_EXPERT_GATE, /* of the chosen experts, slot by slot */
@@ -175,6 +200,9 @@ enum step_op {
     STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
     STEP_EXPERTS,    /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
     STEP_EXPERT_SUM, /* out += the slots of in, as the choices in2 weigh them */
+    STEP_HEADS,      /* out = weight[head] . in of each head */
+    STEP_COPY,       /* out = in, parts of their groups */
+    STEP_COPY_MORE,  /* the same into an out of which another part is there */
     STEP_GATHER,     /* out = rows of in whose logits are wanted */
 };
 
@@ -182,6 +210,10 @@ struct arch_step {
     enum step_op op;
     enum value out, in, in2;
     enum weight weight, bias;
+    struct arch_part {
+        enum dim groups; /* of in and out alike */
+        enum dim n, in_first, out_first;
+    } part; /* of STEP_COPY */
 };
 
 /* Layers of one kind. */
@@ -204,8 +236,9 @@ struct arch_router {
 };
 
 struct arch {
-    const char *name;                       /* general.architecture */
-    bool has_experts;                       /* what files with experts of that name are */
+    const char *name;     /* general.architecture */
+    const char *only_key; /* what of several tables' files only this one's have, and not as 0 */
+    bool has_experts;
     const struct arch_dim *dims;            /* ends with key NULL */
     const struct arch_real *reals;          /* ends with key NULL */
     const struct arch_weight *weights;      /* ends with pattern NULL */
@@ -217,9 +250,8 @@ struct arch {
     struct arch_router router;
 };
 
-/* NULL when unknown. Of a name that is only known otherwise than with (or without) experts, what
- * there is: its tables then say what the file lacks, or has too much. */
-const struct arch *arch_find(const char *name, bool has_experts);
+/* The n-th table of that name, those with an only_key first; NULL when there are not as many. */
+const struct arch *arch_find(const char *name, size_t n);
 /* All known, for messages: "llama, mistral3, qwen2, ...". Static string. */
 const char *arch_names(void);
 

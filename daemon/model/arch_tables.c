@@ -45,6 +45,30 @@ static const struct arch_dim qwen2moe_dims[] = {
     {0},
 };
 
+/* clang-format off */
+#define DEEPSEEK2_DIMS                                                                             \
+    COMMON_DIMS,                                                                                   \
+    {DIM_HEAD_K_MLA, "attention.key_length_mla", KEY_REQUIRED},                                    \
+    {DIM_HEAD_V_MLA, "attention.value_length_mla", KEY_REQUIRED},                                  \
+    {DIM_KV_RANK, "attention.kv_lora_rank", KEY_REQUIRED},                                         \
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},                                                 \
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},                                                   \
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},                                         \
+    {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},                                     \
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},                                   \
+    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},                                       \
+    {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO}
+/* clang-format on */
+
+static const struct arch_dim deepseek2_dims[] = {
+    DEEPSEEK2_DIMS,
+    {DIM_Q_RANK, "attention.q_lora_rank", KEY_REQUIRED},
+    {0},
+};
+
+/* V2-Lite's queries have no latent. */
+static const struct arch_dim deepseek2_lite_dims[] = {DEEPSEEK2_DIMS, {0}};
+
 static const struct arch_dim glm4moe_dims[] = {
     COMMON_DIMS,
     {DIM_FF, "feed_forward_length", KEY_REQUIRED},
@@ -74,15 +98,27 @@ static const struct arch_dim qwen3moe_dims[] = {
     {0},
 };
 
+/* clang-format off */
+#define COMMON_REALS                                                                               \
+    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},                                     \
+    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},                                           \
+    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},                                        \
+    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},                              \
+    {REAL_YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", false, 32.0f},                            \
+    {REAL_YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", false, 1.0f},                             \
+    {REAL_YARN_EXT_FACTOR, "rope.scaling.yarn_ext_factor", false, -1.0f}
+/* clang-format on */
+
+/* The same key as elsewhere, meant for the scores. */
+static const struct arch_real deepseek2_reals[] = {
+    COMMON_REALS,
+    {REAL_YARN_SCORE_MUL, "rope.scaling.yarn_log_multiplier", false, 0.0f},
+    {0},
+};
+
 static const struct arch_real common_reals[] = {
-    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},
-    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
-    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
-    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
+    COMMON_REALS,
     {REAL_YARN_LOG_MUL, "rope.scaling.yarn_log_multiplier", false, 0.0f},
-    {REAL_YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", false, 32.0f},
-    {REAL_YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", false, 1.0f},
-    {REAL_YARN_EXT_FACTOR, "rope.scaling.yarn_ext_factor", false, -1.0f},
     {REAL_TEMP_SCALE, "attention.temperature_scale", false, 0.0f},
     {0},
 };
@@ -211,6 +247,42 @@ static const struct arch_weight glm4moe_weights[] = {
     {0},
 };
 
+/* clang-format off */
+/* Of the latents K_HEADS takes the queries there and V_HEADS what attention sums back. */
+#define DEEPSEEK2_WEIGHTS                                                                          \
+    {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},                                 \
+    {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},                  \
+    {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD},     \
+    {WEIGHT_ATTN_NORM, "blk.%u.attn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},               \
+    {WEIGHT_ATTN_KV_DOWN, "blk.%u.attn_kv_a_mqa.weight", DIM_EMBD, DIM_K},                         \
+    {WEIGHT_ATTN_KV_DOWN_NORM, "blk.%u.attn_kv_a_norm.weight", DIM_KV_RANK, DIM_ONE,               \
+     WEIGHT_VECTOR},                                                                               \
+    {WEIGHT_ATTN_K_HEADS, "blk.%u.attn_k_b.weight", DIM_NOPE, DIM_KV_RANK, .planes = DIM_HEADS},   \
+    {WEIGHT_ATTN_V_HEADS, "blk.%u.attn_v_b.weight", DIM_KV_RANK, DIM_HEAD_V_MLA,                   \
+     .planes = DIM_HEADS},                                                                         \
+    {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT_MLA, DIM_EMBD},                         \
+    {WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},                 \
+    DENSE_WEIGHTS(IN_DENSE),                                                                       \
+    EXPERT_WEIGHTS(IN_EXPERTS),                                                                    \
+    {WEIGHT_ROUTER_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", DIM_EXPERTS, DIM_ONE,                   \
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL, .kinds = IN_EXPERTS},                                        \
+    SHARED_EXPERT_WEIGHTS(IN_EXPERTS)
+/* clang-format on */
+
+static const struct arch_weight deepseek2_weights[] = {
+    DEEPSEEK2_WEIGHTS,
+    {WEIGHT_ATTN_Q_DOWN, "blk.%u.attn_q_a.weight", DIM_EMBD, DIM_Q_RANK},
+    {WEIGHT_ATTN_Q_DOWN_NORM, "blk.%u.attn_q_a_norm.weight", DIM_Q_RANK, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_ATTN_Q, "blk.%u.attn_q_b.weight", DIM_Q_RANK, DIM_Q_MLA},
+    {0},
+};
+
+static const struct arch_weight deepseek2_lite_weights[] = {
+    DEEPSEEK2_WEIGHTS,
+    {WEIGHT_ATTN_Q, "blk.%u.attn_q.weight", DIM_EMBD, DIM_Q_MLA},
+    {0},
+};
+
 /* The norm is named as GLM's. */
 static const struct arch_weight gpt_oss_weights[] = {
     ATTENTION_WEIGHTS,
@@ -282,19 +354,69 @@ static const struct arch_step experts_layer[] = {
     {STEP_END},
 };
 
+/* clang-format off */
+#define DENSE_STEPS                                                                                \
+    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},                            \
+    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},                                \
+    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},                                                  \
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN}
+
 /* Every token goes through the same experts besides. */
+#define SHARED_STEPS                                                                               \
+    {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},                  \
+    {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},                      \
+    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},                             \
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN}
+
+/* Multi-head latent attention, from VALUE_Q_HEADS on, by latents alone: keys are [rotated part,
+ * latent], values the latent, one head of each for all heads of queries, which are brought to the
+ * latents before. Source: DeepSeek-V2 (2024), section 2.1. */
+#define LATENT_STEPS                                                                               \
+    {STEP_MATMUL, VALUE_KV_LOW, VALUE_NORMED, .weight = WEIGHT_ATTN_KV_DOWN},                      \
+    {STEP_COPY, VALUE_V, VALUE_KV_LOW, .part = {DIM_ONE, DIM_KV_RANK, DIM_ZERO, DIM_ZERO}},        \
+    {STEP_COPY, VALUE_K, VALUE_KV_LOW, .part = {DIM_ONE, DIM_ROPE, DIM_KV_RANK, DIM_ZERO}},        \
+    {STEP_NORM, VALUE_V, VALUE_V, .weight = WEIGHT_ATTN_KV_DOWN_NORM},                             \
+    {STEP_COPY_MORE, VALUE_K, VALUE_V, .part = {DIM_ONE, DIM_KV_RANK, DIM_ZERO, DIM_ROPE}},        \
+    {STEP_COPY, VALUE_Q_NOPE, VALUE_Q_HEADS, .part = {DIM_HEADS, DIM_NOPE, DIM_ZERO, DIM_ZERO}},   \
+    {STEP_HEADS, VALUE_Q_LATENT, VALUE_Q_NOPE, .weight = WEIGHT_ATTN_K_HEADS},                     \
+    {STEP_COPY, VALUE_Q, VALUE_Q_HEADS, .part = {DIM_HEADS, DIM_ROPE, DIM_NOPE, DIM_ZERO}},        \
+    {STEP_COPY_MORE, VALUE_Q, VALUE_Q_LATENT,                                                      \
+     .part = {DIM_HEADS, DIM_KV_RANK, DIM_ZERO, DIM_ROPE}},                                        \
+    {STEP_ROPE, VALUE_Q, VALUE_Q},                                                                 \
+    {STEP_ROPE, VALUE_K, VALUE_K},                                                                 \
+    {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},                                                \
+    {STEP_ATTENTION, VALUE_ATT, VALUE_Q},                                                          \
+    {STEP_HEADS, VALUE_ATT_MLA, VALUE_ATT, .weight = WEIGHT_ATTN_V_HEADS},                         \
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT_MLA, .weight = WEIGHT_ATTN_OUT},                          \
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM}
+
+#define LATENT_QUERY_STEPS                                                                         \
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
+    {STEP_MATMUL, VALUE_Q_LOW, VALUE_NORMED, .weight = WEIGHT_ATTN_Q_DOWN},                        \
+    {STEP_NORM, VALUE_Q_LOW, VALUE_Q_LOW, .weight = WEIGHT_ATTN_Q_DOWN_NORM},                      \
+    {STEP_MATMUL, VALUE_Q_HEADS, VALUE_Q_LOW, .weight = WEIGHT_ATTN_Q}
+
+#define PLAIN_QUERY_STEPS                                                                          \
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
+    {STEP_MATMUL, VALUE_Q_HEADS, VALUE_NORMED, .weight = WEIGHT_ATTN_Q}
+/* clang-format on */
+
+static const struct arch_step deepseek2_dense_layer[] = {
+    LATENT_QUERY_STEPS, LATENT_STEPS, DENSE_STEPS, {STEP_END}};
+static const struct arch_step deepseek2_layer[] = {
+    LATENT_QUERY_STEPS, LATENT_STEPS, EXPERT_STEPS, SHARED_STEPS, {STEP_END}};
+static const struct arch_step deepseek2_lite_dense_layer[] = {
+    PLAIN_QUERY_STEPS, LATENT_STEPS, DENSE_STEPS, {STEP_END}};
+static const struct arch_step deepseek2_lite_layer[] = {
+    PLAIN_QUERY_STEPS, LATENT_STEPS, EXPERT_STEPS, SHARED_STEPS, {STEP_END}};
+
 static const struct arch_step shared_layer[] = {
-    ATTENTION_STEPS,
-    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
-    EXPERT_STEPS,
-    {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},
-    {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},
-    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},
-    {STEP_MATMUL_ADD, VALUE_X, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN},
+    ATTENTION_STEPS, {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    EXPERT_STEPS,    SHARED_STEPS,
     {STEP_END},
 };
 
-/* They are one expert, which has a gate of its own. */
+/* Every token goes through one expert besides, which has a gate of its own. */
 static const struct arch_step gated_shared_layer[] = {
     ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
@@ -321,7 +443,17 @@ static const struct arch_step output_head[] = {
 #define COMMON_KEYS       .dims = common_dims, .reals = common_reals
 #define EXPERT_KEYS(keys) .has_experts = true, .dims = (keys), .reals = common_reals
 
+#define DEEPSEEK2                                                                                  \
+    .has_experts = true, .reals = deepseek2_reals, .rope_style = ROPE_PAIRED,                      \
+    .before = embed_tokens, .rule = LAYERS_LEADING, .after = output_head,                          \
+    .router = {GATE_SOFTMAX, false}
+
 static const struct arch archs[] = {
+    {"deepseek2", .only_key = "attention.q_lora_rank", DEEPSEEK2, .dims = deepseek2_dims,
+     .weights = deepseek2_weights,
+     .kinds = {{deepseek2_dense_layer, false}, {deepseek2_layer, false}}},
+    {"deepseek2", DEEPSEEK2, .dims = deepseek2_lite_dims, .weights = deepseek2_lite_weights,
+     .kinds = {{deepseek2_lite_dense_layer, false}, {deepseek2_lite_layer, false}}},
     {"glm4moe", EXPERT_KEYS(glm4moe_dims), .weights = glm4moe_weights, .rope_style = ROPE_SPLIT,
      .before = embed_tokens, .kinds = {{transformer_layer, false}, {shared_layer, false}},
      .rule = LAYERS_LEADING, .after = output_head, .router = {GATE_SIGMOID, true}},
@@ -329,10 +461,10 @@ static const struct arch archs[] = {
      .before = embed_tokens, .kinds = {{experts_layer, true}, {experts_layer, false}},
      .rule = LAYERS_ALTERNATE, .after = output_head, .activation = GLU_CLAMPED,
      .router = {GATE_CHOSEN, false}},
+    {"llama", .only_key = "expert_count", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights,
+     .rope_style = ROPE_PAIRED, LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
     {"llama", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
      LAYERS_OF(transformer_layer)},
-    {"llama", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights, .rope_style = ROPE_PAIRED,
-     LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
     {"mistral3", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
      LAYERS_OF(transformer_layer)},
     {"qwen2", COMMON_KEYS, .weights = qwen2_weights, .rope_style = ROPE_SPLIT,
@@ -345,17 +477,15 @@ static const struct arch archs[] = {
      LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
 };
 
-const struct arch *arch_find(const char *name, bool has_experts)
+const struct arch *arch_find(const char *name, size_t n)
 {
-    const struct arch *found = NULL;
-
     for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++)
-        if (!strcmp(archs[i].name, name) && (!found || archs[i].has_experts == has_experts))
-            found = &archs[i];
-    return found;
+        if (!strcmp(archs[i].name, name) && !n--)
+            return &archs[i];
+    return NULL;
 }
 
 const char *arch_names(void)
 {
-    return "glm4moe, gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
+    return "deepseek2, glm4moe, gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
 }

@@ -142,6 +142,41 @@ static int check_layers(const struct arch *arch, struct dims *d, struct error *e
     return 0;
 }
 
+/* Of multi-head latent attention: one head of [rotated part, latent] for all. */
+static int check_latents(const struct arch *arch, const struct dims *d, struct error *err)
+{
+    const uint32_t *dim = d->dim;
+
+    if (!dim[DIM_KV_RANK])
+        return 0;
+    if (dim[DIM_KV_HEADS] != 1 || dim[DIM_HEAD_K] != dim[DIM_KV_RANK] + dim[DIM_ROPE] ||
+        dim[DIM_HEAD_V] != dim[DIM_KV_RANK])
+        return error_set(err, EINVAL,
+                         "%s.attention.key_length %u and value_length %u of %u heads are not those "
+                         "of a latent of %u channels (kv_lora_rank) with %u rotated ones",
+                         arch->name, dim[DIM_HEAD_K], dim[DIM_HEAD_V], dim[DIM_KV_HEADS],
+                         dim[DIM_KV_RANK], dim[DIM_ROPE]);
+    if (dim[DIM_HEAD_K_MLA] <= dim[DIM_ROPE])
+        return error_set(err, EINVAL,
+                         "%s.attention.key_length_mla %u is not above the %u channels that are "
+                         "rotated",
+                         arch->name, dim[DIM_HEAD_K_MLA], dim[DIM_ROPE]);
+    return 0;
+}
+
+static void derive_latents(struct dims *d)
+{
+    uint32_t heads = d->dim[DIM_HEADS];
+
+    if (!d->dim[DIM_KV_RANK])
+        return;
+    d->dim[DIM_NOPE] = d->dim[DIM_HEAD_K_MLA] - d->dim[DIM_ROPE];
+    d->dim[DIM_Q_MLA] = heads * d->dim[DIM_HEAD_K_MLA];
+    d->dim[DIM_Q_NOPE] = heads * d->dim[DIM_NOPE];
+    d->dim[DIM_Q_LATENT] = heads * d->dim[DIM_KV_RANK];
+    d->dim[DIM_ATT_MLA] = heads * d->dim[DIM_HEAD_V_MLA];
+}
+
 static int check_heads(const struct arch *arch, const struct dims *d, struct error *err)
 {
     if (d->dim[DIM_HEADS] % d->dim[DIM_KV_HEADS])
@@ -262,6 +297,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     r = check_heads(arch, &d, err);
     if (r == 0)
         r = check_layers(arch, &d, err);
+    if (r == 0)
+        r = check_latents(arch, &d, err);
     if (r < 0)
         return r;
     if (arch->has_experts) {
@@ -279,6 +316,7 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     d.dim[DIM_V] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ATT] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_V];
     d.dim[DIM_ROPE_PAIRS] = d.dim[DIM_ROPE] / 2;
+    derive_latents(&d);
     if (d.dim[DIM_EXPERTS_SHARED])
         d.dim[DIM_FF_SHARED] = d.dim[DIM_EXPERTS_SHARED] * d.dim[DIM_FF_EXPERT];
     d.dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
@@ -309,14 +347,19 @@ void dims_rope(const struct dims *d, struct rope_params *ret_params)
     struct rope_params p = {
         .freq_scale = 1.0f / factor,
         .attn_factor = d->real[REAL_ROPE_ATTN_FACTOR],
+        .score_scale = 1.0f,
     };
+    float score_mul = d->real[REAL_YARN_SCORE_MUL];
 
     if (d->is_yarn) {
         float last = (float)d->dim[DIM_ROPE] - 1.0f;
         p.ext_factor = d->real[REAL_YARN_EXT_FACTOR] < 0.0f ? 1.0f : d->real[REAL_YARN_EXT_FACTOR];
         p.corr_low = fmaxf(0.0f, floorf(correction_pair(d, d->real[REAL_YARN_BETA_FAST])));
         p.corr_high = fminf(last, ceilf(correction_pair(d, d->real[REAL_YARN_BETA_SLOW])));
-        p.attn_factor *= mscale(factor, 1.0f);
+        if (score_mul == 0.0f)
+            p.attn_factor *= mscale(factor, 1.0f);
+        else if (factor > 1.0f)
+            p.score_scale = powf(1.0f + score_mul * logf(factor), 2.0f);
         if (log_mul != 0.0f)
             p.attn_factor /= mscale(factor, log_mul);
     }

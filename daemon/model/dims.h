@@ -29,6 +29,7 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
  * section 3; the log multiplier is DeepSeek's mscale. */
 struct rope_params {
     float freq_scale, ext_factor, attn_factor, corr_low, corr_high;
+    float score_scale; /* of attention, besides what its heads' width makes it */
 };
 void dims_rope(const struct dims *d, struct rope_params *ret_params);
 

@@ -16,6 +16,12 @@ static const struct {
     [VALUE_ATT] = {DIM_ATT, ROWS_TOKENS},
     [VALUE_GATE] = {DIM_FF, ROWS_TOKENS},
     [VALUE_UP] = {DIM_FF, ROWS_TOKENS},
+    [VALUE_Q_LOW] = {DIM_Q_RANK, ROWS_TOKENS},
+    [VALUE_Q_HEADS] = {DIM_Q_MLA, ROWS_TOKENS},
+    [VALUE_Q_NOPE] = {DIM_Q_NOPE, ROWS_TOKENS},
+    [VALUE_Q_LATENT] = {DIM_Q_LATENT, ROWS_TOKENS},
+    [VALUE_KV_LOW] = {DIM_K, ROWS_TOKENS},
+    [VALUE_ATT_MLA] = {DIM_ATT_MLA, ROWS_TOKENS},
     [VALUE_ROUTER] = {DIM_EXPERTS, ROWS_TOKENS},
     [VALUE_CHOICES] = {DIM_CHOICES, ROWS_TOKENS},
     [VALUE_EXPERT_GATE] = {DIM_EXPERTS_FF, ROWS_TOKENS},
@@ -65,6 +71,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
             .layer = layer,
             .weight = model_weight(m, steps->weight, layer),
             .bias = model_weight(m, steps->bias, layer),
+            .part = steps->part,
         };
         if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
             continue;
@@ -177,8 +184,8 @@ static void drop_copies(struct layout *l, enum value v)
 static bool reads(const struct node *n, enum value v)
 {
     return n->in == v || n->in2 == v ||
-           (n->out == v &&
-            (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->in == n->out));
+           (n->out == v && (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM ||
+                            n->op == STEP_COPY_MORE || n->in == n->out));
 }
 
 static bool overwrites(const struct node *n, enum value v)
@@ -200,7 +207,8 @@ static bool is_needed_after(const struct graph *g, size_t i, enum value v)
 
 static bool is_matmul(const struct node *n)
 {
-    return n->op == STEP_MATMUL || n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERTS;
+    return n->op == STEP_MATMUL || n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERTS ||
+           n->op == STEP_HEADS;
 }
 
 static int matmul_activation(const struct layout *l, const struct device *dev, const struct node *n,
@@ -282,7 +290,7 @@ static void lay_out_expert_rows(struct graph *g, struct layout *l)
     const struct call *router = &g->calls[g->n_calls - 1];
     struct place *rows = &l->places[ROWS_PLACE];
 
-    if (l->cfg->max_tokens <= DEVICE_FEW_ROWS)
+    if (l->cfg->max_tokens <= EXPERTS_FEW_ROWS)
         return;
     allocate_bytes(l, rows,
                    expert_rows_bytes(dim[DIM_EXPERTS], dim[DIM_EXPERTS_USED], l->cfg->max_tokens));

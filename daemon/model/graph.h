@@ -15,6 +15,7 @@ struct node {
     enum value out, in, in2;
     uint32_t layer;
     const struct weight_ref *weight, *bias; /* the model's; tensor NULL when absent */
+    struct arch_part part;
 };
 
 enum call_kind {

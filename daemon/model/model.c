@@ -144,14 +144,25 @@ static int bind_weights(struct model *m, struct error *err)
     return 0;
 }
 
-/* Whether the file says that it has experts; some without say that they have none. */
-static bool counts_experts(const struct gguf *g, const char *arch)
+/* Whether the file has the key that only a table's files have; some have it and say 0. */
+static bool is_of_table(const struct gguf *g, const struct arch *arch)
 {
     char key[128];
     uint32_t n;
 
-    snprintf(key, sizeof(key), "%.60s.expert_count", arch);
+    if (!arch->only_key)
+        return true;
+    snprintf(key, sizeof(key), "%s.%s", arch->name, arch->only_key);
     return gguf_get_u32(g, key, &n, NULL) == 0 && n > 0;
+}
+
+static const struct arch *choose_table(const struct gguf *g, const char *name)
+{
+    const struct arch *arch = arch_find(name, 0);
+
+    for (size_t i = 1; arch && !is_of_table(g, arch) && arch_find(name, i); i++)
+        arch = arch_find(name, i);
+    return arch;
 }
 
 int model_create(const struct gguf *g, struct model **ret_model, struct error *err)
@@ -167,7 +178,7 @@ int model_create(const struct gguf *g, struct model **ret_model, struct error *e
     r = gguf_get_str(g, "general.architecture", &name, err);
     if (r < 0)
         goto fail;
-    m->arch = arch_find(name.data, counts_experts(g, name.data));
+    m->arch = choose_table(g, name.data);
     if (!m->arch) {
         r = error_set(err, ENOTSUP,
                       "general.architecture is \"%.60s\", which this version does not know (it "

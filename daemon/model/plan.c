@@ -280,13 +280,33 @@ static void record_experts(const struct recorder *r, const struct call *c, struc
         .x = in,
         .out = out,
         .bias = n->bias->tensor ? n->bias->address : 0,
-        .choices = in2,
+        .choices = n->in2 ? in2 : 0,
         .rows = c->rows_bytes ? r->workspace + c->rows : 0,
         .n_rows = (uint32_t)t->shape[1],
         .n_cols = (uint32_t)t->shape[0],
         .n_experts = (uint32_t)t->shape[2],
-        .n_used = r->model->dims.dim[DIM_EXPERTS_USED],
+        .n_used = value_width(r->model, n->out) / (uint32_t)t->shape[1],
         .x_per_slot = value_width(r->model, n->in) != t->shape[0],
+    };
+}
+
+static void record_copy(const struct recorder *r, const struct node *n, struct dispatch *d,
+                        uint64_t out, uint64_t in)
+{
+    const uint32_t *dim = r->model->dims.dim;
+    uint32_t n_groups = dim[n->part.groups];
+
+    d->op = KERNEL_COPY;
+    d->args.copy = (struct args_copy){
+        .step = r->step,
+        .x = in,
+        .out = out,
+        .n_groups = n_groups,
+        .n = dim[n->part.n],
+        .x_cols = value_width(r->model, n->in) / n_groups,
+        .x_first = dim[n->part.in_first],
+        .out_cols = value_width(r->model, n->out) / n_groups,
+        .out_first = dim[n->part.out_first],
     };
 }
 
@@ -332,7 +352,8 @@ static void record_attention(const struct recorder *r, const struct call *c, str
         .kv = r->kv[c->node->layer],
         .n_heads = dims->dim[DIM_HEADS],
         .window = window_of(r, c->node),
-        .scale = 1.0f / sqrtf((float)dims->dim[DIM_HEAD_K]),
+        .scale = r->rope.score_scale /
+                 sqrtf((float)dims->dim[dims->dim[DIM_HEAD_K_MLA] ? DIM_HEAD_K_MLA : DIM_HEAD_K]),
         .n_splits = c->n_splits,
     };
 }
@@ -407,6 +428,11 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
     case STEP_GATE:
         record_route(r, n, d, out, in);
         break;
+    case STEP_COPY:
+    case STEP_COPY_MORE:
+        record_copy(r, n, d, out, in);
+        break;
+    case STEP_HEADS:
     case STEP_EXPERTS:
         record_experts(r, c, d, out, in, in2);
         break;

@@ -162,7 +162,13 @@ static bool route_groups(struct check *c)
 
 /* ---- pairs by expert ---- */
 
-enum choices { CHOICES_ANY, CHOICES_ONE_EXPERT, CHOICES_SOME_MISSING, CHOICES_KINDS };
+enum choices {
+    CHOICES_ANY,
+    CHOICES_ONE_EXPERT,
+    CHOICES_SOME_MISSING,
+    CHOICES_KINDS,
+    CHOICES_NONE = CHOICES_KINDS, /* each slot is an expert's */
+};
 
 /* n_used different experts for each token, or one for all, or some that there are not. */
 static uint64_t choices_of(struct check *c, uint32_t rows, uint32_t n_experts, uint32_t n_used,
@@ -311,7 +317,9 @@ static bool product_one(struct check *c, enum gguf_type type, struct shape s, ui
         .n_used = s.n_used,
         .x_per_slot = s.x_per_slot,
     };
-    if (max_rows > DEVICE_FEW_ROWS) {
+    for (uint32_t i = 0; kind == CHOICES_NONE && i < max_rows * s.n_used; i++)
+        ((struct expert_choice *)check_at(c, choices))[i].expert = i % s.n_used;
+    if (max_rows > EXPERTS_FEW_ROWS && kind != CHOICES_NONE) {
         struct dispatch by_expert = {.op = KERNEL_EXPERT_ROWS, .max_rows = max_rows};
 
         by_expert.args.expert_rows = (struct args_expert_rows){.step = check_address(c, step),
@@ -323,6 +331,8 @@ static bool product_one(struct check *c, enum gguf_type type, struct shape s, ui
         d.args.matmul_experts.rows = check_address(c, rows);
     }
     m = magnitudes(c, &d, s.rows);
+    if (kind == CHOICES_NONE)
+        d.args.matmul_experts.choices = 0;
     ok = check_run(c, &d) && check_sums(c, out, m, present, 1e-6) &&
          check_bytes(c, out + present * 4, (n - present) * 4);
     if (!ok)
@@ -347,6 +357,12 @@ static bool product_type(struct check *c, enum gguf_type type, enum activation_t
             if (!product_one(c, type, shapes[i], shapes[i].rows + (i % 2) * 5, (enum choices)kind,
                              i < 3 ? few : many))
                 return false;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
+        shapes[i].n_used = shapes[i].n_experts;
+        if (!product_one(c, type, shapes[i], shapes[i].rows + 1 - i % 2, CHOICES_NONE,
+                         shapes[i].rows + 1 - i % 2 <= EXPERTS_FEW_ROWS ? few : many))
+            return false;
+    }
     return true;
 }
 

@@ -227,6 +227,37 @@ static bool gather(struct check *c)
     return sweep(c, 1, gather_one);
 }
 
+/* Into the middle of a group, from its middle, all of it. */
+static bool copy(struct check *c)
+{
+    static const struct args_copy parts[] = {
+        {.n_groups = 3, .n = 5, .x_cols = 17, .x_first = 12, .out_cols = 9, .out_first = 2},
+        {.n_groups = 1, .n = 512, .x_cols = 576, .out_cols = 512},
+        {.n_groups = 16, .n = 512, .x_cols = 512, .out_cols = 576, .out_first = 64},
+        {.n_groups = 7, .n = 1, .x_cols = 1, .out_cols = 1},
+    };
+
+    for (size_t i = 0; i < 2 * sizeof(parts) / sizeof(*parts); i++) {
+        const struct args_copy *p = &parts[i / 2];
+        uint32_t rows = i % 2 ? 37 : 1;
+        size_t n_out = (size_t)(rows + 1) * p->n_groups * p->out_cols;
+        struct dispatch d = {.op = KERNEL_COPY, .max_rows = rows + 1, .args.copy = *p};
+        uint64_t x, out;
+
+        c->used = 0;
+        x = filled(c, (size_t)(rows + 1) * p->n_groups * p->x_cols, INPUT_NORMAL);
+        out = filled(c, n_out, INPUT_NORMAL);
+        d.args.copy.step = check_address(c, check_step(c, rows, 1));
+        d.args.copy.x = check_address(c, x);
+        d.args.copy.out = check_address(c, out);
+        if (!check_run(c, &d) || !check_bytes(c, out, n_out * sizeof(float))) {
+            printf("# part %zu, %u rows\n", i / 2, rows);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Tables of bytes at random: scales among them that are denormal, infinite or no number. */
 enum { INPUT_BYTES = INPUT_KINDS };
 
@@ -391,6 +422,7 @@ const struct check_case check_row_cases[] = {
     {"add", add},
     {"quantize_32", quantize_32},
     {"quantize_256", quantize_256},
+    {"copy", copy},
     {"gather", gather},
     {"embed", embed},
     {"rope", rope},

@@ -4,6 +4,7 @@ import numpy as np
 
 from ggufedit import BOOL, F32, STR, U32, Tensor
 
+F16_TYPE = 1
 FLOATS = ("f32", "f16", "bf16")
 QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS", "MXFP4_MOE")
 BLOCKS_OF_32 = ("Q8_0", "Q4_0")
@@ -24,6 +25,8 @@ SHAPES = {
     # rows are multiples of 256, as the K types need
     "blocks": (2, 512, 768, 8, 2, 64, 1033),
     "blocks128": (3, 256, 1024, 6, 2, 128, 777),
+    # what makes the peer take it for DeepSeek V2 Lite is its number of layers
+    "lite": (27, 96, 160, 3, 3, 32, 523),
     "deep": (7, 256, 512, 4, 1, 64, 640),
 }
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
@@ -142,6 +145,24 @@ def glm4moe(m):
     add(p + "nextn.hnorm.weight", [embd], 0.1)
 
 
+HEADS = ("attn_k_b", "attn_v_b")
+
+
+def plain_heads(m):
+    """The matrices of single heads as f32: with others the peer stops, or says what is far off, on
+    CPUs that have AMX."""
+    for t in m.tensors:
+        if any(h in t.name for h in HEADS) and t.kind == F16_TYPE:
+            t.kind, t.data = 0, np.frombuffer(t.data, "<f2").astype("<f4").tobytes()
+
+
+def groups(m):
+    """Experts in three groups, of which two are looked at; YaRN over a short context."""
+    m.keys["deepseek2.expert_group_count"] = (U32, 3)
+    m.keys["deepseek2.expert_group_used_count"] = (U32, 2)
+    m.keys["deepseek2.rope.scaling.original_context_length"] = (U32, 24)
+
+
 # Routers of random weights are often undecided, and rounding then sends a token elsewhere: what is
 # chosen is compared in the plain types. Where weights are quantised every expert is used, so that the
 # choices are equal by construction, and only the products and their weights are compared.
@@ -174,6 +195,14 @@ def expert_cases():
     cases += [Case("glm4moe", "qwen3moe", "blocks128", kind, experts(4, 4, 256), glm4moe)
               for kind in ("Q8_0", "Q4_K_M", "IQ4_XS")]
 
+    for kind in ("f32", "f16", "Q8_0", "Q4_K_M"):
+        used = {"f32": 2, "f16": 2}.get(kind, 5)
+        cases.append(Case("deepseek2", "deepseek2", "blocks", kind, experts(5, used, 256), plain_heads))
+    for kind in ("f32", "f16", "Q8_0"):
+        used = 5 if kind == "Q8_0" else 2
+        cases.append(Case("deepseek2-lite", "deepseek2-lite", "lite", kind, experts(5, used, 96), plain_heads))
+    cases.append(Case("deepseek2", "deepseek2", "narrow", "f32", experts(9, 3, 50), groups))
+
     def gpt_oss(shape, kind, options):
         return Case("gpt-oss", "gpt-oss", shape, kind, options + ["--window", "37"], n_tokens=200)
 
@@ -189,6 +218,8 @@ class Case:
     def __init__(self, family, arch, shape, kind, options=(), edit=None, n_tokens=120):
         self.family, self.arch, self.shape, self.kind = family, arch, shape, kind
         self.edit, self.n_tokens = edit, n_tokens
+        # what stays as it is when the others are quantised
+        self.kept = HEADS if edit is plain_heads else ()
         self.options = list(options)
         for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
             self.options += ["--" + name, str(value)]

@@ -97,7 +97,9 @@ def make_model(case, version):
             model.write(plain)
         if case.is_quantised:
             quantised = os.path.join(tmp, "quantised.gguf")
-            run([os.path.join(PEER, "peer"), "llama-quantize", plain, quantised, case.kind, "1"])
+            run([os.path.join(PEER, "peer"), "llama-quantize"] +
+                [o for name in case.kept for o in ("--tensor-type", name + "=f32")] +
+                [plain, quantised, case.kind, "1"])
             plain = quantised
         place(plain, path)
     return path

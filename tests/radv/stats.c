@@ -234,10 +234,14 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
         break;
     case KERNEL_MATMUL_EXPERTS:
         d.args.matmul_experts = (struct args_matmul_experts){
-            .rows = rows > 16, .n_rows = 1536, .n_cols = 4096, .n_experts = 128, .n_used = 8};
+            .n_rows = 1536, .n_cols = 4096, .n_experts = 128, .n_used = 8};
         break;
     case KERNEL_EXPERT_SUM:
         d.args.expert_sum.n_cols = 4096;
+        break;
+    case KERNEL_COPY:
+        d.args.copy.n_groups = 128;
+        d.args.copy.n = 512;
         break;
     case KERNEL_GATHER:
         d.args.gather.n_cols = 4096;

@@ -45,6 +45,7 @@ const struct cpu_kernels IN_LEVEL(kernels) = {
             [KERNEL_ROUTE] = KERNEL(route),
             [KERNEL_MATMUL_EXPERTS] = KERNEL(matmul_experts),
             [KERNEL_EXPERT_SUM] = KERNEL(expert_sum),
+            [KERNEL_COPY] = KERNEL(copy),
             [KERNEL_GATHER] = KERNEL(gather),
             [KERNEL_SAMPLE] = KERNEL(sample),
         },

@@ -78,6 +78,8 @@ uint32_t IN_LEVEL(route_items)(const struct dispatch *d);
 void IN_LEVEL(route)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(expert_sum_items)(const struct dispatch *d);
 void IN_LEVEL(expert_sum)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(copy_items)(const struct dispatch *d);
+void IN_LEVEL(copy)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(gather_items)(const struct dispatch *d);
 void IN_LEVEL(gather)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(sample_items)(const struct dispatch *d);

@@ -206,6 +206,8 @@ void IN_LEVEL(matmul)(const struct dispatch *d, uint32_t item, void *scratch)
         .n_cols = a->n_cols,
         .rows = step_rows(a->step, a->rows, d->max_rows),
         .accumulate = a->accumulate,
+        .pair_step = 1,
+        .pairs_per_x = 1,
     };
 
     /* what a program for many rows computes must not depend on how many there are: the end of a
@@ -219,7 +221,9 @@ static uint32_t expert_products(const struct dispatch *d)
 {
     const struct args_matmul_experts *a = &d->args.matmul_experts;
 
-    return a->rows ? a->n_experts : step_rows(a->step, ROWS_TOKENS, d->max_rows) * a->n_used;
+    return d->max_rows > EXPERTS_FEW_ROWS
+               ? a->n_experts
+               : step_rows(a->step, ROWS_TOKENS, d->max_rows) * a->n_used;
 }
 
 static uint32_t expert_rows_per_item(const struct dispatch *d)
@@ -244,7 +248,8 @@ void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scr
     uint32_t product = item / n_shares, first = item % n_shares * per_item;
     uint32_t end = a->n_rows - first < per_item ? a->n_rows : first + per_item;
     const uint32_t *begins = addr_ptr(a->rows);
-    uint32_t expert = begins ? product : choices[product].expert;
+    bool is_many = d->max_rows > EXPERTS_FEW_ROWS;
+    uint32_t expert = is_many ? product : choices ? choices[product].expert : product % a->n_used;
     struct product p = {
         .weight_type = d->weight_type,
         .activation = d->activation,
@@ -252,16 +257,21 @@ void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scr
         .out = addr_ptr(a->out),
         .n_rows = a->n_rows,
         .n_cols = a->n_cols,
-        .rows = begins ? begins[expert + 1] - begins[expert] : 1,
-        .pairs = begins ? begins + a->n_experts + 1 + begins[expert] : &product,
+        .rows = is_many ? step_rows(a->step, ROWS_TOKENS, d->max_rows) : 1,
+        .first_pair = product,
+        .pair_step = a->n_used,
         .pairs_per_x = a->x_per_slot ? 1 : a->n_used,
     };
 
     if (expert >= a->n_experts)
         return;
+    if (is_many && choices) {
+        p.rows = begins[expert + 1] - begins[expert];
+        p.pairs = begins + a->n_experts + 1 + begins[expert];
+    }
     p.weight = (const uint8_t *)addr_ptr(a->weight) +
                (size_t)expert * a->n_rows * gguf_type_row_bytes(d->weight_type, a->n_cols);
     if (a->bias)
         p.bias = (const float *)addr_ptr(a->bias) + (size_t)expert * a->n_rows;
-    multiply(&p, first, end, begins != NULL, scratch);
+    multiply(&p, first, end, is_many, scratch);
 }

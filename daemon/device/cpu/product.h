@@ -18,21 +18,25 @@ struct product {
     uint32_t n_rows, n_cols;
     uint32_t rows; /* of activations */
     bool accumulate;
-    /* Row r of the product is row pairs[r] of out, and row pairs[r] / pairs_per_x of x; NULL: r. */
+    /* Row r of the product is row `pair` of out and row pair / pairs_per_x of x, with pair =
+     * pairs[r], or, without pairs, first_pair + r * pair_step. */
     const uint32_t *pairs;
-    uint32_t pairs_per_x;
+    uint32_t first_pair, pair_step, pairs_per_x;
 };
+
+static inline size_t product_pair(const struct product *p, uint32_t r)
+{
+    return p->pairs ? p->pairs[r] : p->first_pair + (size_t)r * p->pair_step;
+}
 
 static inline const void *product_x(const struct product *p, uint32_t r)
 {
-    size_t row = p->pairs ? p->pairs[r] / p->pairs_per_x : r;
-
-    return p->x + row * activation_bytes(p->activation, p->n_cols);
+    return p->x + product_pair(p, r) / p->pairs_per_x * activation_bytes(p->activation, p->n_cols);
 }
 
 static inline float *product_out(const struct product *p, uint32_t r)
 {
-    return p->out + (size_t)(p->pairs ? p->pairs[r] : r) * p->n_rows;
+    return p->out + product_pair(p, r) * p->n_rows;
 }
 
 #endif

@@ -209,6 +209,22 @@ void IN_LEVEL(expert_sum)(const struct dispatch *d, uint32_t item, void *scratch
     }
 }
 
+uint32_t IN_LEVEL(copy_items)(const struct dispatch *d)
+{
+    const struct args_copy *a = &d->args.copy;
+
+    return row_items(a->step, ROWS_TOKENS, d->max_rows, (uint64_t)a->n_groups * a->n);
+}
+
+void IN_LEVEL(copy)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    uint64_t t, end;
+
+    item_range(step_rows(d->args.copy.step, ROWS_TOKENS, d->max_rows), IN_LEVEL(copy_items)(d),
+               item, &t, &end);
+    ref_copy(d, (uint32_t)t, (uint32_t)end);
+}
+
 uint32_t IN_LEVEL(gather_items)(const struct dispatch *d)
 {
     return row_items(d->args.gather.step, ROWS_OUTPUTS, d->max_rows, d->args.gather.n_cols);

@@ -85,6 +85,11 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
         l.groups[0] = vk_groups(caps, d->args.expert_sum.n_cols, l.workgroup_size);
         l.groups[1] = d->max_rows;
         break;
+    case KERNEL_COPY:
+        l.groups[0] =
+            vk_groups(caps, (uint64_t)d->args.copy.n_groups * d->args.copy.n, l.workgroup_size);
+        l.groups[1] = d->max_rows;
+        break;
     case KERNEL_GATHER:
         l.groups[0] = vk_groups(caps, d->max_rows, 1);
         break;
@@ -121,6 +126,7 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_EXPERT_ROWS] = sizeof(struct args_expert_rows),
         [KERNEL_MATMUL_EXPERTS] = sizeof(struct args_matmul_experts),
         [KERNEL_EXPERT_SUM] = sizeof(struct args_expert_sum),
+        [KERNEL_COPY] = sizeof(struct args_copy),
         [KERNEL_GATHER] = sizeof(struct args_gather),
         [KERNEL_SAMPLE] = sizeof(struct args_sample),
     };

@@ -139,7 +139,7 @@ void vk_launch_matmul_experts(const struct vk_caps *caps, const struct dispatch 
     uint32_t even = ceil_div(d->max_rows * a->n_used, a->n_experts);
     struct tile tile;
 
-    if (!a->rows) {
+    if (d->max_rows <= EXPERTS_FEW_ROWS) {
         launch_matvec("matvec_experts", d, a->n_rows, d->max_rows * a->n_used, 1, l);
         return;
     }

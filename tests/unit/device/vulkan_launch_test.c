@@ -91,8 +91,7 @@ static void experts_fit_every_gpu(void **state)
                             .weight_type = (enum gguf_type)type,
                             .activation = (enum activation_type)a,
                             .max_rows = max_rows[r],
-                            .args.matmul_experts = {.rows = !is_few,
-                                                    .n_rows = 2050,
+                            .args.matmul_experts = {.n_rows = 2050,
                                                     .n_cols = 4096,
                                                     .n_experts = n_experts[i],
                                                     .n_used = 1 + n_experts[i] / 16}};

@@ -283,11 +283,22 @@ static bool is_glm(const struct builder_shape *s)
     return !strcmp(s->arch, "glm4moe");
 }
 
+static bool is_deepseek(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "deepseek2");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
 
-    return is_gpt_oss(s) || (n > 3 && !strcmp(s->arch + n - 3, "moe"));
+    return is_gpt_oss(s) || is_deepseek(s) || (n > 3 && !strcmp(s->arch + n - 3, "moe"));
+}
+
+/* Whether the first layer is dense. */
+static bool has_leading(const struct builder_shape *s)
+{
+    return is_glm(s) || is_deepseek(s);
 }
 
 static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
@@ -319,18 +330,52 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
 
     const struct matrix choice[] = {{"exp_probs_b.bias", BUILDER_EXPERTS, 0, 0}};
 
-    if (has_experts(s) && (i || !is_glm(s)))
+    if (has_experts(s) && (i || !has_leading(s)))
         ADD_MATRICES(b, s, i, experts);
     else
         ADD_MATRICES(b, s, i, dense);
     if (!strcmp(s->arch, "qwen2moe"))
         ADD_MATRICES(b, s, i, shared);
-    if (i && is_glm(s)) {
+    if (i && has_leading(s)) {
         add_matrices(b, s, i, shared + 1, 3);
         ADD_MATRICES(b, s, i, choice);
     }
     if (is_gpt_oss(s))
         ADD_MATRICES(b, s, i, biases);
+}
+
+/* All latents are as wide as a head, of which half as many channels again are rotated. */
+static void latent_layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
+{
+    uint32_t head = s->head_dim, rope = head / 2;
+    const struct matrix matrices[] = {
+        {"attn_norm.weight", s->embd, 0, 0},
+        {"attn_q_a.weight", s->embd, head, 0},
+        {"attn_q_a_norm.weight", head, 0, 0},
+        {"attn_q_b.weight", head, s->heads * (head + rope), 0},
+        {"attn_kv_a_mqa.weight", s->embd, head + rope, 0},
+        {"attn_kv_a_norm.weight", head, 0, 0},
+        {"attn_k_b.weight", head, head, s->heads},
+        {"attn_v_b.weight", head, head, s->heads},
+        {"attn_output.weight", s->heads * head, s->embd, 0},
+        {"ffn_norm.weight", s->embd, 0, 0},
+    };
+
+    ADD_MATRICES(b, s, i, matrices);
+    feed_forward(b, s, i);
+}
+
+static void latent_keys(struct gguf_builder *b, const struct builder_shape *s)
+{
+    uint32_t head = s->head_dim, rope = head / 2;
+
+    gguf_builder_u32(b, "deepseek2.attention.head_count_kv", 1);
+    gguf_builder_u32(b, "deepseek2.attention.key_length", head + rope);
+    gguf_builder_u32(b, "deepseek2.attention.key_length_mla", head + rope);
+    gguf_builder_u32(b, "deepseek2.attention.value_length_mla", head);
+    gguf_builder_u32(b, "deepseek2.attention.kv_lora_rank", head);
+    gguf_builder_u32(b, "deepseek2.attention.q_lora_rank", head);
+    gguf_builder_u32(b, "deepseek2.rope.dimension_count", rope);
 }
 
 static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
@@ -398,11 +443,13 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         snprintf(name, sizeof(name), "%s.%s", s->arch, keys[i].key);
         gguf_builder_u32(b, name, keys[i].value);
     }
+    if (is_deepseek(s))
+        latent_keys(b, s);
     snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", s->arch);
     gguf_builder_f32(b, name, 1e-5f);
     gguf_builder_tensor(b, "token_embd.weight", s->embedding, s->embd, s->vocab);
     for (uint32_t i = 0; i < s->layers; i++)
-        layer(b, s, i);
+        is_deepseek(s) ? latent_layer(b, s, i) : layer(b, s, i);
     gguf_builder_tensor(b, "output_norm.weight", GGUF_TYPE_F32, s->embd, 0);
     if (!s->is_tied)
         gguf_builder_tensor(b, "output.weight", s->matrix, s->embd, s->vocab);

@@ -54,8 +54,9 @@ struct builder_shape {
     enum gguf_type matrix, embedding; /* types of the matmul weights and of token_embd */
     bool is_tied;                     /* no output.weight */
 };
-/* Every key and tensor of such a model; one of gpt-oss or an architecture called "...moe" has
- * experts, and all parts of its feed-forward the width ff; of glm4moe the first layer is dense. */
+/* Every key and tensor of such a model; one of gpt-oss, deepseek2 or an
+ * architecture called "...moe" has experts, and all parts of its feed-forward the width ff; of
+ * glm4moe and deepseek2 the first layer is dense. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

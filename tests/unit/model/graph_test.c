@@ -84,8 +84,8 @@ static void assert_lies(const struct replay *r, size_t call, uint64_t at, enum v
 
 static bool reads_out(const struct node *n)
 {
-    return n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_ROPE ||
-           n->op == STEP_ROPE_QUERY || n->op == STEP_HEAD_NORM;
+    return n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_COPY_MORE ||
+           n->op == STEP_ROPE || n->op == STEP_ROPE_QUERY || n->op == STEP_HEAD_NORM;
 }
 
 static void replay_call(struct replay *r, size_t i)
@@ -117,7 +117,7 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
-    if (n->op == STEP_EXPERTS && r->cfg->max_tokens > DEVICE_FEW_ROWS)
+    if (n->op == STEP_EXPERTS && r->cfg->max_tokens > EXPERTS_FEW_ROWS)
         assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
     if (n->out && reads_out(n))
         assert_lies(r, i, c->out, n->out, ACT_F32);
@@ -159,8 +159,8 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama",   "mistral3", "qwen2",  "qwen2moe",
-                                        "glm4moe", "qwen3moe", "gpt-oss"};
+    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",  "qwen2moe",
+                                        "glm4moe", "qwen3moe",  "gpt-oss"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 

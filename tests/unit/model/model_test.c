@@ -327,6 +327,32 @@ static void layers_that_predict_further_tokens_are_kept_and_not_run(void **state
     assert_says(&err, "glm4moe.nextn_predict_layers is 3 of 3 layers");
 }
 
+static void another_latent(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "deepseek2.attention.kv_lora_rank", 64);
+}
+static void all_of_a_query_rotated(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "deepseek2.attention.key_length_mla", 16);
+}
+static void keys_before_they_were_latent(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "deepseek2.attention.key_length_mla");
+}
+
+static void latents_that_do_not_fit_are_refused_by_name(void **state)
+{
+    static const struct refusal refusals[] = {
+        {another_latent, -EINVAL, {"deepseek2.attention.key_length 48", "64 channels"}},
+        {all_of_a_query_rotated, -EINVAL, {"deepseek2.attention.key_length_mla 16", "16 channels"}},
+        {keys_before_they_were_latent, -EINVAL, {"deepseek2.attention.key_length_mla", "missing"}},
+    };
+    struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_Q8_0);
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        assert_refused(&shape, &refusals[i]);
+}
+
 static void routers_are_read_by_key_or_as_the_architecture_has_them(void **state)
 {
     struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_F32);
@@ -457,6 +483,23 @@ static void yarn_corrects_between_its_two_rotations(void **state)
     assert_near(rope_of(&b).ext_factor, 0.0f);
 }
 
+/* DeepSeek's multiplier is for the scores, and rotations stay as they are. */
+static void yarn_of_deepseek_scales_scores(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct rope_params p;
+
+    gguf_builder_transformer(&b, &shape);
+    assert_near(rope_of(&b).score_scale, 1.0f);
+    gguf_builder_str(&b, "deepseek2.rope.scaling.type", "yarn");
+    gguf_builder_f32(&b, "deepseek2.rope.scaling.factor", 40.0f);
+    gguf_builder_f32(&b, "deepseek2.rope.scaling.yarn_log_multiplier", 0.1f);
+    p = rope_of(&b);
+    assert_near(p.attn_factor, 1.0f);
+    assert_near(p.score_scale, powf(0.1f * logf(40.0f) + 1.0f, 2.0f));
+}
+
 /* ---- roles ---- */
 
 static void tied_models_read_their_embedding_twice(void **state)
@@ -528,10 +571,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(experts_that_cannot_be_are_refused_by_name),
     cmocka_unit_test(tensors_of_a_kind_belong_into_its_layers_alone),
     cmocka_unit_test(layers_that_predict_further_tokens_are_kept_and_not_run),
+    cmocka_unit_test(latents_that_do_not_fit_are_refused_by_name),
     cmocka_unit_test(routers_are_read_by_key_or_as_the_architecture_has_them),
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),
     cmocka_unit_test(rope_scaling_is_read_by_its_type),
+    cmocka_unit_test(yarn_of_deepseek_scales_scores),
     cmocka_unit_test(yarn_corrects_between_its_two_rotations),
     cmocka_unit_test(tied_models_read_their_embedding_twice),
     cmocka_unit_test(roles_lead_to_the_tensors_of_their_layer),

@@ -105,6 +105,8 @@ static size_t expert_accesses(const struct dispatch *d, struct access *a)
     a[0] = (struct access){x->x, x->x, false};
     a[0].end += (x->x_per_slot ? pairs : d->max_rows) * activation_bytes(d->activation, x->n_cols);
     a[1] = floats(x->out, pairs, x->n_rows, true);
+    if (!x->choices)
+        return 2;
     a[2] = floats(x->choices, pairs, 2, false);
     a[3] = (struct access){x->rows, x->rows, false};
     a[3].end += expert_rows_bytes(x->n_experts, x->n_used, d->max_rows);
@@ -164,6 +166,10 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         a[1] = floats(x->glu.up, rows, x->glu.n_cols, false);
         a[2] = floats(x->glu.out, rows, x->glu.n_cols, true);
         return 3;
+    case KERNEL_COPY: /* the rest of out stays, so that it counts as written */
+        a[0] = floats(x->copy.x, rows * x->copy.n_groups, x->copy.x_cols, false);
+        a[1] = floats(x->copy.out, rows * x->copy.n_groups, x->copy.out_cols, true);
+        return 2;
     case KERNEL_GATHER:
         a[0] = floats(x->gather.x, max_tokens, x->gather.n_cols, false);
         a[1] = floats(x->gather.out, rows, x->gather.n_cols, true);
@@ -302,7 +308,7 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe", "qwen2", "glm4moe"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2", "glm4moe"};
 
     for (unsigned i = 0; i < 16; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
@@ -535,8 +541,8 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama", "mistral3", "qwen2",
-                                        "qwen3", "gpt-oss",  "qwen3moe"};
+    static const char *const archs[] = {"llama", "deepseek2", "qwen2",
+                                        "qwen3", "gpt-oss",   "qwen3moe"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < 6; i++) {

@@ -8,7 +8,7 @@ PROMPT ?=
 DEVICE ?=
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan \
+.PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan soak \
 	fuzz style format bench bench-coldstart bench-serving bench-kmod install uninstall clean
 
 help: ## list the targets
@@ -55,6 +55,9 @@ check-asan: ## run the unit and integration tests under AddressSanitizer and UBS
 check-tsan: ## run the unit and integration tests under ThreadSanitizer
 	@scripts/deps build test vulkan
 	@tests/sanitize thread
+
+soak: all ## a daemon under everything at once (SECONDS=3600); see tests/soak/run
+	@BUILD_DIR='$(abspath $(BUILD))' tests/soak/run $(or $(SECONDS),3600)
 
 fuzz: ## run every fuzz target for a minute each (SECONDS_EACH=, TARGET=)
 	@scripts/deps build fuzz

@@ -17,7 +17,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build"))
-HEARTHD = os.path.join(BUILD, "hearthd")
+HEARTHD = os.environ.get("HEARTHD") or os.path.join(BUILD, "hearthd")
 HEARTH = os.path.join(BUILD, "cli", "hearth")
 MODEL = os.path.join(ROOT, "models", "demo", "hearth-demo-q8_0.gguf")
 NAME = "hearth-demo-q8_0"

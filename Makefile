@@ -9,7 +9,8 @@ DEVICE ?=
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps demo check check-quick check-kmod check-debug-kernel check-asan check-tsan soak \
-	fuzz style format bench bench-coldstart bench-serving bench-kmod install uninstall clean
+	fuzz style format bench bench-coldstart bench-serving bench-connections bench-kmod \
+	install uninstall clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +80,9 @@ bench-coldstart: all ## from exec to the first token, and memory, beside the pee
 
 bench-serving: all ## many clients on one model, beside the peer (CLIENTS=, MODEL=, LAYERS=)
 	@BUILD='$(BUILD)' bench/serving
+
+bench-connections: all ## memory of idle connections, CPU and allocations of many streams (IDLE=, STREAMS=)
+	@BUILD='$(BUILD)' bench/connections
 
 bench-kmod: ## the module's pools beside memfd, THP, hugetlb and udmabuf in a guest
 	@bench/kmod/run

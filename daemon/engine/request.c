@@ -165,16 +165,25 @@ void request_destroy(struct engine_request *r)
     free(r);
 }
 
+int request_reserve_tokens(struct engine_request *r, uint32_t n)
+{
+    uint32_t *more;
+
+    if (n <= r->cap_tokens)
+        return 0;
+    more = realloc(r->tokens, n * sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    r->tokens = more;
+    r->cap_tokens = n;
+    return 0;
+}
+
 int request_add_token(struct engine_request *r, uint32_t token)
 {
-    if (r->n_tokens == r->cap_tokens) {
-        uint32_t cap = r->cap_tokens ? r->cap_tokens * 2 : 256;
-        uint32_t *more = realloc(r->tokens, cap * sizeof(*more));
-        if (!more)
-            return -ENOMEM;
-        r->tokens = more;
-        r->cap_tokens = cap;
-    }
+    if (r->n_tokens == r->cap_tokens &&
+        request_reserve_tokens(r, r->cap_tokens ? r->cap_tokens * 2 : 64) < 0)
+        return -ENOMEM;
     r->tokens[r->n_tokens++] = token;
     return 0;
 }

@@ -81,6 +81,8 @@ int request_create(struct engine *e, const struct engine_prompt *prompt,
                    struct engine_request **ret_request, struct error *err);
 void request_destroy(struct engine_request *r); /* NULL is fine */
 
+/* Room for n tokens in all; -ENOMEM. */
+int request_reserve_tokens(struct engine_request *r, uint32_t n);
 /* Appends a token to the request's own list; -ENOMEM. */
 int request_add_token(struct engine_request *r, uint32_t token);
 

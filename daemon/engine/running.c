@@ -222,6 +222,17 @@ uint64_t running_blocks_most(const struct running_model *m, const struct engine_
     return r->account->limits.kv_bytes ? r->account->limits.kv_bytes / block_bytes : UINT64_MAX;
 }
 
+/* Room for all that the answer may have, so that nothing is allocated while it is made. */
+static int reserve_answer(const struct running_model *m, struct engine_request *r,
+                          struct error *err)
+{
+    uint32_t most = r->params.max_tokens, left = m->config.context_tokens - r->n_tokens;
+
+    if (request_reserve_tokens(r, r->n_tokens + (most && most < left ? most : left)) < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    return 0;
+}
+
 static int check_prompt(const struct running_model *m, const struct engine_request *r,
                         struct error *err)
 {
@@ -265,6 +276,8 @@ void running_model_add(struct running_model *m, struct engine_request *r)
         error_set(&err, ENOMEM, "out of memory");
     else
         check_prompt(m, r, &err);
+    if (!err.code)
+        reserve_answer(m, r, &err);
     if (err.code) {
         running_fail(m, r, &err);
         return;

@@ -136,6 +136,28 @@ static void a_users_requests_share_what_it_may_hold_of_the_cache(void **state)
     stage_finish(&s);
 }
 
+static void an_answer_has_its_room_before_it_begins(void **state)
+{
+    enum { PROMPT = 40, TOKENS = 60 };
+    struct engine_request *r;
+    const uint32_t *tokens;
+    struct stage s;
+
+    stage_init(&s);
+    r = stage_add(&s, 7, PROMPT, TOKENS);
+    tokens = r->tokens;
+    assert_in_range(r->cap_tokens, PROMPT + TOKENS, PROMPT + TOKENS);
+    stage_run(&s, r, TOKENS);
+    assert_ptr_equal(r->tokens, tokens);
+    request_destroy(r);
+    r = stage_add(&s, 7, PROMPT, 0); /* as many as the context has left */
+    assert_in_range(r->cap_tokens, 128, 128);
+    atomic_store(&r->is_cancelled, true);
+    running_model_step(s.model, &s.stats);
+    request_destroy(r);
+    stage_finish(&s);
+}
+
 static void a_request_out_of_time_ends_with_what_it_has(void **state)
 {
     struct engine_request *r;
@@ -250,6 +272,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(requests_side_by_side_share_steps),
     cmocka_unit_test(a_users_requests_share_what_it_may_hold_of_the_cache),
     cmocka_unit_test(a_request_out_of_time_ends_with_what_it_has),
+    cmocka_unit_test(an_answer_has_its_room_before_it_begins),
     cmocka_unit_test(a_cancelled_request_leaves_what_it_computed),
     cmocka_unit_test(who_lost_all_blocks_answers_as_if_nothing_had_been),
     cmocka_unit_test(who_lost_some_blocks_answers_as_if_nothing_had_been),

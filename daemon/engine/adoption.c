@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- the thread ---- */
 
@@ -56,8 +57,12 @@ static bool is_resident(const struct search *s, const struct gguf *g, struct ado
 static bool is_model_resident(const struct search *s, struct adoptee *model)
 {
     struct gguf *g;
+    struct stat st;
     bool is;
 
+    /* most that are not there are told by their size, without being read */
+    if (stat(model->path, &st) < 0 || !pool_kept_may_hold(s->kept, s->n_kept, (uint64_t)st.st_size))
+        return false;
     if (gguf_open(model->path, &g, NULL) < 0)
         return false;
     is = is_resident(s, g, model);

@@ -14,6 +14,16 @@ int pool_kept_list(const struct pool_config *config, struct pool_kept **ret_list
     return ops && ops->list ? ops->list(config, ret_list, ret_n) : 0;
 }
 
+bool pool_kept_may_hold(const struct pool_kept *list, size_t n, uint64_t bytes)
+{
+    uint64_t mapped = (bytes + POOL_LARGE_PAGE_BYTES - 1) & ~(POOL_LARGE_PAGE_BYTES - 1);
+
+    for (size_t i = 0; i < n; i++)
+        if (!list[i].mapped_bytes || list[i].mapped_bytes == mapped)
+            return true;
+    return false;
+}
+
 const struct pool_kept *pool_kept_find(const struct pool_kept *list, size_t n,
                                        const struct pool_key *key)
 {

@@ -264,8 +264,9 @@ static int add_kept(const struct hearth_info *entries, size_t n, struct pool_kep
 
         if (!is_there || !(e->status & HEARTH_STATUS_NAMED) || e->uid != geteuid())
             continue;
-        more[*n_list] =
-            (struct pool_kept){.used_ns = e->used_ns, .is_sealed = e->state == HEARTH_STATE_SEALED};
+        more[*n_list] = (struct pool_kept){.mapped_bytes = e->size_bytes,
+                                           .used_ns = e->used_ns,
+                                           .is_sealed = e->state == HEARTH_STATE_SEALED};
         key_from_bytes(e->key, &more[(*n_list)++].key);
     }
     return 0;

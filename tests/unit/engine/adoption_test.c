@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -159,6 +160,24 @@ static void what_is_not_resident_is_not_loaded(void **state)
     house_finish(&h);
 }
 
+static void a_file_of_a_size_that_is_not_there_is_not_even_opened(void **state)
+{
+    int watch = inotify_init1(IN_NONBLOCK);
+    char event[512];
+    struct house h;
+
+    house_init(&h);
+    assert_int_equal(truncate(h.paths[1], 64 << 20), 0);
+    load(&h, "a");
+    restart(&h);
+    assert_true(inotify_add_watch(watch, h.paths[1], IN_OPEN) >= 0);
+    adopt(&h);
+    assert_whole_unread(&h, "a");
+    assert_int_equal(read(watch, event, sizeof(event)), -1);
+    close(watch);
+    house_finish(&h);
+}
+
 static void a_file_that_changed_is_not_taken_up_and_its_pool_stays_idle(void **state)
 {
     const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
@@ -201,7 +220,7 @@ static void the_order_of_last_use_is_kept(void **state)
 /* What a process leaves that dies when it has the memory and not yet all of the file. */
 static void leave_half(const char *path)
 {
-    struct hearth_create request = {.size_bytes = (uint64_t)16 << 20,
+    struct hearth_create request = {.size_bytes = POOL_LARGE_PAGE_BYTES,
                                     .flags = HEARTH_CREATE_KEYED | HEARTH_CREATE_IDLE_ON_CLOSE};
     int device = open("/dev/hearth", O_RDWR), pool;
     struct pool_key key;
@@ -364,6 +383,7 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(resident_models_are_ready_before_anybody_asks),
         cmocka_unit_test(what_is_not_resident_is_not_loaded),
+        cmocka_unit_test(a_file_of_a_size_that_is_not_there_is_not_even_opened),
         cmocka_unit_test(a_file_that_changed_is_not_taken_up_and_its_pool_stays_idle),
         cmocka_unit_test(the_order_of_last_use_is_kept),
         cmocka_unit_test(half_a_model_is_freed_at_the_start),

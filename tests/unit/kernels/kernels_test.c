@@ -307,7 +307,85 @@ static void top_list_is_ordered_and_normalised(void **state)
     assert_true(fabsf(s.result.top_logprob[3] - logf(1.0f / 8)) < 1e-6f);
 }
 
+/* ---- experts ---- */
+
+/* Routes one token of six experts, two of them used; the rest as set in *a. */
+static void route(struct args_route a, const float *logits, const float *bias,
+                  struct expert_choice *ret_choices)
+{
+    const struct step_header step = {.n_tokens = 1};
+    struct dispatch d = {.op = KERNEL_ROUTE, .max_rows = 1};
+
+    a.step = (addr_t)(uintptr_t)&step;
+    a.logits = (addr_t)(uintptr_t)logits;
+    a.bias = (addr_t)(uintptr_t)bias;
+    a.out = (addr_t)(uintptr_t)ret_choices;
+    a.n_experts = 6;
+    a.n_used = 2;
+    a.scale = a.scale ? a.scale : 1;
+    a.n_groups = a.n_groups ? a.n_groups : 1;
+    a.n_groups_used = a.n_groups_used ? a.n_groups_used : 1;
+    d.args.route = a;
+    ref_run(&d);
+}
+
+static void assert_choices(const struct expert_choice *got, uint32_t first, float first_weight,
+                           uint32_t second, float second_weight)
+{
+    assert_int_equal(got[0].expert, first);
+    assert_int_equal(got[1].expert, second);
+    if (!(fabsf(got[0].weight - first_weight) < 1e-6f &&
+          fabsf(got[1].weight - second_weight) < 1e-6f))
+        fail_msg("weights %g and %g", (double)got[0].weight, (double)got[1].weight);
+}
+
+static void routers_choose_the_greatest_and_of_equals_the_lower_number(void **state)
+{
+    const float logits[] = {0, 2, -1, 2, 1, 2}, none[] = {NAN, -INFINITY, NAN, NAN, NAN, NAN};
+    const float sum = 3 * expf(2) + 1 + expf(-1) + expf(1);
+    struct expert_choice c[2];
+
+    route((struct args_route){.gate = GATE_SOFTMAX}, logits, NULL, c);
+    assert_choices(c, 1, expf(2) / sum, 3, expf(2) / sum);
+    route((struct args_route){.gate = GATE_SOFTMAX, .normalise = 1, .scale = 3}, logits, NULL, c);
+    assert_choices(c, 1, 1.5f, 3, 1.5f);
+    route((struct args_route){.gate = GATE_SIGMOID}, logits, NULL, c);
+    assert_choices(c, 1, 1 / (1 + expf(-2)), 3, 1 / (1 + expf(-2)));
+    route((struct args_route){.gate = GATE_CHOSEN}, (const float[]){0, 3, 0, 4, 0, 0}, NULL, c);
+    assert_choices(c, 3, 1 / (1 + expf(-1)), 1, expf(-1) / (1 + expf(-1)));
+    route((struct args_route){.gate = GATE_CHOSEN}, none, NULL, c);
+    assert_int_equal(c[0].expert, 1); /* anything is above NaN */
+    assert_int_equal(c[1].expert, 0);
+    assert_true(isnan(c[0].weight) && isnan(c[1].weight));
+}
+
+static void a_bias_counts_for_the_choice_alone(void **state)
+{
+    const float logits[] = {0, 2, 0, 0, 0, 1}, bias[] = {0, 0, 9, 0, 0, 0};
+    struct expert_choice c[2];
+
+    route((struct args_route){.gate = GATE_SIGMOID}, logits, bias, c);
+    assert_choices(c, 2, 0.5f, 1, 1 / (1 + expf(-2)));
+}
+
+/* The greatest expert of all is alone in its group; two good ones make a better group. */
+static void groups_are_judged_by_their_two_best(void **state)
+{
+    const float logits[] = {5, -9, 1, 2, -9, -9};
+    struct expert_choice c[2];
+
+    route((struct args_route){.gate = GATE_SIGMOID, .n_groups = 3, .n_groups_used = 1}, logits,
+          NULL, c);
+    assert_choices(c, 3, 1 / (1 + expf(-2)), 2, 1 / (1 + expf(-1)));
+    route((struct args_route){.gate = GATE_SIGMOID, .n_groups = 3, .n_groups_used = 2}, logits,
+          NULL, c);
+    assert_choices(c, 0, 1 / (1 + expf(-5)), 3, 1 / (1 + expf(-2)));
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(routers_choose_the_greatest_and_of_equals_the_lower_number),
+    cmocka_unit_test(a_bias_counts_for_the_choice_alone),
+    cmocka_unit_test(groups_are_judged_by_their_two_best),
     cmocka_unit_test(f16_round_trips_every_pattern),
     cmocka_unit_test(f16_rounds_ties_to_even_and_overflows_to_infinity),
     cmocka_unit_test(dequantised_blocks_equal_the_truth),

@@ -246,6 +246,15 @@ struct args_glu {
 #define GLU_CLAMP_ALPHA 1.702f
 #define GLU_CLAMP_LIMIT 7.0f
 
+/* x[r] = cap * tanh(x[r] / cap), f32[rows][n_cols]. Source: Gemma 2 (2024), section 2. */
+struct args_softcap {
+    addr_t step, x;
+    u32 n_cols;
+    u32 rows;
+    f32 cap; /* above 0 */
+    u32 reserved;
+};
+
 /* x[r] += y[r], f32[rows][n_cols]. */
 struct args_add {
     addr_t step, x, y;

@@ -29,6 +29,7 @@
 #define ARGS args_attention
 #include "common.glsl"
 #include "kv.glsl"
+#include "tanh.glsl"
 
 layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint ROWS = 1;
@@ -69,16 +70,6 @@ float total[QUERIES];
 float scores[QUERIES * PER_LANE]; /* of one block, then their weights */
 /* Positions that each row sees: [first, end). */
 uint row_first[ROWS], row_end[ROWS];
-
-/* Of a small x without cancellation. */
-float tanh_exact(float x)
-{
-    float s = x * x, e = exp(-2.0 * abs(x));
-
-    if (s < 0.04)
-        return x * (1.0 - s / 3.0 * (1.0 - s * 0.4 * (1.0 - s * 17.0 / 42.0)));
-    return sign(x) * (1.0 - e) / (1.0 + e);
-}
 
 /* Queries of rows [t, t + n_rows) and n_heads heads from `head` on, scaled; the others zeros. */
 void load_queries(uint t, uint n_rows, uint head, uint n_heads)

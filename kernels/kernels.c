@@ -12,6 +12,7 @@ static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_ATTENTION_COMBINE] = "attention_combine",
     [KERNEL_GLU] = "glu",
     [KERNEL_ADD] = "add",
+    [KERNEL_SOFTCAP] = "softcap",
     [KERNEL_ROUTE] = "route",
     [KERNEL_EXPERT_ROWS] = "expert_rows",
     [KERNEL_MATMUL_EXPERTS] = "matmul_experts",

@@ -23,6 +23,7 @@ enum kernel_op {
     KERNEL_ATTENTION_COMBINE,
     KERNEL_GLU,
     KERNEL_ADD,
+    KERNEL_SOFTCAP,
     KERNEL_ROUTE,
     KERNEL_EXPERT_ROWS,
     KERNEL_MATMUL_EXPERTS,
@@ -69,6 +70,7 @@ struct dispatch {
         struct args_attention_combine attention_combine;
         struct args_glu glu;
         struct args_add add;
+        struct args_softcap softcap;
         struct args_route route;
         struct args_expert_rows expert_rows;
         struct args_matmul_experts matmul_experts;

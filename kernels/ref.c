@@ -83,6 +83,16 @@ void ref_copy(const struct dispatch *d, uint32_t begin, uint32_t end)
                (const float *)addr_ptr(a->x) + i * a->x_cols + a->x_first, a->n * sizeof(float));
 }
 
+static void ref_softcap(const struct dispatch *d)
+{
+    const struct args_softcap *a = &d->args.softcap;
+    float *x = addr_ptr(a->x);
+    size_t n = (size_t)step_rows(a->step, a->rows, d->max_rows) * a->n_cols;
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((double)a->cap * tanh((double)x[i] / (double)a->cap));
+}
+
 /* An index past the step's tokens gives a row of zeros. */
 static void ref_gather(const struct dispatch *d)
 {
@@ -134,6 +144,9 @@ void ref_run(const struct dispatch *d)
         break;
     case KERNEL_ADD:
         ref_add(d);
+        break;
+    case KERNEL_SOFTCAP:
+        ref_softcap(d);
         break;
     case KERNEL_ROUTE:
         ref_route(d, 0, UINT32_MAX);

@@ -298,6 +298,18 @@ static int check_add(const struct checker *c)
     return r < 0 ? r : need_rows(c, "y", a->y, a->n_cols);
 }
 
+static int check_softcap(const struct checker *c)
+{
+    const struct args_softcap *a = &c->d->args.softcap;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0 && !(a->cap > 0.0f))
+        r = FAIL(c, "a cap of %g", (double)a->cap);
+    return r < 0 ? r : need_rows(c, "x", a->x, a->n_cols);
+}
+
 static int check_n_experts(const struct checker *c, u32 n_experts, u32 n_used)
 {
     return n_used && n_used <= n_experts && n_experts <= EXPERTS_MAX
@@ -447,6 +459,7 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_ATTENTION_COMBINE] = check_attention_combine,
     [KERNEL_GLU] = check_glu,
     [KERNEL_ADD] = check_add,
+    [KERNEL_SOFTCAP] = check_softcap,
     [KERNEL_ROUTE] = check_route,
     [KERNEL_EXPERT_ROWS] = check_expert_rows,
     [KERNEL_MATMUL_EXPERTS] = check_matmul_experts,

@@ -42,6 +42,7 @@ enum dim {
     DIM_KV_RANK, /* channels of the latent of keys and values */
     DIM_Q_RANK,  /* of queries */
     DIM_WINDOW,  /* positions that windowed layers look back, their own included */
+    DIM_PERIOD,  /* of kinds of layers, where one recurs */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -73,15 +74,20 @@ enum real {
     REAL_TEMP_SCALE,      /* position-dependent query temperature; 0: none */
     REAL_EMBD_SCALE,      /* multiplies embeddings */
     REAL_YARN_SCORE_MUL,  /* YaRN's factor on attention scores instead of on rotations; 0: none */
+    REAL_ROPE_BASE_LOCAL, /* of layers with has_local_rope */
+    REAL_ATTN_SCALE,      /* multiplies scores */
+    REAL_ATTN_SOFTCAP,    /* 0: none */
+    REAL_LOGIT_SOFTCAP,   /* 0: none */
     REAL_COUNT,
 };
 
 struct arch_dim {
     enum dim dim;
     const char *key; /* after "<architecture>." */
-    enum { KEY_REQUIRED, KEY_OR_DIM, KEY_OR_QUOTIENT, KEY_OR_ZERO } when_absent;
+    enum { KEY_REQUIRED, KEY_OR_DIM, KEY_OR_QUOTIENT, KEY_OR_ZERO, KEY_OR_VALUE } when_absent;
     enum dim dim_a, dim_b; /* KEY_OR_DIM: dim_a; KEY_OR_ZERO: the file may say 0, too;
                               KEY_OR_QUOTIENT: dim_a / dim_b, which must divide */
+    uint32_t value;        /* KEY_OR_VALUE */
 };
 
 struct arch_real {
@@ -116,10 +122,12 @@ enum weight {
     WEIGHT_ATTN_KV_DOWN_NORM,
     WEIGHT_ATTN_K_HEADS,
     WEIGHT_ATTN_V_HEADS,
+    WEIGHT_ATTN_POST_NORM, /* of attention's output */
     WEIGHT_FFN_NORM,
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
     WEIGHT_FFN_DOWN,
+    WEIGHT_FFN_POST_NORM,
     WEIGHT_ROUTER,
     WEIGHT_ROUTER_BIAS,
     WEIGHT_ROUTER_CHOICE_BIAS, /* counts for the choice alone */
@@ -156,6 +164,7 @@ enum value {
     VALUE_NONE,
     VALUE_X,      /* residual stream */
     VALUE_NORMED, /* input of a sub-layer */
+    VALUE_BRANCH, /* its output, where that is normed before it is added */
     VALUE_Q,
     VALUE_K,
     VALUE_V,
@@ -203,6 +212,8 @@ enum step_op {
     STEP_HEADS,      /* out = weight[head] . in of each head */
     STEP_COPY,       /* out = in, parts of their groups */
     STEP_COPY_MORE,  /* the same into an out of which another part is there */
+    STEP_ADD,        /* out += in */
+    STEP_SOFTCAP,    /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
     STEP_GATHER,     /* out = rows of in whose logits are wanted */
 };
 
@@ -220,13 +231,14 @@ struct arch_step {
 struct arch_kind {
     const struct arch_step *steps; /* ends with STEP_END */
     bool is_windowed;              /* attention sees DIM_WINDOW positions */
+    bool has_local_rope;           /* of base REAL_ROPE_BASE_LOCAL and without scaling */
 };
 
 /* Which layer is of which kind. */
 enum layer_rule {
-    LAYERS_ALIKE,     /* all of kinds[0] */
-    LAYERS_ALTERNATE, /* kinds[0], kinds[1], kinds[0], ... */
-    LAYERS_LEADING,   /* DIM_LEADING of kinds[0], then all of kinds[1] */
+    LAYERS_ALIKE,    /* all of kinds[0] */
+    LAYERS_PERIODIC, /* kinds[0], but each DIM_PERIOD-th of kinds[1] */
+    LAYERS_LEADING,  /* DIM_LEADING of kinds[0], then all of kinds[1] */
 };
 
 /* How a router counts, where the file does not say. */
@@ -248,6 +260,10 @@ struct arch {
     enum layer_rule rule;
     uint32_t activation; /* of STEP_GLU: GLU_SILU, ... */
     struct arch_router router;
+    bool scales_embeddings; /* by the root of their width */
+    /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the
+     * head's own channels; 0: of none. Files do not say it. */
+    uint32_t share_scaled_layers;
 };
 
 /* The n-th table of that name, those with an only_key first; NULL when there are not as many. */

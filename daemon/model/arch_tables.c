@@ -87,6 +87,23 @@ static const struct arch_dim gpt_oss_dims[] = {
     {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
+    {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 2},
+    {0},
+};
+
+static const struct arch_dim gemma2_dims[] = {
+    COMMON_DIMS,
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_WINDOW, "attention.sliding_window", KEY_OR_VALUE, .value = 4096},
+    {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 2},
+    {0},
+};
+
+static const struct arch_dim gemma3_dims[] = {
+    COMMON_DIMS,
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
+    {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 6},
     {0},
 };
 
@@ -120,6 +137,29 @@ static const struct arch_real common_reals[] = {
     COMMON_REALS,
     {REAL_YARN_LOG_MUL, "rope.scaling.yarn_log_multiplier", false, 0.0f},
     {REAL_TEMP_SCALE, "attention.temperature_scale", false, 0.0f},
+    {0},
+};
+
+static const struct arch_real gemma2_reals[] = {
+    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},
+    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
+    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
+    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
+    {REAL_ATTN_SOFTCAP, "attn_logit_softcapping", false, 50.0f},
+    {REAL_LOGIT_SOFTCAP, "final_logit_softcapping", false, 30.0f},
+    {0},
+};
+
+static const struct arch_real gemma3_reals[] = {
+    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},
+    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
+    {REAL_ROPE_BASE_LOCAL, "rope.freq_base_swa", false, 10000.0f},
+    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
+    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
+    {REAL_YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", false, 32.0f},
+    {REAL_YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", false, 1.0f},
+    {REAL_YARN_EXT_FACTOR, "rope.scaling.yarn_ext_factor", false, -1.0f},
+    {REAL_LOGIT_SOFTCAP, "final_logit_softcapping", false, 0.0f},
     {0},
 };
 
@@ -299,15 +339,36 @@ static const struct arch_weight gpt_oss_weights[] = {
     {0},
 };
 
+/* Gemma norms what attention and the feed-forward part add to the stream, too. */
+#define GEMMA_WEIGHTS                                                                              \
+    TRANSFORMER_WEIGHTS,                                                                           \
+        {WEIGHT_ATTN_POST_NORM, "blk.%u.post_attention_norm.weight", DIM_EMBD, DIM_ONE,            \
+         WEIGHT_VECTOR},                                                                           \
+    {                                                                                              \
+        WEIGHT_FFN_POST_NORM, "blk.%u.post_ffw_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR      \
+    }
+
+static const struct arch_weight gemma2_weights[] = {
+    GEMMA_WEIGHTS,
+    {0},
+};
+
+static const struct arch_weight gemma3_weights[] = {
+    GEMMA_WEIGHTS,
+    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    {0},
+};
+
 static const struct arch_step embed_tokens[] = {
     {STEP_EMBED, VALUE_X, .weight = WEIGHT_TOKEN_EMBD},
     {STEP_END},
 };
 
 /* clang-format off */
-/* Attention on the normed stream, added to it. Steps on biases and head norms a model lacks fall
- * away. */
-#define ATTENTION_STEPS                                                                            \
+/* Attention on the normed stream, up to its output matrix. Steps on biases and head norms a model
+ * lacks fall away. */
+#define HEADS_STEPS                                                                                \
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
     {STEP_MATMUL, VALUE_Q, VALUE_NORMED, .weight = WEIGHT_ATTN_Q, .bias = WEIGHT_ATTN_Q_BIAS},     \
     {STEP_MATMUL, VALUE_K, VALUE_NORMED, .weight = WEIGHT_ATTN_K, .bias = WEIGHT_ATTN_K_BIAS},     \
@@ -317,7 +378,11 @@ static const struct arch_step embed_tokens[] = {
     {STEP_ROPE_QUERY, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},                            \
     {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},                                  \
     {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},                                                \
-    {STEP_ATTENTION, VALUE_ATT, VALUE_Q, .weight = WEIGHT_ATTN_SINKS},                             \
+    {STEP_ATTENTION, VALUE_ATT, VALUE_Q, .weight = WEIGHT_ATTN_SINKS}
+
+/* And added to the stream. */
+#define ATTENTION_STEPS                                                                            \
+    HEADS_STEPS,                                                                                   \
     {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT,                               \
      .bias = WEIGHT_ATTN_OUT_BIAS}
 
@@ -344,6 +409,22 @@ static const struct arch_step transformer_layer[] = {
     {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},
     {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
     {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+    {STEP_END},
+};
+
+/* The output of each part is normed before it is added. */
+static const struct arch_step gemma_layer[] = {
+    HEADS_STEPS,
+    {STEP_MATMUL, VALUE_BRANCH, VALUE_ATT, .weight = WEIGHT_ATTN_OUT},
+    {STEP_NORM, VALUE_BRANCH, VALUE_BRANCH, .weight = WEIGHT_ATTN_POST_NORM},
+    {STEP_ADD, VALUE_X, VALUE_BRANCH},
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},
+    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},
+    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
+    {STEP_MATMUL, VALUE_BRANCH, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+    {STEP_NORM, VALUE_BRANCH, VALUE_BRANCH, .weight = WEIGHT_FFN_POST_NORM},
+    {STEP_ADD, VALUE_X, VALUE_BRANCH},
     {STEP_END},
 };
 
@@ -435,11 +516,12 @@ static const struct arch_step output_head[] = {
     {STEP_GATHER, VALUE_LAST, VALUE_X},
     {STEP_NORM, VALUE_LAST_NORMED, VALUE_LAST, .weight = WEIGHT_OUTPUT_NORM},
     {STEP_MATMUL, VALUE_LOGITS, VALUE_LAST_NORMED, .weight = WEIGHT_OUTPUT},
+    {STEP_SOFTCAP, VALUE_LOGITS},
     {STEP_END},
 };
 
 #define LAYERS_OF(layer_steps)                                                                     \
-    .before = embed_tokens, .kinds = {{(layer_steps), false}}, .after = output_head
+    .before = embed_tokens, .kinds = {{(layer_steps)}}, .after = output_head
 #define COMMON_KEYS       .dims = common_dims, .reals = common_reals
 #define EXPERT_KEYS(keys) .has_experts = true, .dims = (keys), .reals = common_reals
 
@@ -450,16 +532,25 @@ static const struct arch_step output_head[] = {
 
 static const struct arch archs[] = {
     {"deepseek2", .only_key = "attention.q_lora_rank", DEEPSEEK2, .dims = deepseek2_dims,
-     .weights = deepseek2_weights,
-     .kinds = {{deepseek2_dense_layer, false}, {deepseek2_layer, false}}},
+     .weights = deepseek2_weights, .kinds = {{deepseek2_dense_layer}, {deepseek2_layer}}},
     {"deepseek2", DEEPSEEK2, .dims = deepseek2_lite_dims, .weights = deepseek2_lite_weights,
-     .kinds = {{deepseek2_lite_dense_layer, false}, {deepseek2_lite_layer, false}}},
+     .kinds = {{deepseek2_lite_dense_layer}, {deepseek2_lite_layer}}},
+    {"gemma2", .dims = gemma2_dims, .reals = gemma2_reals, .weights = gemma2_weights,
+     .rope_style = ROPE_SPLIT, .before = embed_tokens,
+     .kinds = {{gemma_layer, .is_windowed = true}, {gemma_layer}}, .rule = LAYERS_PERIODIC,
+     .after = output_head, .activation = GLU_GELU, .scales_embeddings = true,
+     .share_scaled_layers = 46},
+    {"gemma3", .dims = gemma3_dims, .reals = gemma3_reals, .weights = gemma3_weights,
+     .rope_style = ROPE_SPLIT, .before = embed_tokens,
+     .kinds = {{gemma_layer, .is_windowed = true, .has_local_rope = true}, {gemma_layer}},
+     .rule = LAYERS_PERIODIC, .after = output_head, .activation = GLU_GELU,
+     .scales_embeddings = true, .share_scaled_layers = 62},
     {"glm4moe", EXPERT_KEYS(glm4moe_dims), .weights = glm4moe_weights, .rope_style = ROPE_SPLIT,
-     .before = embed_tokens, .kinds = {{transformer_layer, false}, {shared_layer, false}},
-     .rule = LAYERS_LEADING, .after = output_head, .router = {GATE_SIGMOID, true}},
+     .before = embed_tokens, .kinds = {{transformer_layer}, {shared_layer}}, .rule = LAYERS_LEADING,
+     .after = output_head, .router = {GATE_SIGMOID, true}},
     {"gpt-oss", EXPERT_KEYS(gpt_oss_dims), .weights = gpt_oss_weights, .rope_style = ROPE_SPLIT,
-     .before = embed_tokens, .kinds = {{experts_layer, true}, {experts_layer, false}},
-     .rule = LAYERS_ALTERNATE, .after = output_head, .activation = GLU_CLAMPED,
+     .before = embed_tokens, .kinds = {{experts_layer, .is_windowed = true}, {experts_layer}},
+     .rule = LAYERS_PERIODIC, .after = output_head, .activation = GLU_CLAMPED,
      .router = {GATE_CHOSEN, false}},
     {"llama", .only_key = "expert_count", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights,
      .rope_style = ROPE_PAIRED, LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
@@ -487,5 +578,6 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "deepseek2, glm4moe, gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, qwen3moe";
+    return "deepseek2, gemma2, gemma3, glm4moe, gpt-oss, llama, mistral3, qwen2, qwen2moe, qwen3, "
+           "qwen3moe";
 }

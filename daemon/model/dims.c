@@ -40,6 +40,9 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
             return 0;
         case KEY_OR_ZERO:
             return 0;
+        case KEY_OR_VALUE:
+            d->dim[row->dim] = row->value;
+            return 0;
         case KEY_REQUIRED:
             break;
         }
@@ -110,6 +113,10 @@ static int read_scaling(const struct gguf *g, const struct arch *arch, struct di
     if (d->real[REAL_ROPE_BASE] <= 1.0f)
         return error_set(err, EINVAL, "%s is %g: it must be above 1", key,
                          (double)d->real[REAL_ROPE_BASE]);
+    full_key(key, sizeof(key), arch, "rope.freq_base_swa");
+    if (d->real[REAL_ROPE_BASE_LOCAL] <= 1.0f && d->real[REAL_ROPE_BASE_LOCAL] != 0.0f)
+        return error_set(err, EINVAL, "%s is %g: it must be above 1", key,
+                         (double)d->real[REAL_ROPE_BASE_LOCAL]);
     return 0;
 }
 
@@ -188,6 +195,25 @@ static int check_heads(const struct arch *arch, const struct dims *d, struct err
                          "%s.rope.dimension_count %u must be even and at most the %u channels of "
                          "a head",
                          arch->name, d->dim[DIM_ROPE], d->dim[DIM_HEAD_K]);
+    return 0;
+}
+
+/* What scores and logits are scaled by, and capped. */
+static int read_scales(const struct arch *arch, struct dims *d, struct error *err)
+{
+    uint32_t per_head = d->dim[d->dim[DIM_HEAD_K_MLA] ? DIM_HEAD_K_MLA : DIM_HEAD_K];
+
+    if (arch->share_scaled_layers && d->dim[DIM_LAYERS] == arch->share_scaled_layers)
+        per_head = d->dim[DIM_EMBD] / d->dim[DIM_HEADS];
+    if (!per_head)
+        return error_set(err, EINVAL, "%s.embedding_length %u is less than one of %u heads",
+                         arch->name, d->dim[DIM_EMBD], d->dim[DIM_HEADS]);
+    d->real[REAL_ATTN_SCALE] = 1.0f / sqrtf((float)per_head);
+    d->real[REAL_EMBD_SCALE] = arch->scales_embeddings ? sqrtf((float)d->dim[DIM_EMBD]) : 1.0f;
+    if (d->real[REAL_ATTN_SOFTCAP] < 0.0f || d->real[REAL_LOGIT_SOFTCAP] < 0.0f)
+        return error_set(err, EINVAL,
+                         "%s.attn_logit_softcapping or final_logit_softcapping is negative",
+                         arch->name);
     return 0;
 }
 
@@ -282,7 +308,6 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         if (r < 0)
             return r;
     }
-    d.real[REAL_EMBD_SCALE] = 1.0f;
     for (const struct arch_real *row = arch->reals; row->key; row++) {
         r = read_real(g, arch, row, &d, err);
         if (r < 0)
@@ -299,6 +324,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         r = check_layers(arch, &d, err);
     if (r == 0)
         r = check_latents(arch, &d, err);
+    if (r == 0)
+        r = read_scales(arch, &d, err);
     if (r < 0)
         return r;
     if (arch->has_experts) {

@@ -10,6 +10,7 @@ static const struct {
 } shapes[VALUE_COUNT] = {
     [VALUE_X] = {DIM_EMBD, ROWS_TOKENS},
     [VALUE_NORMED] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_BRANCH] = {DIM_EMBD, ROWS_TOKENS},
     [VALUE_Q] = {DIM_Q, ROWS_TOKENS},
     [VALUE_K] = {DIM_K, ROWS_TOKENS},
     [VALUE_V] = {DIM_V, ROWS_TOKENS},
@@ -74,6 +75,8 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
             .part = steps->part,
         };
         if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
+            continue;
+        if (node->op == STEP_SOFTCAP && m->dims.real[REAL_LOGIT_SOFTCAP] == 0.0f)
             continue;
         g->n_nodes++;
     }
@@ -184,8 +187,9 @@ static void drop_copies(struct layout *l, enum value v)
 static bool reads(const struct node *n, enum value v)
 {
     return n->in == v || n->in2 == v ||
-           (n->out == v && (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM ||
-                            n->op == STEP_COPY_MORE || n->in == n->out));
+           (n->out == v &&
+            (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_COPY_MORE ||
+             n->op == STEP_ADD || n->op == STEP_SOFTCAP || n->in == n->out));
 }
 
 static bool overwrites(const struct node *n, enum value v)

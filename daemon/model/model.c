@@ -223,8 +223,8 @@ void model_destroy(struct model *m)
 const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer)
 {
     switch (m->arch->rule) {
-    case LAYERS_ALTERNATE:
-        return &m->arch->kinds[layer % 2];
+    case LAYERS_PERIODIC:
+        return &m->arch->kinds[layer % m->dims.dim[DIM_PERIOD] == m->dims.dim[DIM_PERIOD] - 1];
     case LAYERS_LEADING:
         return &m->arch->kinds[layer >= m->dims.dim[DIM_LEADING]];
     case LAYERS_ALIKE:

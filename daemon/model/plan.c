@@ -2,7 +2,6 @@
 #include "model/plan.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 /* ---- the step buffer ---- */
@@ -170,6 +169,11 @@ static struct args_rope rope_args(const struct recorder *r, const struct node *n
         .corr_high = r->rope.corr_high,
     };
 
+    if (model_layer_kind(r->model, n->layer)->has_local_rope) {
+        args.base = d->real[REAL_ROPE_BASE_LOCAL];
+        args.freq_scale = args.attn_factor = 1.0f;
+        args.ext_factor = args.corr_low = args.corr_high = 0.0f;
+    }
     if (n->op == STEP_ROPE_QUERY && d->real[REAL_TEMP_SCALE] > 0.0f) {
         args.temp_scale = d->real[REAL_TEMP_SCALE];
         args.temp_floor = (float)d->dim[DIM_ROPE_CONTEXT];
@@ -352,8 +356,8 @@ static void record_attention(const struct recorder *r, const struct call *c, str
         .kv = r->kv[c->node->layer],
         .n_heads = dims->dim[DIM_HEADS],
         .window = window_of(r, c->node),
-        .scale = r->rope.score_scale /
-                 sqrtf((float)dims->dim[dims->dim[DIM_HEAD_K_MLA] ? DIM_HEAD_K_MLA : DIM_HEAD_K]),
+        .scale = r->rope.score_scale * dims->real[REAL_ATTN_SCALE],
+        .softcap = dims->real[REAL_ATTN_SOFTCAP],
         .n_splits = c->n_splits,
     };
 }
@@ -438,6 +442,26 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         break;
     case STEP_EXPERT_SUM:
         record_expert_sum(r, n, d, out, in, in2);
+        break;
+    case STEP_ADD:
+        d->op = KERNEL_ADD;
+        d->args.add = (struct args_add){
+            .step = r->step,
+            .x = out,
+            .y = in,
+            .n_cols = value_width(r->model, n->out),
+            .rows = value_rows(n->out),
+        };
+        break;
+    case STEP_SOFTCAP:
+        d->op = KERNEL_SOFTCAP;
+        d->args.softcap = (struct args_softcap){
+            .step = r->step,
+            .x = out,
+            .n_cols = value_width(r->model, n->out),
+            .rows = value_rows(n->out),
+            .cap = r->model->dims.real[REAL_LOGIT_SOFTCAP],
+        };
         break;
     case STEP_GATHER:
         d->op = KERNEL_GATHER;

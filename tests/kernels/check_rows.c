@@ -154,6 +154,34 @@ static bool add(struct check *c)
     return sweep(c, 1, add_one);
 }
 
+/* What is far below the cap, about it and far above; and what is no number. */
+static bool softcap_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t x = filled(c, n, kind);
+    float *v = check_at(c, x);
+    struct dispatch d = {.op = KERNEL_SOFTCAP, .max_rows = rows};
+
+    for (size_t i = 0; i < n; i++)
+        v[i] *= i % 3 ? 20 : 400;
+    if (kind == INPUT_LARGE) {
+        v[0] = INFINITY;
+        v[n / 2] = -INFINITY;
+        v[n - 1] = NAN;
+    }
+    d.args.softcap = (struct args_softcap){.step = check_address(c, check_step(c, 1, rows)),
+                                           .x = check_address(c, x),
+                                           .n_cols = n_cols,
+                                           .rows = ROWS_OUTPUTS,
+                                           .cap = 30};
+    return check_run(c, &d) && check_floats(c, x, n, 1e-37, 4e-6);
+}
+
+static bool softcap(struct check *c)
+{
+    return sweep(c, 1, softcap_one);
+}
+
 static bool quantize_with(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind,
                           enum activation_type type)
 {
@@ -420,6 +448,7 @@ const struct check_case check_row_cases[] = {
     {"glu_gelu", glu_gelu},
     {"glu_clamped", glu_clamped},
     {"add", add},
+    {"softcap", softcap},
     {"quantize_32", quantize_32},
     {"quantize_256", quantize_256},
     {"copy", copy},

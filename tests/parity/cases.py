@@ -28,6 +28,11 @@ SHAPES = {
     # what makes the peer take it for DeepSeek V2 Lite is its number of layers
     "lite": (27, 96, 160, 3, 3, 32, 523),
     "deep": (7, 256, 512, 4, 1, 64, 640),
+    # two periods of six layers, no row a multiple of 32
+    "narrow13": (13, 100, 172, 4, 2, 30, 523),
+    # as many layers as the sizes of Gemma that scale scores otherwise
+    "narrow46": (46, 60, 92, 4, 2, 22, 523),
+    "narrow62": (62, 60, 92, 4, 2, 22, 523),
 }
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
 
@@ -212,6 +217,38 @@ def expert_cases():
     return cases
 
 
+# ---- Gemma 2 and 3 ----
+
+def gemma2(m):
+    """A gemma3 file as gemma2: no norms of heads, one base for all layers, and caps so low that they count."""
+    m.keys = {k.replace("gemma3.", "gemma2."): v for k, v in m.keys.items() if "rope.scaling" not in k}
+    m.keys["general.architecture"] = (STR, "gemma2")
+    m.keys["gemma2.rope.freq_base"] = (F32, 10000.0)
+    m.keys["gemma2.attn_logit_softcapping"] = (F32, 2.0)
+    m.keys["gemma2.final_logit_softcapping"] = (F32, 3.0)
+    m.tensors = [t for t in m.tensors if not t.name.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))]
+
+
+def gemma2_defaults(m):
+    gemma2(m)
+    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        del m.keys["gemma2." + key]
+
+
+def gemma_cases():
+    def gemma(family, shape, kind, edit=None):
+        return Case(family, "gemma3", shape, kind, ["--window", "37"], edit, n_tokens=200)
+
+    quants = ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K")
+    cases = [gemma("gemma3", shape, kind) for shape in ("narrow13", "deep") for kind in FLOATS]
+    cases += [gemma("gemma3", "deep", kind) for kind in quants]
+    cases += [gemma("gemma3-27b", "narrow62", "f32")]
+    cases += [gemma("gemma2", shape, kind, gemma2) for shape in ("narrow", "heads80") for kind in FLOATS]
+    cases += [gemma("gemma2", "blocks128", kind, gemma2) for kind in quants]
+    cases += [gemma("gemma2-defaults", "heads80", "f32", gemma2_defaults), gemma("gemma2-27b", "narrow46", "f32", gemma2)]
+    return cases
+
+
 class Case:
     """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
 
@@ -258,4 +295,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases()
+    return cases + expert_cases() + gemma_cases()

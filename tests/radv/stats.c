@@ -227,6 +227,9 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     case KERNEL_ADD:
         d.args.add.n_cols = 4096;
         break;
+    case KERNEL_SOFTCAP:
+        d.args.softcap.n_cols = 256000;
+        break;
     case KERNEL_ROUTE:
         break;
     case KERNEL_EXPERT_ROWS:

@@ -42,6 +42,7 @@ const struct cpu_kernels IN_LEVEL(kernels) = {
             [KERNEL_ATTENTION] = KERNEL(attention),
             [KERNEL_GLU] = KERNEL(glu),
             [KERNEL_ADD] = KERNEL(add),
+            [KERNEL_SOFTCAP] = KERNEL(softcap),
             [KERNEL_ROUTE] = KERNEL(route),
             [KERNEL_MATMUL_EXPERTS] = KERNEL(matmul_experts),
             [KERNEL_EXPERT_SUM] = KERNEL(expert_sum),

@@ -72,6 +72,8 @@ uint32_t IN_LEVEL(glu_items)(const struct dispatch *d);
 void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(add_items)(const struct dispatch *d);
 void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(softcap_items)(const struct dispatch *d);
+void IN_LEVEL(softcap)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(matmul_experts_items)(const struct dispatch *d);
 void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(route_items)(const struct dispatch *d);

@@ -164,6 +164,27 @@ void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch)
         x[i] += y[i];
 }
 
+uint32_t IN_LEVEL(softcap_items)(const struct dispatch *d)
+{
+    const struct args_softcap *a = &d->args.softcap;
+
+    /* a hyperbolic tangent counts for several values */
+    return row_items(a->step, a->rows, d->max_rows, (uint64_t)a->n_cols * 16);
+}
+
+void IN_LEVEL(softcap)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_softcap *a = &d->args.softcap;
+    float *x = addr_ptr(a->x);
+    uint64_t i, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(softcap_items)(d), item, &i,
+               &end);
+    end *= a->n_cols;
+    for (i *= a->n_cols; i < end; i++)
+        x[i] = a->cap * tanhf(x[i] / a->cap);
+}
+
 uint32_t IN_LEVEL(route_items)(const struct dispatch *d)
 {
     const struct args_route *a = &d->args.route;

@@ -70,6 +70,9 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_ADD:
         l.groups[0] = elementwise_groups(caps, &l, d, d->args.add.n_cols);
         break;
+    case KERNEL_SOFTCAP:
+        l.groups[0] = elementwise_groups(caps, &l, d, d->args.softcap.n_cols);
+        break;
     case KERNEL_ROUTE: /* a subgroup for each token */
         l.workgroup_size = l.subgroup_size;
         l.groups[0] = vk_groups(caps, d->max_rows, 1);
@@ -122,6 +125,7 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_ATTENTION_COMBINE] = sizeof(struct args_attention_combine),
         [KERNEL_GLU] = sizeof(struct args_glu),
         [KERNEL_ADD] = sizeof(struct args_add),
+        [KERNEL_SOFTCAP] = sizeof(struct args_softcap),
         [KERNEL_ROUTE] = sizeof(struct args_route),
         [KERNEL_EXPERT_ROWS] = sizeof(struct args_expert_rows),
         [KERNEL_MATMUL_EXPERTS] = sizeof(struct args_matmul_experts),

@@ -288,6 +288,11 @@ static bool is_deepseek(const struct builder_shape *s)
     return !strcmp(s->arch, "deepseek2");
 }
 
+static bool is_gemma(const struct builder_shape *s)
+{
+    return !strncmp(s->arch, "gemma", 5);
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
@@ -394,7 +399,11 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
         {"attn_sinks.weight", s->heads, 0, 0},
     };
     bool has_biases = is_gpt_oss(s) || !strncmp(s->arch, "qwen2", 5);
-    bool has_head_norms = !strncmp(s->arch, "qwen3", 5);
+    const struct matrix post_norms[] = {
+        {"post_attention_norm.weight", s->embd, 0, 0},
+        {"post_ffw_norm.weight", s->embd, 0, 0},
+    };
+    bool has_head_norms = !strncmp(s->arch, "qwen3", 5) || !strcmp(s->arch, "gemma3");
     char name[64];
 
     ADD_MATRICES(b, s, i, attention);
@@ -402,6 +411,8 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
         ADD_MATRICES(b, s, i, oss);
     else
         ADD_MATRICES(b, s, i, norm);
+    if (is_gemma(s))
+        ADD_MATRICES(b, s, i, post_norms);
     feed_forward(b, s, i);
     for (const char *c = has_biases ? "qkv" : ""; *c; c++) {
         snprintf(name, sizeof(name), "blk.%u.attn_%c.bias", i, *c);
@@ -447,6 +458,12 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         latent_keys(b, s);
     snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", s->arch);
     gguf_builder_f32(b, name, 1e-5f);
+    if (!strcmp(s->arch, "gemma3")) {
+        gguf_builder_u32(b, "gemma3.attention.sliding_window_pattern", 3);
+        gguf_builder_f32(b, "gemma3.rope.freq_base", 1e6f);
+        gguf_builder_f32(b, "gemma3.rope.scaling.factor", 8.0f);
+        gguf_builder_f32(b, "gemma3.final_logit_softcapping", 20.0f);
+    }
     gguf_builder_tensor(b, "token_embd.weight", s->embedding, s->embd, s->vocab);
     for (uint32_t i = 0; i < s->layers; i++)
         is_deepseek(s) ? latent_layer(b, s, i) : layer(b, s, i);

@@ -54,9 +54,10 @@ struct builder_shape {
     enum gguf_type matrix, embedding; /* types of the matmul weights and of token_embd */
     bool is_tied;                     /* no output.weight */
 };
-/* Every key and tensor of such a model; one of gpt-oss, deepseek2 or an
- * architecture called "...moe" has experts, and all parts of its feed-forward the width ff; of
- * glm4moe and deepseek2 the first layer is dense. */
+/* Every key and tensor of such a model; one of gpt-oss, deepseek2 or an architecture called
+ * "...moe" has experts, and all parts of its feed-forward the width ff; of glm4moe and deepseek2
+ * the first layer is dense; of gemma3 every third sees all positions, logits are capped at 20 and
+ * RoPE is scaled by 8. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void assert_says(const struct error *err, const char *words)
@@ -566,6 +567,63 @@ static void type_name_is_the_files_or_the_most_common(void **state)
     model_fixture_finish(&f);
 }
 
+/* ---- what of Gemma files do not say ---- */
+
+static void scores_of_one_size_are_scaled_by_the_streams_share(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("gemma2", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct gguf *g;
+    struct dims d;
+    size_t len;
+    void *file;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_near(f.model->dims.real[REAL_ATTN_SCALE], 1.0f / sqrtf(32.0f));
+    assert_near(f.model->dims.real[REAL_ATTN_SOFTCAP], 50.0f);
+    assert_near(f.model->dims.real[REAL_LOGIT_SOFTCAP], 30.0f);
+    assert_near(f.model->dims.real[REAL_EMBD_SCALE], sqrtf(96.0f));
+    model_fixture_finish(&f);
+
+    gguf_builder_u32(&b, "gemma2.block_count", 46);
+    file = gguf_builder_write(&b, &len);
+    assert_int_equal(gguf_parse(file, len, len, &g, NULL), 0);
+    assert_int_equal(dims_read(g, arch_find("gemma2", 0), &d, NULL), 0);
+    assert_near(d.real[REAL_ATTN_SCALE], 1.0f / sqrtf(96.0f / 6.0f));
+    gguf_close(g);
+    free(file);
+}
+
+static void odd_kinds_of_layers_are_refused_by_name(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("gemma3", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_u32(&b, "gemma3.attention.sliding_window_pattern", 0);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "gemma3.attention.sliding_window_pattern is 0");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "gemma3.attention.sliding_window");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "gemma3.attention.sliding_window is missing");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_f32(&b, "gemma3.rope.freq_base_swa", 1.0f);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "gemma3.rope.freq_base_swa is 1");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_f32(&b, "gemma3.final_logit_softcapping", -30.0f);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "softcapping is negative");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "blk.1.post_ffw_norm.weight");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(&err, "blk.1.post_ffw_norm.weight");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_refuses_and_names_the_fault),
     cmocka_unit_test(experts_that_cannot_be_are_refused_by_name),
@@ -581,6 +639,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tied_models_read_their_embedding_twice),
     cmocka_unit_test(roles_lead_to_the_tensors_of_their_layer),
     cmocka_unit_test(type_name_is_the_files_or_the_most_common),
+    cmocka_unit_test(scores_of_one_size_are_scaled_by_the_streams_share),
+    cmocka_unit_test(odd_kinds_of_layers_are_refused_by_name),
 };
 
 int main(int argc, char **argv)

@@ -194,6 +194,12 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         a[2] = floats(x->expert_sum.out, rows, x->expert_sum.n_cols, true);
         return 3;
     case KERNEL_ADD:
+        a[0] = floats(x->add.x, rows, x->add.n_cols, true);
+        a[1] = floats(x->add.y, rows, x->add.n_cols, false);
+        return 2;
+    case KERNEL_SOFTCAP:
+        a[0] = floats(x->softcap.x, rows, x->softcap.n_cols, true);
+        return 1;
     case KERNEL_OP_COUNT:
         break;
     }
@@ -308,12 +314,12 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2", "glm4moe"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2", "glm4moe", "gemma2"};
 
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 32; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
         struct builder_shape shape =
-            model_fixture_shape(archs[i % 4], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+            model_fixture_shape(archs[i % 5], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
         struct plan_config cfg = {
             .max_tokens = i & 1 ? 7 : 32,
             .max_outputs = 3,
@@ -374,6 +380,48 @@ static void windows_and_sinks_are_of_the_layers_that_have_them(void **state)
         layer++;
     }
     assert_int_equal(layer, 4);
+    bench_finish(&b);
+    device_destroy(&spy->device);
+    free(spy);
+}
+
+/* Every third layer, as the file has it, sees all and rotates by the scaled base, the others a
+ * window and by the local one; scores and logits are capped, embeddings scaled. */
+static void gemma_layers_differ_in_window_and_rope(void **state)
+{
+    struct spy *spy = calloc(1, sizeof(*spy));
+    struct builder_shape shape = model_fixture_shape("gemma3", GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
+    uint32_t layer = 0, n_ropes = 0;
+    struct bench b;
+
+    spy->device.ops = &spy_ops;
+    spy->device.info.max_rows = 4096;
+    shape.layers = 4;
+    bench_init(&b, &spy->device, &shape, &cfg);
+    plan_destroy(record(&b, &cfg));
+    for (size_t i = 0; i < spy->n; i++) {
+        const struct dispatch *d = &spy->list[i];
+        bool is_global = layer == 2;
+
+        if (d->op == KERNEL_EMBED)
+            assert_true(d->args.embed.scale == sqrtf(96.0f));
+        if (d->op == KERNEL_ROPE) {
+            assert_true(d->args.rope.base == (is_global ? 1e6f : 10000.0f));
+            assert_true(d->args.rope.freq_scale == (is_global ? 0.125f : 1.0f));
+            n_ropes++;
+        }
+        if (d->op == KERNEL_ATTENTION) {
+            assert_int_equal(d->args.attention.window, is_global ? 0 : 11);
+            assert_true(d->args.attention.scale == 1.0f / sqrtf(32.0f));
+            layer++;
+        }
+        if (d->op == KERNEL_SOFTCAP)
+            assert_true(d->args.softcap.cap == 20.0f);
+    }
+    assert_int_equal(layer, 4);
+    assert_int_equal(n_ropes, 8);
+    assert_int_equal(spy->list[spy->n - 1].op, KERNEL_SOFTCAP);
     bench_finish(&b);
     device_destroy(&spy->device);
     free(spy);
@@ -541,11 +589,11 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama", "deepseek2", "qwen2",
-                                        "qwen3", "gpt-oss",   "qwen3moe"};
+    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",  "qwen3",
+                                        "gpt-oss", "qwen3moe",  "gemma2", "gemma3"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < sizeof(archs) / sizeof(*archs); i++) {
         struct builder_shape shape = model_fixture_shape(archs[i], types[i % 3]);
         struct device_ops ops;
         struct device *dev;
@@ -638,6 +686,7 @@ static void plan_refuses_a_workspace_that_is_too_small(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
     cmocka_unit_test(windows_and_sinks_are_of_the_layers_that_have_them),
+    cmocka_unit_test(gemma_layers_differ_in_window_and_rope),
     cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),

@@ -16,9 +16,10 @@
 #include "pool.h"
 #include "trace.h"
 
-/* A pool is dear to load again: reclaim must ask for this much before one goes. */
-#define BATCH_PAGES (SZ_64M >> PAGE_SHIFT)
-/* Beside which the page cache, which is cheap to read again, goes first. */
+/*
+ * Of what may be evicted, reclaim asks for half of the share that it looks through of the page
+ * cache, which is cheaper to read again.
+ */
 #define SEEKS (4 * DEFAULT_SEEKS)
 
 static DEFINE_SPINLOCK(lock);
@@ -29,6 +30,8 @@ static u64 evictable_bytes;
 static u64 reclaimable_bytes;
 /* Of pools that have left the list and are just being freed. */
 static u64 going_bytes;
+/* What reclaim has asked for since it last got a pool. */
+static atomic_long_t asked_pages;
 static DECLARE_WAIT_QUEUE_HEAD(gone);
 static atomic64_t evicted_bytes;
 static atomic64_t evicted_pools;
@@ -46,12 +49,25 @@ static void count_reclaimable(const struct hearth_pool *pool, long sign)
 					    sign * (long)node_pages[node]);
 }
 
+/*
+ * The kernel calls the shrinker for no less than a batch, and forgets most of what it asked for
+ * without a call. So a batch is the least that it asks for: at first a 4096th of what the weight
+ * SEEKS leaves.
+ */
+static void update_batch(void)
+{
+	u64 least_pages = reclaimable_bytes >> (PAGE_SHIFT + 12);
+
+	WRITE_ONCE(shrinker->batch, max_t(long, least_pages * 4 / SEEKS, 1));
+}
+
 static void lru_add(struct hearth_pool *pool)
 {
 	list_add_tail(&pool->lru, &evictable);
 	evictable_bytes += pool->size_bytes;
 	reclaimable_bytes += pool->pages.machine_bytes;
 	count_reclaimable(pool, 1);
+	update_batch();
 }
 
 static void lru_remove(struct hearth_pool *pool)
@@ -62,6 +78,9 @@ static void lru_remove(struct hearth_pool *pool)
 	reclaimable_bytes -= pool->pages.machine_bytes;
 	evictable_bytes -= pool->size_bytes;
 	list_del_init(&pool->lru);
+	if (list_empty(&evictable))
+		atomic_long_set(&asked_pages, 0);
+	update_batch();
 }
 
 /**
@@ -202,14 +221,41 @@ static unsigned long shrink_count(struct shrinker *self, struct shrink_control *
 	return nr ?: SHRINK_EMPTY;
 }
 
+/* What the machine would get of the first pool to go, 0 if there is none. */
+static unsigned long first_pages(void)
+{
+	struct hearth_pool *pool;
+	u64 bytes = 0;
+
+	spin_lock(&lock);
+	list_for_each_entry(pool, &evictable, lru) {
+		bytes = pool->pages.machine_bytes;
+		if (bytes)
+			break;
+	}
+	spin_unlock(&lock);
+	return bytes >> PAGE_SHIFT;
+}
+
+/*
+ * A pool goes whole, and is dear to load again: once reclaim has asked, however little at a time,
+ * for as much as it holds.
+ */
 static unsigned long shrink_scan(struct shrinker *self, struct shrink_control *sc)
 {
-	unsigned long nr = reclaim_one();
+	unsigned long first = first_pages(), nr;
 
-	if (!nr)
+	if (!first)
 		return SHRINK_STOP;
-	sc->nr_scanned = nr;
-	return nr;
+	if (atomic_long_add_return(sc->nr_to_scan, &asked_pages) < (long)first)
+		return 0;
+	/* at once, so that nobody who comes meanwhile takes another for the same */
+	atomic_long_sub(first, &asked_pages);
+	nr = reclaim_one();
+	if (nr)
+		return nr;
+	atomic_long_add(first, &asked_pages);
+	return SHRINK_STOP;
 }
 
 /*
@@ -239,7 +285,6 @@ int hearth_shrink_init(void)
 		return -ENOMEM;
 	shrinker->count_objects = shrink_count;
 	shrinker->scan_objects = shrink_scan;
-	shrinker->batch = BATCH_PAGES;
 	shrinker->seeks = SEEKS;
 	err = register_oom_notifier(&oom_notifier);
 	if (err) {

@@ -285,6 +285,73 @@ TEST(the_longest_unused_goes_first_under_pressure_and_the_hog_lives)
 	EXPECT_EQ(-1, pattern_check(address, in_use, 42));
 }
 
+/* The disk behind /data, which has 160 MiB. */
+static int open_data_disk(void)
+{
+	FILE *mounts = fopen("/proc/mounts", "r");
+	char device[64], path[64];
+	int fd = -1;
+
+	while (mounts && fd < 0 && fscanf(mounts, "%63s %63s %*[^\n]", device, path) == 2)
+		if (strcmp(path, "/data") == 0)
+			fd = open(device, O_RDONLY);
+	if (mounts)
+		fclose(mounts);
+	return fd;
+}
+
+/* Has the kernel take a tenth of what is read, of which there is enough: it is in no need. */
+static void reclaim_a_little(void)
+{
+	for (int node = 0; node < 2; node++) {
+		char path[64];
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/reclaim", node);
+		fd = open(path, O_WRONLY);
+		if (fd < 0)
+			continue;
+		/* It says so where it got less. */
+		if (write(fd, "16M", 3) != 3 && errno != EAGAIN)
+			perror(path);
+		close(fd);
+	}
+}
+
+/*
+ * The kernel mostly asks for little at a time and finds enough elsewhere. Where that goes on, because
+ * the same is read again and again, an idle pool is the better thing to give up.
+ */
+TEST(a_pool_goes_when_as_much_as_it_holds_was_asked_for_little_by_little)
+{
+	enum { MOST_ROUNDS = 100 };
+	const size_t bytes = 16 * LARGE_BYTES;
+	int disk, pool, rounds = 0;
+	char *buffer;
+
+	if (access("/sys/devices/system/node/node0/reclaim", W_OK))
+		SKIP(return, "this kernel reclaims of a node by itself alone");
+	disk = open_data_disk();
+	buffer = malloc(LARGE_BYTES);
+	ASSERT_FD(disk);
+	ASSERT_NE(NULL, buffer);
+	pool = pool_create(bytes, 0);
+	ASSERT_FD(pool);
+	ASSERT_EQ(0, pool_idle(pool));
+	for (; rounds < MOST_ROUNDS && state_of(pool) != HEARTH_STATE_EVICTED; rounds++) {
+		for (off_t at = 0; pread(disk, buffer, LARGE_BYTES, at) > 0;)
+			at += LARGE_BYTES;
+		reclaim_a_little();
+		/* Not at the first, either: it is dear to load again. */
+		if (rounds == 0)
+			EXPECT_EQ(HEARTH_STATE_WRITABLE, state_of(pool));
+	}
+	TH_LOG("%d rounds", rounds);
+	EXPECT_EQ(HEARTH_STATE_EVICTED, state_of(pool));
+	close(disk);
+	free(buffer);
+}
+
 /* One thread frees the pool for long: those that come meanwhile wait for it, none is killed. */
 TEST(hogs_live_while_another_has_the_only_idle_pool_freed)
 {

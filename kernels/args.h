@@ -19,12 +19,14 @@
 typedef uint64_t addr_t;
 typedef uint32_t u32;
 typedef float f32;
-#define kv_layer_t struct kv_layer
+#define kv_layer_t  struct kv_layer
+#define seq_state_t struct seq_state
 #else
-#define addr_t     uint64_t
-#define u32        uint
-#define f32        float
-#define kv_layer_t kv_layer
+#define addr_t      uint64_t
+#define u32         uint
+#define f32         float
+#define kv_layer_t  kv_layer
+#define seq_state_t seq_state
 #endif
 
 /* Tokens of one KV block. A sequence's cache is a table of block numbers. */
@@ -57,7 +59,7 @@ struct step_seq {
         block_table; /* u32[n_blocks]: block numbers, position p is in entry p / KV_BLOCK_TOKENS */
     addr_t history;  /* u32: tokens by position; read for TOKEN_DRAWN alone */
     u32 n_blocks;
-    u32 reserved;
+    u32 slot; /* where it keeps state of fixed size: see struct seq_state */
 };
 
 /* How to choose the token after output row i (its index in the arrays of the step). */
@@ -241,8 +243,9 @@ struct args_glu {
 #define GLU_SILU 0u
 #define GLU_GELU 1u /* tanh form */
 #define GLU_CLAMPED                                                                                \
-    2u /* of gpt-oss: with g = min(gate, LIMIT), u = clamp(up, -LIMIT, LIMIT):                     \
-          g / (1 + e^(-ALPHA * g)) * (u + 1) */
+    2u                     /* of gpt-oss: with g = min(gate, LIMIT), u = clamp(up, -LIMIT, LIMIT): \
+                              g / (1 + e^(-ALPHA * g)) * (u + 1) */
+#define GLU_SIGMOID     3u /* 1 / (1 + e^-gate) * up */
 #define GLU_CLAMP_ALPHA 1.702f
 #define GLU_CLAMP_LIMIT 7.0f
 
@@ -345,6 +348,62 @@ struct args_expert_sum {
     u32 accumulate;
     u32 reserved;
 };
+
+/* ---- layers whose sequences have state of fixed size ---- */
+
+/* Where one layer keeps it: that of a sequence begins at base + step_seq.slot * slot_bytes. A row
+ * at position 0 begins with zeros, whatever the slot holds; rows go on from the row before, which
+ * is the one above in the step or what an earlier step left, and what the last row leaves is
+ * stored. Rows of a sequence whose slot is at or above n_slots, or that the step has not, give
+ * zeros. */
+struct seq_state {
+    addr_t base;
+    addr_t slot_bytes;
+    u32 n_slots;
+    u32 reserved;
+};
+
+#define CONV_TAPS_MAX 8u
+
+/* Causal convolution of each channel c over a sequence's last K = n_taps rows, then silu:
+ *     out[t][c] = silu(sum over k below K of weight[c][k] * x[t - (K - 1) + k][c])
+ * The state is f32[K - 1][n_cols]: the inputs before the next row, the oldest first.
+ * Source: Gu & Dao 2023 (Mamba), section 3.4. */
+struct args_short_conv {
+    addr_t step, tokens, seqs;
+    addr_t x, out; /* f32[T][n_cols], apart from each other */
+    addr_t weight; /* f32[n_cols][n_taps] */
+    seq_state_t state;
+    u32 n_cols;
+    u32 n_taps; /* 2 to CONV_TAPS_MAX */
+};
+
+#define DELTA_CHANNELS_MAX 256u /* most n_channels_k and n_channels_v */
+
+/* clang-format off */
+/* Gated delta rule. A row of x is q [Hk][Ck], k [Hk][Ck], v [Hv][Cv], one after the other. Each of
+ * the Hv value heads h has a state S [Ck][Cv], and reads the key head h / (Hv / Hk) (DELTA_GROUPED) or
+ * h % Hk (DELTA_TILED). With q and k first divided by max(|q|, eps), max(|k|, eps), a row makes of it
+ *     S    = exp(a[h] * softplus(alpha[t][h] + dt_bias[h])) * S
+ *     S    = S + k (sigmoid(beta[t][h]) * (v - S^T k))^T
+ *     out  = S^T q / sqrt(Ck)
+ * The state is f32[Hv][Ck][Cv].
+ * Source: Yang, Kautz & Hatamizadeh 2024 (Gated Delta Networks), equation 10. */
+/* clang-format on */
+struct args_delta_net {
+    addr_t step, tokens, seqs;
+    addr_t x;           /* f32[T][2 * Hk * Ck + Hv * Cv] */
+    addr_t alpha, beta; /* f32[T][Hv] */
+    addr_t a, dt_bias;  /* f32[Hv]; a is below 0 in a model that forgets */
+    addr_t out;         /* f32[T][Hv][Cv] */
+    seq_state_t state;
+    u32 n_heads_k, n_heads_v, n_channels_k, n_channels_v;
+    u32 order;
+    f32 eps;
+};
+
+#define DELTA_GROUPED 0u
+#define DELTA_TILED   1u
 
 /* Part of each group to part of another: out[t][g][out_first + i] = x[t][g][x_first + i] for i
  * below n, f32[T][n_groups][out_cols] and f32[T][n_groups][x_cols]. The rest of out stays as it is.

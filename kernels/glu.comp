@@ -20,7 +20,7 @@ float activated(float x)
         u = 2.0 * sqrt_2_over_pi * (x + 0.044715 * x * x * x);
     if (push.a.activation == GLU_CLAMPED)
         u = GLU_CLAMP_ALPHA * x;
-    return x / (1.0 + exp_exact(-u));
+    return (push.a.activation == GLU_SIGMOID ? 1.0 : x) / (1.0 + exp_exact(-u));
 }
 
 void main()

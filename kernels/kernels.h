@@ -28,6 +28,8 @@ enum kernel_op {
     KERNEL_EXPERT_ROWS,
     KERNEL_MATMUL_EXPERTS,
     KERNEL_EXPERT_SUM,
+    KERNEL_SHORT_CONV,
+    KERNEL_DELTA_NET,
     KERNEL_COPY,
     KERNEL_GATHER,
     KERNEL_SAMPLE,
@@ -75,6 +77,8 @@ struct dispatch {
         struct args_expert_rows expert_rows;
         struct args_matmul_experts matmul_experts;
         struct args_expert_sum expert_sum;
+        struct args_short_conv short_conv;
+        struct args_delta_net delta_net;
         struct args_copy copy;
         struct args_gather gather;
         struct args_sample sample;

@@ -9,7 +9,7 @@ step_seq kv_seq_of(uint64_t step, uint64_t seqs, uint seq)
     none.block_table = 0;
     none.history = 0;
     none.n_blocks = 0;
-    none.reserved = 0;
+    none.slot = 0;
     if (seq < step_n_seqs(step))
         return StepSeqs(seqs).v[seq];
     return none;

@@ -54,7 +54,9 @@ static void ref_glu(const struct dispatch *d)
     size_t n = (size_t)step_rows(a->step, a->rows, d->max_rows) * a->n_cols;
 
     for (size_t i = 0; i < n; i++) {
-        double activated = a->activation == GLU_GELU ? gelu(gate[i]) : silu(gate[i]);
+        double activated = a->activation == GLU_GELU      ? gelu(gate[i])
+                           : a->activation == GLU_SIGMOID ? 1 / (1 + exp(-(double)gate[i]))
+                                                          : silu(gate[i]);
 
         out[i] = (float)(a->activation == GLU_CLAMPED ? clamped_swiglu(gate[i], up[i])
                                                       : activated * up[i]);
@@ -159,6 +161,12 @@ void ref_run(const struct dispatch *d)
         break;
     case KERNEL_EXPERT_SUM:
         ref_expert_sum(d);
+        break;
+    case KERNEL_SHORT_CONV:
+        ref_short_conv(d);
+        break;
+    case KERNEL_DELTA_NET:
+        ref_delta_net(d);
         break;
     case KERNEL_COPY:
         ref_copy(d, 0, UINT32_MAX);

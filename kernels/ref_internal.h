@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The plain forms by family, called by ref_run; fast forms borrow
- * the end of the sampler and the router. */
+ * the end of the sampler, the router and
+ * the gates of the delta rule. */
 #ifndef HEARTH_KERNELS_REF_INTERNAL_H
 #define HEARTH_KERNELS_REF_INTERNAL_H
 
@@ -21,10 +22,31 @@ void ref_route(const struct dispatch *d, uint32_t begin, uint32_t end);
 void ref_expert_rows(const struct dispatch *d);
 void ref_matmul_experts(const struct dispatch *d);
 void ref_expert_sum(const struct dispatch *d);
+void ref_short_conv(const struct dispatch *d);
+void ref_delta_net(const struct dispatch *d);
 
 /* The dot product of a row of n_cols weights, each as the format defines it in f32, with a row of
  * activations, of the dispatch's types. */
 double ref_dot(const struct dispatch *d, uint32_t n_cols, const uint8_t *weight, const void *x);
+
+/* How much of its state head h keeps at row t, and how much of a row's news it takes. */
+struct delta_gates {
+    double decay, beta;
+};
+struct delta_gates delta_gates(const struct args_delta_net *a, uint32_t t, uint32_t h);
+
+/* The key head that value head h reads. */
+static inline uint32_t delta_key_head(const struct args_delta_net *a, uint32_t h)
+{
+    return a->order == DELTA_TILED ? h % a->n_heads_k : h / (a->n_heads_v / a->n_heads_k);
+}
+
+static inline const float *delta_row_of(const struct args_delta_net *a, uint32_t t)
+{
+    size_t n = 2 * (size_t)a->n_heads_k * a->n_channels_k + (size_t)a->n_heads_v * a->n_channels_v;
+
+    return (const float *)addr_ptr(a->x) + t * n;
+}
 
 /* A token that may be chosen. */
 struct ref_candidate {

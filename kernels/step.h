@@ -31,6 +31,27 @@ static inline const struct step_seq *step_seq_of(addr_t step, addr_t seqs,
     return token->seq < h->n_seqs ? &list[token->seq] : NULL;
 }
 
+/* The end of the rows of one sequence that begin with row t; n is how many rows there are. */
+static inline uint32_t step_run_end(const struct step_token *tokens, uint32_t t, uint32_t n)
+{
+    uint32_t seq = tokens[t].seq;
+
+    while (++t < n && tokens[t].seq == seq)
+        ;
+    return t;
+}
+
+/* The state of a token's sequence; NULL when it has none. */
+static inline float *step_state(const struct seq_state *state, addr_t step, addr_t seqs,
+                                const struct step_token *token)
+{
+    const struct step_seq *seq = step_seq_of(step, seqs, token);
+
+    return seq && seq->slot < state->n_slots
+               ? (float *)addr_ptr(state->base + seq->slot * state->slot_bytes)
+               : NULL;
+}
+
 /* The id of a token, TOKEN_DRAWN looked up; UINT32_MAX, which no table has, where it cannot be. */
 static inline uint32_t step_token_id(addr_t step, addr_t seqs, const struct step_token *token)
 {

@@ -277,7 +277,7 @@ static int check_glu(const struct checker *c)
     if (r == 0)
         r = check_rows_kind(c, a->rows);
     if (r == 0 && a->activation != GLU_SILU && a->activation != GLU_GELU &&
-        a->activation != GLU_CLAMPED)
+        a->activation != GLU_CLAMPED && a->activation != GLU_SIGMOID)
         r = FAIL(c, "no activation has number %u", a->activation);
     if (r == 0)
         r = need_rows(c, "gate", a->gate, a->n_cols);
@@ -405,6 +405,80 @@ static int check_expert_sum(const struct checker *c)
     return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
 }
 
+/* A slot of `bytes` for each sequence. */
+static int need_state(const struct checker *c, const struct seq_state *state, addr_t seqs,
+                      uint64_t bytes)
+{
+    int r = need(c, "seqs", seqs, 1, sizeof(struct step_seq), 8);
+
+    if (r == 0 && (state->slot_bytes < bytes || state->slot_bytes % 4))
+        r = FAIL(c, "slots of %llu bytes for a state of %llu",
+                 (unsigned long long)state->slot_bytes, (unsigned long long)bytes);
+    /* a slot is all layers': of the last one only this layer's part need be there */
+    if (r == 0 && !state->n_slots)
+        r = FAIL(c, "%s", "no slots");
+    return r < 0 ? r
+                 : need(c, "state", state->base, 1,
+                        (state->n_slots - 1) * state->slot_bytes + bytes, 4);
+}
+
+static int check_short_conv(const struct checker *c)
+{
+    const struct args_short_conv *a = &c->d->args.short_conv;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0 && (a->n_taps < 2 || a->n_taps > CONV_TAPS_MAX))
+        r = FAIL(c, "%u taps", a->n_taps);
+    if (r == 0)
+        r = need_state(c, &a->state, a->seqs,
+                       (a->n_taps - 1) * (uint64_t)a->n_cols * sizeof(float));
+    if (r == 0)
+        r = need(c, "weight", a->weight, a->n_cols, a->n_taps * sizeof(float), 4);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, a->n_cols);
+    if (r == 0 && a->x == a->out)
+        r = FAIL(c, "%s", "x and out are one");
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
+}
+
+static int check_delta_shape(const struct checker *c)
+{
+    const struct args_delta_net *a = &c->d->args.delta_net;
+
+    if (!a->n_heads_k || !a->n_heads_v || a->n_heads_v % a->n_heads_k)
+        return FAIL(c, "%u heads over %u key heads", a->n_heads_v, a->n_heads_k);
+    if (!a->n_channels_k || a->n_channels_k > DELTA_CHANNELS_MAX || !a->n_channels_v ||
+        a->n_channels_v > DELTA_CHANNELS_MAX)
+        return FAIL(c, "%u and %u channels", a->n_channels_k, a->n_channels_v);
+    if (a->order != DELTA_GROUPED && a->order != DELTA_TILED)
+        return FAIL(c, "no order of heads has number %u", a->order);
+    return 0;
+}
+
+static int check_delta_net(const struct checker *c)
+{
+    const struct args_delta_net *a = &c->d->args.delta_net;
+    uint64_t keys = (uint64_t)a->n_heads_k * a->n_channels_k;
+    uint64_t values = (uint64_t)a->n_heads_v * a->n_channels_v;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = check_delta_shape(c);
+    if (r == 0)
+        r = need_state(c, &a->state, a->seqs, values * a->n_channels_k * sizeof(float));
+    if (r == 0)
+        r = need_rows(c, "x", a->x, 2 * keys + values);
+    if (r == 0)
+        r = need_rows(c, "alpha", a->alpha, a->n_heads_v);
+    if (r == 0)
+        r = need_rows(c, "beta", a->beta, a->n_heads_v);
+    if (r == 0)
+        r = need(c, "a", a->a, a->n_heads_v, sizeof(float), 4);
+    if (r == 0)
+        r = need(c, "dt_bias", a->dt_bias, a->n_heads_v, sizeof(float), 4);
+    return r < 0 ? r : need_rows(c, "out", a->out, values);
+}
+
 static int check_copy(const struct checker *c)
 {
     const struct args_copy *a = &c->d->args.copy;
@@ -464,6 +538,8 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_EXPERT_ROWS] = check_expert_rows,
     [KERNEL_MATMUL_EXPERTS] = check_matmul_experts,
     [KERNEL_EXPERT_SUM] = check_expert_sum,
+    [KERNEL_SHORT_CONV] = check_short_conv,
+    [KERNEL_DELTA_NET] = check_delta_net,
     [KERNEL_COPY] = check_copy,
     [KERNEL_GATHER] = check_gather,
     [KERNEL_SAMPLE] = check_sample,

@@ -394,6 +394,7 @@ int main(int argc, char **argv)
     failed += run_cases(&c, check_row_cases, pattern, is_list, &n);
     failed += run_cases(&c, check_attention_cases, pattern, is_list, &n);
     failed += run_cases(&c, check_experts_cases, pattern, is_list, &n);
+    failed += run_cases(&c, check_state_cases, pattern, is_list, &n);
     failed += run_cases(&c, check_sample_cases, pattern, is_list, &n);
     failed += run_cases(&c, check_far_cases, pattern, is_list, &n);
     if (c.is_few)

@@ -84,6 +84,6 @@ struct check_case {
     bool (*run)(struct check *c);
 };
 extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[],
-    check_experts_cases[], check_sample_cases[], check_far_cases[];
+    check_experts_cases[], check_state_cases[], check_sample_cases[], check_far_cases[];
 
 #endif

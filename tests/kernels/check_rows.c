@@ -93,6 +93,16 @@ static bool gelu_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check
     return glu_with(c, n_cols, rows, kind, GLU_GELU);
 }
 
+static bool sigmoid_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    return glu_with(c, n_cols, rows, kind, GLU_SIGMOID);
+}
+
+static bool glu_sigmoid(struct check *c)
+{
+    return sweep(c, 1, sigmoid_one);
+}
+
 static bool glu_silu(struct check *c)
 {
     return sweep(c, 1, silu_one);
@@ -446,6 +456,7 @@ const struct check_case check_row_cases[] = {
     {"rms_norm", rms_norm},
     {"glu_silu", glu_silu},
     {"glu_gelu", glu_gelu},
+    {"glu_sigmoid", glu_sigmoid},
     {"glu_clamped", glu_clamped},
     {"add", add},
     {"softcap", softcap},

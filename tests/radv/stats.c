@@ -242,6 +242,13 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     case KERNEL_EXPERT_SUM:
         d.args.expert_sum.n_cols = 4096;
         break;
+    case KERNEL_SHORT_CONV:
+        d.args.short_conv.n_cols = 8192;
+        break;
+    case KERNEL_DELTA_NET:
+        d.args.delta_net.n_heads_v = 32;
+        d.args.delta_net.n_channels_v = 128;
+        break;
     case KERNEL_COPY:
         d.args.copy.n_groups = 128;
         d.args.copy.n = 512;

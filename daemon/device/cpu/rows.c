@@ -108,6 +108,8 @@ static inline vf gated(vf x, u32 activation)
     vf e = vec_exp(-z);
 
     /* where e overflows the result is 0, also for x = -infinity times 0 */
+    if (activation == GLU_SIGMOID)
+        return vec_select(z < -88.0f, vec_exp(z), 1.0f / (1.0f + e));
     return vec_select(z < -88.0f, x * vec_exp(z), x / (1.0f + e));
 }
 

@@ -29,6 +29,12 @@ static uint32_t elementwise_groups(const struct vk_caps *caps, const struct vk_l
                      (uint64_t)l->workgroup_size * VALUES_PER_INVOCATION);
 }
 
+/* Sequences of a step whose state is worked on side by side. */
+static uint32_t state_groups(const struct dispatch *d)
+{
+    return d->max_rows < 16 ? d->max_rows : 16;
+}
+
 void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
                    struct vk_launch *ret_launch)
 {
@@ -88,6 +94,18 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
         l.groups[0] = vk_groups(caps, d->args.expert_sum.n_cols, l.workgroup_size);
         l.groups[1] = d->max_rows;
         break;
+    case KERNEL_SHORT_CONV: /* of each sequence, channels */
+        l.groups[0] = vk_groups(caps, d->args.short_conv.n_cols, l.workgroup_size);
+        l.groups[1] = state_groups(d);
+        break;
+    case KERNEL_DELTA_NET: /* of each sequence, columns of heads' states */
+        l.groups[0] = vk_groups(
+            caps,
+            (uint64_t)d->args.delta_net.n_heads_v *
+                ((d->args.delta_net.n_channels_v + l.workgroup_size - 1) / l.workgroup_size),
+            1);
+        l.groups[1] = state_groups(d);
+        break;
     case KERNEL_COPY:
         l.groups[0] =
             vk_groups(caps, (uint64_t)d->args.copy.n_groups * d->args.copy.n, l.workgroup_size);
@@ -130,6 +148,8 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_EXPERT_ROWS] = sizeof(struct args_expert_rows),
         [KERNEL_MATMUL_EXPERTS] = sizeof(struct args_matmul_experts),
         [KERNEL_EXPERT_SUM] = sizeof(struct args_expert_sum),
+        [KERNEL_SHORT_CONV] = sizeof(struct args_short_conv),
+        [KERNEL_DELTA_NET] = sizeof(struct args_delta_net),
         [KERNEL_COPY] = sizeof(struct args_copy),
         [KERNEL_GATHER] = sizeof(struct args_gather),
         [KERNEL_SAMPLE] = sizeof(struct args_sample),

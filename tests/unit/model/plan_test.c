@@ -200,6 +200,8 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
     case KERNEL_SOFTCAP:
         a[0] = floats(x->softcap.x, rows, x->softcap.n_cols, true);
         return 1;
+    case KERNEL_SHORT_CONV:
+    case KERNEL_DELTA_NET:
     case KERNEL_OP_COUNT:
         break;
     }

@@ -47,6 +47,9 @@ layout(push_constant, scalar) uniform Push
     uint max_rows;
     uint n_groups; /* workgroups of the whole dispatch in the first dimension */
     ARGS a;
+#ifdef HAS_POINTS
+    uint64_t points; /* u32: ref_grid() of the type of weights; the device adds it */
+#endif
 }
 push;
 

@@ -55,6 +55,26 @@ const uint BLOCK_VALUES = 256, BLOCK_BYTES = 176, UNIT_STRIDE = 32;
 const uint BLOCK_VALUES = 256, BLOCK_BYTES = 210, UNIT_STRIDE = 64;
 #elif defined(WEIGHT_IQ4_XS)
 const uint BLOCK_VALUES = 256, BLOCK_BYTES = 136, UNIT_STRIDE = 16;
+#elif defined(WEIGHT_NVFP4)
+const uint BLOCK_VALUES = 64, BLOCK_BYTES = 36, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_TQ1_0)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 54, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_TQ2_0)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 66, UNIT_STRIDE = 32;
+#elif defined(WEIGHT_IQ1_S)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 50, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ1_M)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 56, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ2_XXS)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 66, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ2_XS)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 74, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ2_S)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 82, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ3_XXS)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 98, UNIT_STRIDE = 8;
+#elif defined(WEIGHT_IQ3_S)
+const uint BLOCK_VALUES = 256, BLOCK_BYTES = 110, UNIT_STRIDE = 8;
 #else
 #error "no such type of weights"
 #endif
@@ -156,12 +176,13 @@ uint fifth_bits(uint w)
 
 /* ---- values of four-bit codes ---- */
 
-#if defined(WEIGHT_IQ4_NL) || defined(WEIGHT_IQ4_XS) || defined(WEIGHT_MXFP4)
+#if defined(WEIGHT_IQ4_NL) || defined(WEIGHT_IQ4_XS) || defined(WEIGHT_MXFP4) ||                  \
+    defined(WEIGHT_NVFP4)
 shared float code_values[16];
 
 void weights_init()
 {
-#ifdef WEIGHT_MXFP4
+#if defined(WEIGHT_MXFP4) || defined(WEIGHT_NVFP4)
     /* twice the value of a four-bit float (sign, two bits exponent, one bit mantissa) */
     const float table[16] = float[16](0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 #else
@@ -381,6 +402,29 @@ void unit_values(uint64_t row, uint u, out vec4 w[4])
 }
 #endif
 
+#ifdef WEIGHT_NVFP4
+/* Half the value of a float of four bits exponent and three bits mantissa, without sign. */
+float half_ue4m3(uint bits)
+{
+    uint exponent = bits >> 3 & 15, mantissa = bits & 7;
+    float normal = uintBitsToFloat((exponent + 119) << 23 | mantissa << 20);
+
+    return (bits & 127) == 127 ? 0.0 : exponent == 0 ? float(mantissa) / 1024.0 : normal;
+}
+
+void unit_values(uint64_t row, uint u, out vec4 w[4])
+{
+    uint64_t block = row + uint64_t(u / 4) * BLOCK_BYTES;
+    uvec2 qs = bytes_8(block + 4 + u % 4 * 8);
+    float half_scale = half_ue4m3(uint(U8(block + u % 4).v[0]));
+
+    w[0] = half_scale * codes_of(low_nibbles(qs.x));
+    w[1] = half_scale * codes_of(low_nibbles(qs.y));
+    w[2] = half_scale * codes_of(high_nibbles(qs.x));
+    w[3] = half_scale * codes_of(high_nibbles(qs.y));
+}
+#endif
+
 /* ---- blocks of 256 ----
  * With strides of 32, unit m of a block has bytes 8 * (m % 4).. of the quarter m / 4: the elements
  * 64 * (m / 4) + 8 * (m % 4).. and those 32 further. */
@@ -565,3 +609,51 @@ void unit_values(uint64_t row, uint u, out vec4 w[4])
     w[3] = scale * codes_of(high_nibbles(qs.y));
 }
 #endif
+
+#ifdef WEIGHT_TQ1_0
+/* Digit n of four bytes, minus 1: quants_tq1_digit. */
+vec4 digits_of(uint bytes, uint power)
+{
+    uvec4 fractions = (uvec4(bytes, bytes >> 8, bytes >> 16, bytes >> 24) & 0xff) * power & 0xff;
+
+    return vec4(fractions * 3 >> 8) - 1.0;
+}
+
+void unit_values(uint64_t row, uint u, out vec4 w[4])
+{
+    const uint powers[5] = {1, 3, 9, 27, 81};
+    uint64_t block = row + uint64_t(u / 16) * BLOCK_BYTES;
+    uint m = u % 16;
+    float d = half_at(block + 52);
+
+    if (m < 15) {
+        uint power = powers[m < 10 ? m / 2 : m - 10];
+        uvec4 qs = bytes_16(block + (m < 10 ? m % 2 * 16 : 32));
+
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            w[i] = d * digits_of(qs[i], power);
+    } else {
+        uint qh = uint(U16(block + 48).v[0]) | uint(U16(block + 50).v[0]) << 16;
+
+        [[unroll]] for (uint i = 0; i < 4; i++)
+            w[i] = d * digits_of(qh, powers[i]);
+    }
+}
+#endif
+
+#ifdef WEIGHT_TQ2_0
+void unit_values(uint64_t row, uint u, out vec4 w[4])
+{
+    uint64_t block = row + uint64_t(u / 16) * BLOCK_BYTES;
+    uint quarter = u % 16 / 4, j = u % 4;
+    uvec2 qs = bytes_8(block + quarter / 2 * 32 + j * 8) >> (quarter % 2 * 4);
+    float d = half_at(block + 64);
+
+    w[0] = d * (bytes_of(qs.x & 0x03030303) - 1.0);
+    w[1] = d * (bytes_of(qs.y & 0x03030303) - 1.0);
+    w[2] = d * (bytes_of(qs.x >> 2 & 0x03030303) - 1.0);
+    w[3] = d * (bytes_of(qs.y >> 2 & 0x03030303) - 1.0);
+}
+#endif
+
+#include "dequant_grid.glsl"

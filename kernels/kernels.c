@@ -48,6 +48,16 @@ bool kernel_supports_type(enum gguf_type type)
     case GGUF_TYPE_IQ4_NL:
     case GGUF_TYPE_IQ4_XS:
     case GGUF_TYPE_MXFP4:
+    case GGUF_TYPE_NVFP4:
+    case GGUF_TYPE_IQ2_XXS:
+    case GGUF_TYPE_IQ2_XS:
+    case GGUF_TYPE_IQ2_S:
+    case GGUF_TYPE_IQ3_XXS:
+    case GGUF_TYPE_IQ3_S:
+    case GGUF_TYPE_IQ1_S:
+    case GGUF_TYPE_IQ1_M:
+    case GGUF_TYPE_TQ1_0:
+    case GGUF_TYPE_TQ2_0:
         return true;
     default:
         return false;

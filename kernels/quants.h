@@ -106,13 +106,104 @@ struct block_mxfp4 {
     uint8_t qs[16];
 };
 
+/* A point below is an entry of the type's grid in quants_grids.h. A set bit j of its signs makes
+ * value j negative; a sign code has seven of the eight, and the eighth is what makes their number
+ * even. */
+
+/* Eight sub-blocks of 32, four points each: d * (0.5 + scale) / 4 * point * sign. A sub-block is
+ * eight bytes: four indices, then a little-endian word of four sign codes and, at bit 28, scale. */
+struct block_iq2_xxs {
+    uint16_t d;
+    uint16_t qs[32];
+};
+
+/* Sixteen sub-blocks of 16, two points each: d * (0.5 + scale) / 4 * point * sign. qs: an index of
+ * nine bits, then a sign code. Scales are nibbles, the even one low. */
+struct block_iq2_xs {
+    uint16_t d;
+    uint16_t qs[32];
+    uint8_t scales[8];
+};
+
+/* As IQ2_XS with indices of ten bits, the high two of point j at bit j % 4 * 2 of qh[j / 4], and a
+ * byte of signs for each point. */
+struct block_iq2_s {
+    uint16_t d;
+    uint8_t qs[32];
+    uint8_t signs[32];
+    uint8_t qh[8];
+    uint8_t scales[8];
+};
+
+/* Eight sub-blocks of 32, eight points of four values each: d * (0.5 + scale) / 2 * point * sign.
+ * Of each sub-block aux holds four sign codes and, at bit 28, scale (little-endian words). */
+struct block_iq3_xxs {
+    uint16_t d;
+    uint8_t qs[64];
+    uint16_t aux[16];
+};
+
+/* Eight sub-blocks of 32, eight points of four values each: d * (1 + 2 * scale) * point * sign. Bit
+ * j % 8 of qh[j / 8] is the ninth of point j's index. Scales are nibbles, the even one low. */
+struct block_iq3_s {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t qh[8];
+    uint8_t signs[32];
+    uint8_t scales[4];
+};
+
+/* Eight sub-blocks of 32, four points each: d * (2 * scale + 1) * (point + delta). qh of a
+ * sub-block: three high bits of each index, scale at bit 12, delta -1/8 if bit 15 is set, else 1/8.
+ */
+struct block_iq1_s {
+    uint16_t d;
+    uint8_t qs[32];
+    uint16_t qh[8];
+};
+
+/* Sixteen sub-blocks of 16, two points each: d * (2 * scale + 1) * (point + delta). A nibble of qh
+ * for each point: three high bits of its index, and delta's sign as in IQ1_S. Sub-block j's scale
+ * is at bit 3 * (j % 4) of scales[j / 4]; their high nibbles, the first lowest, are d. */
+struct block_iq1_m {
+    uint8_t qs[32];
+    uint8_t qh[16];
+    uint16_t scales[4];
+};
+
+/* d * (digit - 1), five ternary digits a byte: quants_tq1_digit. Elements 32 * n + i are digit n of
+ * qs[i] for i < 32, 160 + 16 * n + i of qs[32 + i], 240 + 4 * n + i of qh[i]. */
+struct block_tq1_0 {
+    uint8_t qs[48];
+    uint8_t qh[4];
+    uint16_t d;
+};
+
+/* d * (q - 1), q as in Q2_K */
+struct block_tq2_0 {
+    uint8_t qs[64];
+    uint16_t d;
+};
+
+/* Four sub-blocks of 16: ue4m3(d[j]) * e2m1(nibble), low halves of qs[8 * j..] before high ones.
+ * ue4m3: four bits exponent, three bits mantissa, bias 7, no sign; the one NaN counts as 0. */
+struct block_nvfp4 {
+    uint8_t d[4];
+    uint8_t qs[32];
+};
+
 _Static_assert(sizeof(struct block_q4_0) == 18 && sizeof(struct block_q4_1) == 20, "layout");
 _Static_assert(sizeof(struct block_q5_0) == 22 && sizeof(struct block_q5_1) == 24, "layout");
 _Static_assert(sizeof(struct block_q8_0) == 34 && sizeof(struct block_q2_k) == 84, "layout");
 _Static_assert(sizeof(struct block_q3_k) == 110 && sizeof(struct block_q4_k) == 144, "layout");
 _Static_assert(sizeof(struct block_q5_k) == 176 && sizeof(struct block_q6_k) == 210, "layout");
 _Static_assert(sizeof(struct block_iq4_nl) == 18 && sizeof(struct block_iq4_xs) == 136, "layout");
-_Static_assert(sizeof(struct block_mxfp4) == 17, "layout");
+_Static_assert(sizeof(struct block_mxfp4) == 17 && sizeof(struct block_nvfp4) == 36, "layout");
+_Static_assert(sizeof(struct block_iq2_xxs) == 66 && sizeof(struct block_iq2_xs) == 74, "layout");
+_Static_assert(sizeof(struct block_iq2_s) == 82 && sizeof(struct block_iq3_xxs) == 98, "layout");
+_Static_assert(sizeof(struct block_iq3_s) == 110 && sizeof(struct block_iq1_s) == 50, "layout");
+_Static_assert(sizeof(struct block_iq1_m) == 56 && sizeof(struct block_tq1_0) == 54, "layout");
+_Static_assert(sizeof(struct block_tq2_0) == 66, "layout");
 
 /* The eight six-bit scales and minima of Q4_K and Q5_K from their twelve bytes. */
 static inline void quants_k4_scales(const uint8_t packed[12], uint8_t scales[8], uint8_t mins[8])
@@ -132,6 +223,15 @@ static inline int quants_q3_k_scale(const uint8_t packed[12], int j)
     int high = packed[8 + j % 4] >> (2 * (j / 4)) & 3;
 
     return low | high << 4;
+}
+
+/* Ternary digit n of a byte, the first being the most significant: the byte is the fraction
+ * 0.abcde of base 3, rounded up to 256ths. */
+static inline int quants_tq1_digit(uint8_t byte, int n)
+{
+    static const uint8_t powers[5] = {1, 3, 9, 27, 81};
+
+    return (uint8_t)(byte * powers[n]) * 3 >> 8;
 }
 
 #endif

@@ -15,6 +15,10 @@ void ref_run(const struct dispatch *d);
 /* Dequantises n values (whole blocks) of a weight type to f32, exactly as the format defines. */
 void ref_dequantize(enum gguf_type type, const void *blocks, float *out, size_t n);
 
+/* The points that blocks of the type hold indices into (quants_grids.h): words of two points each.
+ * NULL, and no words, for types without. */
+const uint32_t *ref_grid(enum gguf_type type, size_t *ret_words);
+
 float ref_f16_to_f32(uint16_t h);
 uint16_t ref_f32_to_f16(float f); /* round to nearest even */
 float ref_bf16_to_f32(uint16_t h);

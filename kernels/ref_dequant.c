@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/quants.h"
 #include "kernels/ref.h"
+#include "kernels/ref_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -194,15 +195,77 @@ static void dequant_mxfp4(const void *in, float *out)
         out[i] = half_scale * (float)e2m1_doubled[nibble(b->qs, i)];
 }
 
+static float ue4m3(uint8_t bits)
+{
+    int exponent = bits >> 3 & 15, mantissa = bits & 7;
+
+    if ((bits & 127) == 127)
+        return 0;
+    return exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+}
+
+static void dequant_nvfp4(const void *in, float *out)
+{
+    const struct block_nvfp4 *b = in;
+
+    for (int i = 0; i < 64; i++) {
+        uint8_t byte = b->qs[i / 16 * 8 + i % 8];
+        int q = i % 16 < 8 ? byte & 15 : byte >> 4;
+
+        out[i] = ue4m3(b->d[i / 16]) * 0.5f * (float)e2m1_doubled[q];
+    }
+}
+
+static void dequant_tq1_0(const void *in, float *out)
+{
+    const struct block_tq1_0 *b = in;
+    float d = ref_f16_to_f32(b->d);
+
+    for (int i = 0; i < 256; i++) {
+        int digit = i < 160   ? quants_tq1_digit(b->qs[i % 32], i / 32)
+                    : i < 240 ? quants_tq1_digit(b->qs[32 + i % 16], (i - 160) / 16)
+                              : quants_tq1_digit(b->qh[i % 4], (i - 240) / 4);
+
+        out[i] = d * (float)(digit - 1);
+    }
+}
+
+static void dequant_tq2_0(const void *in, float *out)
+{
+    const struct block_tq2_0 *b = in;
+    float d = ref_f16_to_f32(b->d);
+
+    for (int i = 0; i < 256; i++)
+        out[i] = d * (float)(two_bits(b->qs, i) - 1);
+}
+
 static dequant_fn *const dequant_table[GGUF_TYPE_LIMIT] = {
-    [GGUF_TYPE_F32] = dequant_f32,       [GGUF_TYPE_F16] = dequant_f16,
-    [GGUF_TYPE_BF16] = dequant_bf16,     [GGUF_TYPE_Q4_0] = dequant_q4_0,
-    [GGUF_TYPE_Q4_1] = dequant_q4_1,     [GGUF_TYPE_Q5_0] = dequant_q5_0,
-    [GGUF_TYPE_Q5_1] = dequant_q5_1,     [GGUF_TYPE_Q8_0] = dequant_q8_0,
-    [GGUF_TYPE_Q2_K] = dequant_q2_k,     [GGUF_TYPE_Q3_K] = dequant_q3_k,
-    [GGUF_TYPE_Q4_K] = dequant_q4_k,     [GGUF_TYPE_Q5_K] = dequant_q5_k,
-    [GGUF_TYPE_Q6_K] = dequant_q6_k,     [GGUF_TYPE_IQ4_NL] = dequant_iq4_nl,
-    [GGUF_TYPE_IQ4_XS] = dequant_iq4_xs, [GGUF_TYPE_MXFP4] = dequant_mxfp4,
+    [GGUF_TYPE_F32] = dequant_f32,
+    [GGUF_TYPE_F16] = dequant_f16,
+    [GGUF_TYPE_BF16] = dequant_bf16,
+    [GGUF_TYPE_Q4_0] = dequant_q4_0,
+    [GGUF_TYPE_Q4_1] = dequant_q4_1,
+    [GGUF_TYPE_Q5_0] = dequant_q5_0,
+    [GGUF_TYPE_Q5_1] = dequant_q5_1,
+    [GGUF_TYPE_Q8_0] = dequant_q8_0,
+    [GGUF_TYPE_Q2_K] = dequant_q2_k,
+    [GGUF_TYPE_Q3_K] = dequant_q3_k,
+    [GGUF_TYPE_Q4_K] = dequant_q4_k,
+    [GGUF_TYPE_Q5_K] = dequant_q5_k,
+    [GGUF_TYPE_Q6_K] = dequant_q6_k,
+    [GGUF_TYPE_IQ4_NL] = dequant_iq4_nl,
+    [GGUF_TYPE_IQ4_XS] = dequant_iq4_xs,
+    [GGUF_TYPE_MXFP4] = dequant_mxfp4,
+    [GGUF_TYPE_IQ2_XXS] = ref_dequant_iq2_xxs,
+    [GGUF_TYPE_IQ2_XS] = ref_dequant_iq2_xs,
+    [GGUF_TYPE_IQ2_S] = ref_dequant_iq2_s,
+    [GGUF_TYPE_IQ3_XXS] = ref_dequant_iq3_xxs,
+    [GGUF_TYPE_IQ3_S] = ref_dequant_iq3_s,
+    [GGUF_TYPE_IQ1_S] = ref_dequant_iq1_s,
+    [GGUF_TYPE_IQ1_M] = ref_dequant_iq1_m,
+    [GGUF_TYPE_TQ1_0] = dequant_tq1_0,
+    [GGUF_TYPE_TQ2_0] = dequant_tq2_0,
+    [GGUF_TYPE_NVFP4] = dequant_nvfp4,
 };
 
 void ref_dequantize(enum gguf_type type, const void *blocks, float *out, size_t n)

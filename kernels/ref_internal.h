@@ -61,4 +61,13 @@ void ref_sample_penalize(const struct step_sample *s, float *logits, uint32_t n_
  * temperature > 0, top_k, top_p, min_p and the draw. */
 uint32_t ref_sample_draw(const struct step_sample *s, const struct ref_candidate *c, uint32_t n);
 
+/* ref_dequant_grid.c: one block to 256 values. */
+void ref_dequant_iq2_xxs(const void *in, float *out);
+void ref_dequant_iq2_xs(const void *in, float *out);
+void ref_dequant_iq2_s(const void *in, float *out);
+void ref_dequant_iq3_xxs(const void *in, float *out);
+void ref_dequant_iq3_s(const void *in, float *out);
+void ref_dequant_iq1_s(const void *in, float *out);
+void ref_dequant_iq1_m(const void *in, float *out);
+
 #endif

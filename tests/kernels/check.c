@@ -73,10 +73,13 @@ static void fill_scales(struct check *c, enum gguf_type type, uint8_t *block, fl
         enum gguf_type type;
         int d, m; /* m: the second one, or -1 */
     } places[] = {
-        {GGUF_TYPE_Q4_0, 0, -1},   {GGUF_TYPE_Q4_1, 0, 2},    {GGUF_TYPE_Q5_0, 0, -1},
-        {GGUF_TYPE_Q5_1, 0, 2},    {GGUF_TYPE_Q8_0, 0, -1},   {GGUF_TYPE_Q2_K, 80, 82},
-        {GGUF_TYPE_Q3_K, 108, -1}, {GGUF_TYPE_Q4_K, 0, 2},    {GGUF_TYPE_Q5_K, 0, 2},
-        {GGUF_TYPE_Q6_K, 208, -1}, {GGUF_TYPE_IQ4_NL, 0, -1}, {GGUF_TYPE_IQ4_XS, 0, -1},
+        {GGUF_TYPE_Q4_0, 0, -1},   {GGUF_TYPE_Q4_1, 0, 2},     {GGUF_TYPE_Q5_0, 0, -1},
+        {GGUF_TYPE_Q5_1, 0, 2},    {GGUF_TYPE_Q8_0, 0, -1},    {GGUF_TYPE_Q2_K, 80, 82},
+        {GGUF_TYPE_Q3_K, 108, -1}, {GGUF_TYPE_Q4_K, 0, 2},     {GGUF_TYPE_Q5_K, 0, 2},
+        {GGUF_TYPE_Q6_K, 208, -1}, {GGUF_TYPE_IQ4_NL, 0, -1},  {GGUF_TYPE_IQ4_XS, 0, -1},
+        {GGUF_TYPE_IQ1_S, 0, -1},  {GGUF_TYPE_IQ2_XXS, 0, -1}, {GGUF_TYPE_IQ2_XS, 0, -1},
+        {GGUF_TYPE_IQ2_S, 0, -1},  {GGUF_TYPE_IQ3_XXS, 0, -1}, {GGUF_TYPE_IQ3_S, 0, -1},
+        {GGUF_TYPE_TQ1_0, 52, -1}, {GGUF_TYPE_TQ2_0, 64, -1},
     };
     uint16_t h;
 
@@ -88,6 +91,11 @@ static void fill_scales(struct check *c, enum gguf_type type, uint8_t *block, fl
         h = ref_f32_to_f16(scale * 0.4f);
         if (places[i].m >= 0)
             memcpy(block + places[i].m, &h, 2);
+    }
+    if (type == GGUF_TYPE_IQ1_M) { /* a nibble in each of four words */
+        h = ref_f32_to_f16(scale * (0.5f + 0.1f * check_normal(c)));
+        for (int i = 0; i < 4; i++)
+            block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | (h >> (4 * i) & 15) << 4);
     }
     if (type == GGUF_TYPE_MXFP4)
         block[0] = (uint8_t)(118 + check_random(c) % 6);

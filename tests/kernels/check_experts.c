@@ -380,7 +380,8 @@ static bool experts_of(struct check *c, enum gguf_type type)
 /* clang-format off */
 #define TYPES(X)                                                                                   \
     X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K)  \
-        X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4)
+    X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4) X(NVFP4) X(IQ1_S) X(IQ1_M) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S)  \
+    X(IQ3_XXS) X(IQ3_S) X(TQ1_0) X(TQ2_0)
 /* clang-format on */
 
 #define DEFINE(T)                                                                                  \

@@ -7,6 +7,11 @@ from ggufedit import BOOL, F32, STR, U32, Tensor
 F16_TYPE = 1
 FLOATS = ("f32", "f16", "bf16")
 QUANTS = ("Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_XS", "MXFP4_MOE")
+# What few people keep a whole model in: one family, as the kernels have no part in which it is.
+RARE_QUANTS = ("Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "IQ4_NL", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M",
+               "IQ1_S", "TQ1_0", "TQ2_0")
+# These the peer makes only with a matrix of importance.
+WITH_IMPORTANCE = ("IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
 BLOCKS_OF_32 = ("Q8_0", "Q4_0")
 
 # A shape: layers, embd, ff, heads, kv_heads, head_dim, vocab_size.
@@ -261,7 +266,7 @@ class Case:
         for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
             self.options += ["--" + name, str(value)]
         self.name = "%s/%s/%s" % (family, shape, kind)
-        self.is_quantised = kind in QUANTS
+        self.is_quantised = kind in QUANTS + RARE_QUANTS
         self.vocab_size = SHAPES[shape][-1]
 
 
@@ -283,6 +288,7 @@ def all_cases():
         cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS[:-2]]
     for kind in BLOCKS_OF_32:
         cases += [Case("llama", "llama", "heads80", kind), Case("qwen3", "qwen3", "gqa7", kind)]
+    cases += [Case("qwen3", "qwen3", "blocks128", kind) for kind in RARE_QUANTS]
     cases += [
         Case("llama", "llama", "deep", "Q4_K_M"),
         Case("llama-linear", "llama", "heads80", "f32", edit=linear_scaling),

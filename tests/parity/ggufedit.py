@@ -99,3 +99,16 @@ class Model:
             for t in self.tensors:
                 f.write(b"\0" * (-f.tell() % ALIGN) + t.data)
             f.write(b"\0" * (-f.tell() % ALIGN))
+
+
+def write_even_importance(model, path):
+    """A matrix of importance for llama-quantize in which all columns of all of the model's weights weigh the same."""
+    m = Model(model)
+    weights = [t for t in m.tensors if len(t.shape) >= 2]
+    m.keys = {"general.type": (STR, "imatrix"), "imatrix.datasets": (ARR, (STR, ["even"])),
+              "imatrix.chunk_count": (U32, 1), "imatrix.chunk_size": (U32, 1)}
+    m.tensors = []
+    for t in weights:
+        m.tensors.append(Tensor(t.name + ".in_sum2", [t.shape[0]], 0, struct.pack("<f", 1) * t.shape[0]))
+        m.tensors.append(Tensor(t.name + ".counts", [1], 0, struct.pack("<f", 1)))
+    m.write(path)

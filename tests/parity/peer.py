@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 
+import cases
 import ggufedit
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -97,7 +98,11 @@ def make_model(case, version):
             model.write(plain)
         if case.is_quantised:
             quantised = os.path.join(tmp, "quantised.gguf")
-            run([os.path.join(PEER, "peer"), "llama-quantize"] +
+            importance = []
+            if case.kind in cases.WITH_IMPORTANCE:
+                importance = ["--imatrix", os.path.join(tmp, "importance.gguf")]
+                ggufedit.write_even_importance(plain, importance[1])
+            run([os.path.join(PEER, "peer"), "llama-quantize"] + importance +
                 [o for name in case.kept for o in ("--tensor-type", name + "=f32")] +
                 [plain, quantised, case.kind, "1"])
             plain = quantised

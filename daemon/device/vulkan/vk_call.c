@@ -8,6 +8,11 @@
 enum { PUSH_HEADER_BYTES = 8 };
 
 _Static_assert(PUSH_HEADER_BYTES + sizeof(union kernel_args) <= VK_PUSH_BYTES, "push constants");
+/* of the structs that points may follow: 8-byte aligned behind them, as in the shader, and room */
+_Static_assert(sizeof(struct args_embed) % 8 == 0 && sizeof(struct args_matmul) % 8 == 0 &&
+                   sizeof(struct args_matmul_experts) % 8 == 0 &&
+                   PUSH_HEADER_BYTES + sizeof(struct args_matmul_experts) + 8 <= VK_PUSH_BYTES,
+               "points");
 
 /* Of an attention: what its cache or its window holds. */
 static uint32_t most_positions(const struct dispatch *d)
@@ -23,7 +28,7 @@ static uint32_t most_positions(const struct dispatch *d)
 }
 
 int vk_calls_add(struct vk_calls *calls, const struct dispatch *d, const struct vk_launch *launch,
-                 VkPipeline pipeline)
+                 VkPipeline pipeline, uint64_t points)
 {
     uint32_t part = launch->part_groups ? launch->part_groups : launch->groups[0];
     uint32_t n = (launch->groups[0] - 1) / part + 1;
@@ -40,7 +45,7 @@ int vk_calls_add(struct vk_calls *calls, const struct dispatch *d, const struct 
             .pipeline = pipeline,
             .first_group = i * part,
             .groups = {part, launch->groups[1], launch->groups[2]},
-            .push_bytes = (uint32_t)(PUSH_HEADER_BYTES + bytes),
+            .push_bytes = (uint32_t)(PUSH_HEADER_BYTES + bytes + (points ? sizeof(points) : 0)),
             .barrier = d->barrier && !i,
             .push = {d->max_rows, launch->groups[0]},
             .first_row = i * launch->part_rows,
@@ -51,6 +56,8 @@ int vk_calls_add(struct vk_calls *calls, const struct dispatch *d, const struct 
         if (i == n - 1)
             c->groups[0] = launch->groups[0] - c->first_group;
         memcpy((char *)c->push + PUSH_HEADER_BYTES, &d->args, bytes);
+        if (points)
+            memcpy((char *)c->push + PUSH_HEADER_BYTES + bytes, &points, sizeof(points));
     }
     return 0;
 }

@@ -15,7 +15,7 @@ struct vk_call {
     uint32_t groups[3];
     uint32_t push_bytes;
     bool barrier;
-    uint32_t push[VK_PUSH_BYTES / 4]; /* max_rows, groups of the whole, arguments */
+    uint32_t push[VK_PUSH_BYTES / 4]; /* max_rows, groups of the whole, arguments, points */
     uint32_t first_row, n_rows;       /* of the step, that it is for */
     uint32_t most_positions;          /* that a row can see */
     float position_ns;                /* as in struct vk_launch */
@@ -27,9 +27,10 @@ struct vk_calls {
     size_t n;
 };
 
-/* Adds what the dispatch becomes by its launch. -ENOMEM. */
+/* Adds what the dispatch becomes by its launch. points: the address that a shader with HAS_POINTS
+ * finds behind its arguments, or 0. -ENOMEM. */
 int vk_calls_add(struct vk_calls *calls, const struct dispatch *d, const struct vk_launch *launch,
-                 VkPipeline pipeline);
+                 VkPipeline pipeline, uint64_t points);
 void vk_calls_finish(struct vk_calls *calls);
 
 /* The most that the call may take in a step of n_tokens rows that see up to n_positions each (0:

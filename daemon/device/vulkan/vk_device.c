@@ -31,6 +31,7 @@ static void vk_destroy(struct device *dev)
 
     if (vk->handle) {
         vkDeviceWaitIdle(vk->handle);
+        buffer_destroy(vk->points);
         vk_pipelines_destroy(vk->pipelines);
         vkDestroyCommandPool(vk->handle, vk->transfer_pool, NULL);
         vkDestroySemaphore(vk->handle, vk->timeline, NULL);

@@ -26,6 +26,7 @@ struct vk_device {
     uint64_t last_ticket;
     VkCommandPool transfer_pool; /* for fills and copies at creation */
     struct vk_pipelines *pipelines;
+    struct buffer *points;         /* of vk_points.c; NULL until needed */
     uint64_t call_ns_per_row;      /* of the longest call last timed; 0 unknown */
     struct vk_program *unmeasured; /* submitted, until their times are taken; newest first */
     uint64_t lose_at_ticket;       /* a fault made on purpose (vk_fault.h); 0: none */

@@ -10,6 +10,7 @@
 #include "device/vulkan/vk_device.h"
 #include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_pipelines.h"
+#include "device/vulkan/vk_points.h"
 #include "device/vulkan/vk_segments.h"
 
 #include <errno.h>
@@ -190,14 +191,16 @@ static int add_calls(struct vk_device *vk, const struct dispatch *d, struct vk_c
 {
     struct vk_launch launch;
     VkPipeline pipeline;
+    uint64_t points;
     int r;
 
     vk_launch_for(&vk->gpu.caps, d, &launch);
     r = vk_pipelines_get(vk->pipelines, &launch, &pipeline, err);
-    if (r < 0)
-        return r;
-    return vk_calls_add(calls, d, &launch, pipeline) < 0 ? error_set(err, ENOMEM, "out of memory")
-                                                         : 0;
+    if (r == 0)
+        r = vk_points_address(vk, d, &points, err);
+    if (r == 0 && vk_calls_add(calls, d, &launch, pipeline, points) < 0)
+        r = error_set(err, ENOMEM, "out of memory");
+    return r;
 }
 
 int vk_program_create(struct device *dev, const struct dispatch *list, size_t n,

@@ -122,7 +122,7 @@ static void bytes_are_for_prompts_on_gpus_that_multiply_them_fast(void **state)
     assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q4_K, 4096, 512), ACT_Q8_32);
     assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q4_K, 4096, 1), ACT_F32);
     assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_F16, 4096, 512), ACT_F32);
-    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_IQ2_S, 4096, 512), -1);
+    assert_int_equal(vk_activation_for(&caps, GGUF_TYPE_Q2_0, 4096, 512), -1);
 }
 
 static void a_prompt_of_bytes_is_multiplied_as_such(void **state)

@@ -260,7 +260,7 @@ static void a_part_is_bound_by_its_own_rows_and_what_they_see(void **state)
     struct vk_calls calls = {0};
 
     d.args.attention.kv.n_blocks = 10;
-    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE), 0);
+    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE, 0), 0);
     assert_int_equal(calls.n, 3);
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(calls.list[i].first_group, i * 20);
@@ -275,7 +275,7 @@ static void a_part_is_bound_by_its_own_rows_and_what_they_see(void **state)
     assert_int_equal(vk_call_bound_ns(&calls.list[0], UINT32_MAX, 0), 40 * 320 * 2);
     assert_int_equal(vk_call_bound_ns(&calls.list[0], 100, 9999), 40 * 320 * 2);
     d.args.attention.window = 64;
-    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE), 0);
+    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE, 0), 0);
     assert_int_equal(vk_call_bound_ns(&calls.list[3], 100, 9999), 40 * 64 * 2);
     vk_calls_finish(&calls);
 }

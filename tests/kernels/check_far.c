@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Offsets past 4 GiB, by address arithmetic: a table, or a cache, is said to begin so far below the
- * workspace that only the one row or block that is asked for lies inside it. The front would refuse
- * such a dispatch, so these go to the back end directly. GPUs only: what C does with pointers that
- * far outside is its own affair.
+ * workspace that only the one row, expert or block that is asked for lies inside it. The front
+ * would refuse such a dispatch, so these go to the back end directly. GPUs only: what C does with
+ * pointers that far outside is its own affair.
  */
 #include "check.h"
 
@@ -83,6 +83,64 @@ static bool embed_far(struct check *c)
         if (!run_far(c, build_embed, places) ||
             !check_floats(c, places[3], EMBED_COLS, 1e-37, 1e-6)) {
             printf("# row %u of %s\n", embed_row, info->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the weights of an expert ---- */
+
+enum { EXPERT_ROWS = 40, EXPERT_COLS = 512 };
+static enum gguf_type expert_type;
+static uint32_t far_expert;
+
+/* places: step, choices, weights of the expert, x, out */
+static struct dispatch build_expert(uint64_t base, const uint64_t *places)
+{
+    uint64_t bytes = EXPERT_ROWS * gguf_type_row_bytes(expert_type, EXPERT_COLS);
+    struct dispatch d = {
+        .op = KERNEL_MATMUL_EXPERTS, .weight_type = expert_type, .max_rows = 1, .label = "far"};
+
+    d.args.matmul_experts =
+        (struct args_matmul_experts){.step = base + places[0],
+                                     .choices = base + places[1],
+                                     .weight = base + places[2] - far_expert * bytes,
+                                     .x = base + places[3],
+                                     .out = base + places[4],
+                                     .n_rows = EXPERT_ROWS,
+                                     .n_cols = EXPERT_COLS,
+                                     .n_experts = far_expert + 1,
+                                     .n_used = 1};
+    return d;
+}
+
+static bool expert_far(struct check *c)
+{
+    static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q4_K, GGUF_TYPE_MXFP4,
+                                           GGUF_TYPE_IQ2_XS};
+
+    for (size_t i = 0; is_gpu(c) && i < sizeof(types) / sizeof(*types); i++) {
+        const struct gguf_type_info *info = gguf_type_get_info(types[i]);
+        uint64_t bytes = EXPERT_ROWS * gguf_type_row_bytes(types[i], EXPERT_COLS), places[5];
+
+        c->used = 0;
+        expert_type = types[i];
+        far_expert = (uint32_t)((5ull << 30) / bytes);
+        places[0] = check_step(c, 1, 1);
+        places[1] = check_take(c, sizeof(struct expert_choice));
+        *(struct expert_choice *)check_at(c, places[1]) =
+            (struct expert_choice){.expert = far_expert, .weight = 1};
+        places[2] = check_take(c, bytes);
+        check_fill_weights(c, types[i], places[2], EXPERT_ROWS * EXPERT_COLS / info->block_elements,
+                           INPUT_NORMAL);
+        places[3] = check_take(c, EXPERT_COLS * sizeof(float));
+        check_fill(c, places[3], EXPERT_COLS, INPUT_NORMAL);
+        places[4] = check_take(c, EXPERT_ROWS * sizeof(float));
+        memcpy(c->copy, c->buf->host, c->used);
+        if (!run_far(c, build_expert, places) ||
+            !check_floats(c, places[4], EXPERT_ROWS, 2e-5, 2e-5)) {
+            printf("# expert %u of %s\n", far_expert, info->name);
             return false;
         }
     }
@@ -172,6 +230,7 @@ static bool cache_far(struct check *c)
 
 const struct check_case check_far_cases[] = {
     {"embed_far", embed_far},
+    {"expert_far", expert_far},
     {"cache_far", cache_far},
     {0},
 };

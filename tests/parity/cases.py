@@ -160,7 +160,8 @@ HEADS = ("attn_k_b", "attn_v_b")
 
 def plain_heads(m):
     """The matrices of single heads as f32: with others the peer stops, or says what is far off, on
-    CPUs that have AMX."""
+    the machines this was tried on. Why is not established (how it lays weights out anew for a CPU,
+    perhaps)."""
     for t in m.tensors:
         if any(h in t.name for h in HEADS) and t.kind == F16_TYPE:
             t.kind, t.data = 0, np.frombuffer(t.data, "<f2").astype("<f4").tobytes()

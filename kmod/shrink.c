@@ -35,6 +35,7 @@ static atomic_long_t asked_pages;
 static DECLARE_WAIT_QUEUE_HEAD(gone);
 static atomic64_t evicted_bytes;
 static atomic64_t evicted_pools;
+/* NULL once the module goes: pools that idle leave the list after it. */
 static struct shrinker *shrinker;
 
 /* What may be evicted counts as reclaimable with the kernel, and so as available memory. */
@@ -58,6 +59,8 @@ static void update_batch(void)
 {
 	u64 least_pages = reclaimable_bytes >> (PAGE_SHIFT + 12);
 
+	if (!shrinker)
+		return;
 	WRITE_ONCE(shrinker->batch, max_t(long, least_pages * 4 / SEEKS, 1));
 }
 
@@ -297,8 +300,13 @@ int hearth_shrink_init(void)
 
 void hearth_shrink_exit(void)
 {
+	struct shrinker *old = shrinker;
+
 	unregister_oom_notifier(&oom_notifier);
-	shrinker_free(shrinker);
+	spin_lock(&lock);
+	shrinker = NULL;
+	spin_unlock(&lock);
+	shrinker_free(old);
 }
 
 /* Bytes of pools that may be evicted now. */

@@ -12,11 +12,6 @@ static uint64_t minus(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-static uint64_t large_pages(uint64_t bytes)
-{
-    return (bytes + POOL_LARGE_PAGE_BYTES - 1) / POOL_LARGE_PAGE_BYTES * POOL_LARGE_PAGE_BYTES;
-}
-
 /* What a model with so many bytes of weights and cache holds; missing_bytes: of the weights, what
  * is not in memory yet. */
 static struct residency_bytes bytes_of(const struct worker_memory *w, uint64_t weights_bytes,
@@ -31,8 +26,8 @@ static struct residency_bytes bytes_of(const struct worker_memory *w, uint64_t w
 static struct residency_bytes need_of(struct engine *e, const struct worker_memory *w,
                                       const struct loaded_model *lm)
 {
-    return bytes_of(w, large_pages(lm->file_bytes),
-                    large_pages(lm->file_bytes - lm->resident_bytes),
+    return bytes_of(w, pool_round_up(lm->file_bytes),
+                    pool_round_up(lm->file_bytes - lm->resident_bytes),
                     worker_least_cache_bytes(e->worker, lm));
 }
 

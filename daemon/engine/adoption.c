@@ -177,19 +177,11 @@ int engine_adopt(struct engine *e, struct error *err)
     return 0;
 }
 
-static struct model_entry *entry_of_path(struct engine *e, const char *path)
-{
-    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
-        if (!strcmp(entry->path, path))
-            return entry;
-    return NULL;
-}
-
 /* Begins with one unless somebody has asked for it by now. */
 static void take_up(struct engine *e, const char *path)
 {
     struct adoption *a = &e->adoption;
-    struct model_entry *entry = entry_of_path(e, path);
+    struct model_entry *entry = catalogue_find_path(&e->catalogue, path);
     struct error err = {0};
 
     if (!entry || entry->state != ENGINE_MODEL_AVAILABLE || entry->has_loader)

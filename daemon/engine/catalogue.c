@@ -87,10 +87,18 @@ static bool is_in_use(const struct model_entry *e)
            !list_empty(&e->late_listeners) || !list_empty(&e->late_waiting);
 }
 
-static struct model_entry *find_by(struct catalogue *c, const char *name, const char *path)
+static struct model_entry *find_name(struct catalogue *c, const char *name)
 {
     list_for_each (it, &c->entries, struct model_entry, link)
-        if ((name && !strcmp(it->name, name)) || (path && !strcmp(it->path, path)))
+        if (!strcmp(it->name, name))
+            return it;
+    return NULL;
+}
+
+struct model_entry *catalogue_find_path(struct catalogue *c, const char *path)
+{
+    list_for_each (it, &c->entries, struct model_entry, link)
+        if (!strcmp(it->path, path))
             return it;
     return NULL;
 }
@@ -117,7 +125,7 @@ static void scan_file(struct catalogue *c, const char *dir, const char *file)
         free(path);
         return;
     }
-    e = find_by(c, NULL, path);
+    e = catalogue_find_path(c, path);
     if (e) {
         free(path);
         note_file(e, &st);
@@ -127,7 +135,7 @@ static void scan_file(struct catalogue *c, const char *dir, const char *file)
     e = entry_new(stem_of(file), path);
     if (!e)
         return;
-    if (find_by(c, e->name, NULL)) {
+    if (find_name(c, e->name)) {
         /* the directory named first wins; the other is still there by its path */
         free(e->name);
         e->name = strdup(e->path);
@@ -233,7 +241,7 @@ static int find_path(struct catalogue *c, const char *given, struct model_entry 
         path = realpath(given, NULL);
         if (!path)
             return error_set_errno(err, errno, "%s", given);
-        e = find_by(c, NULL, path); /* another file lay there before: what is loaded stays */
+        e = catalogue_find_path(c, path); /* another file lay there before: what is loaded stays */
         if (e) {
             free(path);
             *ret_entry = e;
@@ -283,13 +291,13 @@ int catalogue_find(struct catalogue *c, const char *name, struct model_entry **r
 
     if (name[0] == '/')
         return find_path(c, name, ret_entry, err);
-    e = find_by(c, name, NULL);
+    e = find_name(c, name);
     if (!e && (size_t)snprintf(plain, sizeof(plain), "%s", name) < sizeof(plain)) {
         if (ends_with(plain, ":latest"))
             plain[strlen(plain) - strlen(":latest")] = 0;
         if (ends_with(plain, ".gguf"))
             plain[strlen(plain) - strlen(".gguf")] = 0;
-        e = find_by(c, plain, NULL);
+        e = find_name(c, plain);
     }
     if (!e)
         return refuse(c, name, err);

@@ -66,6 +66,8 @@ void catalogue_scan(struct catalogue *c);
  * the next such path is asked for, unless something uses it by then). */
 int catalogue_find(struct catalogue *c, const char *name, struct model_entry **ret_entry,
                    struct error *err);
+/* The entry whose file has this very path, or NULL. */
+struct model_entry *catalogue_find_path(struct catalogue *c, const char *path);
 
 /* Around callbacks, which may do anything: the entry outlives what happens in between. */
 void catalogue_hold(struct model_entry *entry);

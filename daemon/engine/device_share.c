@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/device_share.h"
 
-uint64_t device_share_least(const struct device_share *const *shares, uint64_t n)
+uint64_t device_share_least(uint64_t least_ns, const struct device_share *s)
 {
-    uint64_t least_ns = UINT64_MAX;
-
-    for (uint64_t i = 0; i < n; i++)
-        if (shares[i]->is_busy && shares[i]->clock_ns < least_ns)
-            least_ns = shares[i]->clock_ns;
-    return least_ns;
+    return s->is_busy && s->clock_ns < least_ns ? s->clock_ns : least_ns;
 }
 
 bool device_share_may_step(const struct device_share *s, uint64_t least_ns)

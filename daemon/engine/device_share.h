@@ -17,8 +17,9 @@ struct device_share {
     bool is_busy;      /* its last step did something */
 };
 
-/* Of those that are busy the clock that is most behind; n pointers. UINT64_MAX: none is. */
-uint64_t device_share_least(const struct device_share *const *shares, uint64_t n);
+/* The clock that is most behind of those that are busy: least_ns so far (UINT64_MAX: none yet), and
+ * one more. */
+uint64_t device_share_least(uint64_t least_ns, const struct device_share *s);
 /* Whether it may do a step now, where that is the least clock of all that are busy. Who was idle
  * may, to find out whether it has something to do. */
 bool device_share_may_step(const struct device_share *s, uint64_t least_ns);

@@ -128,27 +128,24 @@ void running_model_destroy(struct running_model *m)
 void running_model_figures(struct running_model *m)
 {
     const struct kv_cache *kv = m->runner ? runner_kv(m->runner) : NULL;
-
-    m->figures = (struct worker_model_figures){
+    struct worker_model_figures f = {
         .context_tokens = m->config.context_tokens,
         .is_idle = !m->runner,
         .device_ns = m->share.used_ns,
     };
-    if (!kv)
-        return;
-    m->figures = (struct worker_model_figures){
-        .device_ns = m->share.used_ns,
-        .kv_bytes = kv->n_blocks * kv->block_bytes,
-        .kv_memory_bytes =
-            kv_cache_memory_bytes(m->lm->model, (uint64_t)kv->n_blocks * KV_BLOCK_TOKENS),
-        .kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes,
-        .prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes,
-        .found_bytes = kv->n_found * kv->block_bytes,
-        .is_cache_kept = kv_cache_is_kept(kv),
-        .private_bytes = runner_private_bytes(m->runner),
-        .copied_bytes = runner_copied_bytes(m->runner),
-        .context_tokens = m->config.context_tokens,
-    };
+
+    if (kv) {
+        f.kv_bytes = kv->n_blocks * kv->block_bytes;
+        f.kv_memory_bytes =
+            kv_cache_memory_bytes(m->lm->model, (uint64_t)kv->n_blocks * KV_BLOCK_TOKENS);
+        f.kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes;
+        f.prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes;
+        f.found_bytes = kv->n_found * kv->block_bytes;
+        f.is_cache_kept = kv_cache_is_kept(kv);
+        f.private_bytes = runner_private_bytes(m->runner);
+        f.copied_bytes = runner_copied_bytes(m->runner);
+    }
+    m->figures = f;
 }
 
 void running_model_suspend(struct running_model *m)

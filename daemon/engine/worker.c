@@ -220,20 +220,6 @@ static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t 
     return go_on;
 }
 
-/* The least clock of the models that are busy. */
-static uint64_t least_clock(const struct worker *w)
-{
-    uint64_t least_ns = UINT64_MAX;
-
-    list_for_each (m, &w->models, struct running_model, link) {
-        const struct device_share *share = &m->share;
-        uint64_t ns = device_share_least(&share, 1);
-
-        least_ns = ns < least_ns ? ns : least_ns;
-    }
-    return least_ns;
-}
-
 /* A step of a model whose turn it is, measured. */
 static bool step_model(struct worker *w, struct running_model *m, uint64_t least_ns)
 {
@@ -249,10 +235,12 @@ static bool step_models(struct worker *w)
 {
     struct error err = {0};
     bool is_busy = false;
-    uint64_t least_ns = least_clock(w);
+    uint64_t least_ns = UINT64_MAX;
 
     if (!w->keeper.device)
         worker_device_miss(w);
+    list_for_each (m, &w->models, struct running_model, link)
+        least_ns = device_share_least(least_ns, &m->share);
     list_for_each (m, &w->models, struct running_model, link) {
         bool is_its_turn = device_share_may_step(&m->share, least_ns);
         bool did_step = is_its_turn ? step_model(w, m, least_ns) : running_model_sweep(m);

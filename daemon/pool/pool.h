@@ -21,6 +21,12 @@
 /* A pool starts on such a boundary and its mapping is a multiple of it, whatever pages it got. */
 #define POOL_LARGE_PAGE_BYTES ((uint64_t)2 << 20)
 
+/* To whole large pages; the sum must not overflow. */
+static inline uint64_t pool_round_up(uint64_t bytes)
+{
+    return (bytes + POOL_LARGE_PAGE_BYTES - 1) & ~(POOL_LARGE_PAGE_BYTES - 1);
+}
+
 enum pool_kind {
     POOL_KIND_AUTO,  /* nobody chose (pool_choice.h does): as ANON */
     POOL_KIND_ANON,  /* private anonymous memory */

@@ -16,7 +16,7 @@ int pool_kept_list(const struct pool_config *config, struct pool_kept **ret_list
 
 bool pool_kept_may_hold(const struct pool_kept *list, size_t n, uint64_t bytes)
 {
-    uint64_t mapped = (bytes + POOL_LARGE_PAGE_BYTES - 1) & ~(POOL_LARGE_PAGE_BYTES - 1);
+    uint64_t mapped = pool_round_up(bytes);
 
     for (size_t i = 0; i < n; i++)
         if (!list[i].mapped_bytes || list[i].mapped_bytes == mapped)

@@ -33,13 +33,19 @@ bool pool_file_id_equal(const struct pool_file_id *a, const struct pool_file_id 
            a->mtime_sec == b->mtime_sec && a->mtime_nsec == b->mtime_nsec;
 }
 
+void pool_key_from_bytes(const uint8_t bytes[POOL_KEY_BYTES], struct pool_key *ret)
+{
+    for (size_t i = 0; i < POOL_KEY_BYTES; i++)
+        snprintf(ret->hex + 2 * i, 3, "%02x", bytes[i]);
+}
+
 static void finish(struct sha256_ctx *ctx, struct pool_key *ret)
 {
-    uint8_t digest[SHA256_DIGEST_SIZE];
+    uint8_t digest[POOL_KEY_BYTES];
 
+    _Static_assert(POOL_KEY_BYTES == SHA256_DIGEST_SIZE, "a key is a digest");
     sha256_digest(ctx, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(ret->hex + 2 * i, 3, "%02x", digest[i]);
+    pool_key_from_bytes(digest, ret);
 }
 
 int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,

@@ -19,9 +19,13 @@ struct pool_file_id {
 int pool_file_id_get(int fd, struct pool_file_id *ret, struct error *err);
 bool pool_file_id_equal(const struct pool_file_id *a, const struct pool_file_id *b);
 
+enum { POOL_KEY_BYTES = 32 };
+
 struct pool_key {
-    char hex[65]; /* SHA-256, 64 digits and a NUL */
+    char hex[2 * POOL_KEY_BYTES + 1]; /* SHA-256 and a NUL */
 };
+
+void pool_key_from_bytes(const uint8_t bytes[POOL_KEY_BYTES], struct pool_key *ret);
 
 /* Digest of the file's identity and its header bytes. */
 int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct pool_key *ret,

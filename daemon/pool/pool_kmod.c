@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -243,12 +242,6 @@ static int kmod_find(struct pool *pool, const struct pool_config *config, struct
     return r < 0 ? r : map(pool, !pool->is_sealed, err);
 }
 
-static void key_from_bytes(const __u8 bytes[HEARTH_KEY_BYTES], struct pool_key *ret)
-{
-    for (size_t i = 0; i < HEARTH_KEY_BYTES; i++)
-        snprintf(ret->hex + 2 * i, 3, "%02x", bytes[i]);
-}
-
 /* Adds those of the entries that this user could find. */
 static int add_kept(const struct hearth_info *entries, size_t n, struct pool_kept **list,
                     size_t *n_list)
@@ -267,7 +260,7 @@ static int add_kept(const struct hearth_info *entries, size_t n, struct pool_kep
         more[*n_list] = (struct pool_kept){.mapped_bytes = e->size_bytes,
                                            .used_ns = e->used_ns,
                                            .is_sealed = e->state == HEARTH_STATE_SEALED};
-        key_from_bytes(e->key, &more[(*n_list)++].key);
+        pool_key_from_bytes(e->key, &more[(*n_list)++].key);
     }
     return 0;
 }

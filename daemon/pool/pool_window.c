@@ -16,11 +16,6 @@ static uint64_t round_down(uint64_t n)
     return n & ~(POOL_LARGE_PAGE_BYTES - 1);
 }
 
-static uint64_t round_up(uint64_t n)
-{
-    return round_down(n + POOL_LARGE_PAGE_BYTES - 1);
-}
-
 int pool_window_check(uint64_t bytes, const struct pool_extent *e, struct error *err)
 {
     if (e->bytes == 0 || e->bytes > bytes || e->offset > bytes - e->bytes)
@@ -29,7 +24,7 @@ int pool_window_check(uint64_t bytes, const struct pool_extent *e, struct error 
                          "bytes",
                          e->name, (unsigned long long)e->bytes, (unsigned long long)e->offset,
                          (unsigned long long)bytes);
-    if (round_up(e->offset + e->bytes) - round_down(e->offset) > POOL_WINDOW_TENSOR_LIMIT_BYTES)
+    if (pool_round_up(e->offset + e->bytes) - round_down(e->offset) > POOL_WINDOW_TENSOR_LIMIT_BYTES)
         return error_set(err, EFBIG,
                          "tensor %s has %llu bytes, more than the 4 GiB that can be mapped in one "
                          "piece: use a smaller quantisation",
@@ -58,7 +53,7 @@ int pool_windows(const struct pool *pool, struct pool_extent *extents, size_t n,
     qsort(sorted, n, sizeof(struct pool_extent *), compare_offsets);
     for (size_t i = 0; i < n; i++) {
         struct pool_window *w = n_windows ? &windows[n_windows - 1] : NULL;
-        uint64_t end = round_up(sorted[i]->offset + sorted[i]->bytes);
+        uint64_t end = pool_round_up(sorted[i]->offset + sorted[i]->bytes);
 
         if (!w || end - w->offset > POOL_WINDOW_LIMIT_BYTES) {
             w = &windows[n_windows++];

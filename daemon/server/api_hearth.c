@@ -85,8 +85,7 @@ static void write_models(struct server *s, struct strbuf *out)
         n = 0;
     strbuf_add_char(out, '[');
     for (size_t i = 0; i < n; i++) {
-        if (i)
-            strbuf_add_char(out, ',');
+        jsonout_element(out);
         write_model(out, &models[i]);
     }
     strbuf_add_char(out, ']');
@@ -296,22 +295,18 @@ static void write_lacks(struct server *s, const struct engine_stats *stats, stru
 {
     const struct engine_model_info *models = NULL;
     const char *loop = loop_fallback_reason(s->loop), *last = "";
-    size_t n = 0, n_written = 0;
+    size_t n = 0;
 
     jsonout_key(out, "lacks");
     strbuf_add_char(out, '[');
-    if (loop) {
+    if (loop)
         jsonout_string(out, loop);
-        n_written++;
-    }
     if (stats->device_note[0]) {
-        if (n_written++)
-            strbuf_add_char(out, ',');
+        jsonout_element(out);
         jsonout_string(out, stats->device_note);
     }
     if (stats->memory_advice && stats->memory_advice[0]) {
-        if (n_written++)
-            strbuf_add_char(out, ',');
+        jsonout_element(out);
         jsonout_string(out, stats->memory_advice);
     }
     if (engine_models(s->engine, &models, &n) < 0)
@@ -321,8 +316,7 @@ static void write_lacks(struct server *s, const struct engine_stats *stats, stru
 
         if (!lack || !*lack || strcmp(lack, last) == 0)
             continue;
-        if (n_written++)
-            strbuf_add_char(out, ',');
+        jsonout_element(out);
         jsonout_string(out, lack);
         last = lack;
     }

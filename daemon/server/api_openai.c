@@ -157,8 +157,7 @@ void api_models(struct exchange *x, const char *tail)
         n = 0;
     strbuf_add_str(out, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < n; i++) {
-        if (i)
-            strbuf_add_char(out, ',');
+        jsonout_element(out);
         write_model(out, &models[i]);
     }
     strbuf_add_str(out, "]}\n");

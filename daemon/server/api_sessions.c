@@ -10,7 +10,7 @@
 struct listing {
     const struct exchange *x;
     struct strbuf *out;
-    size_t n, n_hidden;
+    size_t n_hidden;
     double tokens_per_second; /* of all */
 };
 
@@ -31,7 +31,8 @@ static void write_session(void *user, const struct engine_session *s)
         l->n_hidden++;
         return;
     }
-    strbuf_add_str(l->out, l->n++ ? ",{" : "{");
+    jsonout_element(l->out);
+    strbuf_add_char(l->out, '{');
     if (s->caller.uid != ENGINE_UID_UNKNOWN) {
         jsonout_key_uint(l->out, "uid", s->caller.uid);
         jsonout_key_uint(l->out, "pid", (unsigned long long)s->caller.pid);
@@ -58,7 +59,8 @@ static void write_user(void *user, const struct engine_user_stats *u)
 
     if (!api_sees(l->x, u->uid))
         return;
-    strbuf_add_str(l->out, l->n++ ? ",{" : "{");
+    jsonout_element(l->out);
+    strbuf_add_char(l->out, '{');
     if (u->uid != ENGINE_UID_UNKNOWN)
         jsonout_key_uint(l->out, "uid", u->uid);
     jsonout_key_uint(l->out, "running", u->n_running);
@@ -73,7 +75,7 @@ static void write_user(void *user, const struct engine_user_stats *u)
 static void write_models(struct server *s, struct strbuf *out)
 {
     const struct engine_model_info *models = NULL;
-    size_t n = 0, n_written = 0;
+    size_t n = 0;
 
     if (engine_models(s->engine, &models, &n) < 0)
         n = 0;
@@ -82,7 +84,8 @@ static void write_models(struct server *s, struct strbuf *out)
 
         if (m->state != ENGINE_MODEL_READY)
             continue;
-        strbuf_add_str(out, n_written++ ? ",{" : "{");
+        jsonout_element(out);
+        strbuf_add_char(out, '{');
         jsonout_key_string(out, "name", m->name);
         jsonout_key_uint(out, "pool_bytes", m->pool_bytes);
         jsonout_key_uint(out, "kv_bytes", m->kv_bytes);
@@ -119,7 +122,6 @@ void api_hearth_sessions(struct exchange *x, const char *tail)
     jsonout_key_number(l.out, "tokens_per_second", l.tokens_per_second);
     jsonout_key(l.out, "users");
     strbuf_add_char(l.out, '[');
-    l.n = 0;
     engine_each_user(s->engine, write_user, &l);
     strbuf_add_char(l.out, ']');
     jsonout_key(l.out, "models");

@@ -68,10 +68,21 @@ void jsonout_string(struct strbuf *out, const char *s)
     strbuf_add_char(out, '"');
 }
 
+/* A comma unless what holds the next thing was just opened by this character. */
+static void separate(struct strbuf *out, char opener)
+{
+    if (out->len && out->data[out->len - 1] != opener)
+        strbuf_add_char(out, ',');
+}
+
+void jsonout_element(struct strbuf *out)
+{
+    separate(out, '[');
+}
+
 void jsonout_key(struct strbuf *out, const char *name)
 {
-    if (out->len && out->data[out->len - 1] != '{')
-        strbuf_add_char(out, ',');
+    separate(out, '{');
     jsonout_string(out, name);
     strbuf_add_char(out, ':');
 }

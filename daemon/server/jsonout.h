@@ -11,6 +11,8 @@ void jsonout_text(struct strbuf *out, const char *s, size_t len);
 void jsonout_string(struct strbuf *out, const char *s);
 /* "name": with a comma before it unless the object was just opened. */
 void jsonout_key(struct strbuf *out, const char *name);
+/* Before an element of an array: a comma unless the array was just opened. */
+void jsonout_element(struct strbuf *out);
 void jsonout_key_string(struct strbuf *out, const char *name, const char *value);
 void jsonout_key_number(struct strbuf *out, const char *name, double value);
 void jsonout_key_bool(struct strbuf *out, const char *name, bool value);

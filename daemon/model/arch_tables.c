@@ -19,6 +19,19 @@
     {DIM_ROPE, "rope.dimension_count", KEY_OR_DIM, .dim_a = DIM_HEAD_K},                           \
     {DIM_ROPE_CONTEXT, "rope.scaling.original_context_length", KEY_OR_DIM,                         \
      .dim_a = DIM_CONTEXT}
+
+#define EXPERT_DIMS                                                                                \
+    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},                                                   \
+    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED}
+
+/* Dense layers first, then experts and such that every token goes through. */
+#define LEADING_DENSE_DIMS                                                                         \
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},                                                 \
+    EXPERT_DIMS,                                                                                   \
+    {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},                                     \
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},                                   \
+    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},                                       \
+    {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO}
 /* clang-format on */
 
 static const struct arch_dim common_dims[] = {
@@ -30,16 +43,14 @@ static const struct arch_dim common_dims[] = {
 /* An expert of Mixtral is as wide as the key for dense models says. */
 static const struct arch_dim mixtral_dims[] = {
     COMMON_DIMS,
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    EXPERT_DIMS,
     {DIM_FF_EXPERT, "feed_forward_length", KEY_REQUIRED},
     {0},
 };
 
 static const struct arch_dim qwen2moe_dims[] = {
     COMMON_DIMS,
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    EXPERT_DIMS,
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {DIM_FF_SHARED, "expert_shared_feed_forward_length", KEY_REQUIRED},
     {0},
@@ -51,13 +62,7 @@ static const struct arch_dim qwen2moe_dims[] = {
     {DIM_HEAD_K_MLA, "attention.key_length_mla", KEY_REQUIRED},                                    \
     {DIM_HEAD_V_MLA, "attention.value_length_mla", KEY_REQUIRED},                                  \
     {DIM_KV_RANK, "attention.kv_lora_rank", KEY_REQUIRED},                                         \
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},                                                 \
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},                                                   \
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},                                         \
-    {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},                                     \
-    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},                                   \
-    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},                                       \
-    {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO}
+    LEADING_DENSE_DIMS
 /* clang-format on */
 
 static const struct arch_dim deepseek2_dims[] = {
@@ -71,20 +76,13 @@ static const struct arch_dim deepseek2_lite_dims[] = {DEEPSEEK2_DIMS, {0}};
 
 static const struct arch_dim glm4moe_dims[] = {
     COMMON_DIMS,
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
-    {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},
-    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
-    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},
-    {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO},
+    LEADING_DENSE_DIMS,
     {0},
 };
 
 static const struct arch_dim gpt_oss_dims[] = {
     COMMON_DIMS,
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    EXPERT_DIMS,
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
     {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 2},
@@ -109,8 +107,7 @@ static const struct arch_dim gemma3_dims[] = {
 
 static const struct arch_dim qwen3moe_dims[] = {
     COMMON_DIMS,
-    {DIM_EXPERTS, "expert_count", KEY_REQUIRED},
-    {DIM_EXPERTS_USED, "expert_used_count", KEY_REQUIRED},
+    EXPERT_DIMS,
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {0},
 };
@@ -151,25 +148,23 @@ static const struct arch_real gemma2_reals[] = {
 };
 
 static const struct arch_real gemma3_reals[] = {
-    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},
-    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
+    COMMON_REALS,
     {REAL_ROPE_BASE_LOCAL, "rope.freq_base_swa", false, 10000.0f},
-    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
-    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
-    {REAL_YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", false, 32.0f},
-    {REAL_YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", false, 1.0f},
-    {REAL_YARN_EXT_FACTOR, "rope.scaling.yarn_ext_factor", false, -1.0f},
     {REAL_LOGIT_SOFTCAP, "final_logit_softcapping", false, 0.0f},
     {0},
 };
 
-/* The tensors every transformer has, and those of attention. */
-#define ATTENTION_WEIGHTS                                                                          \
+/* The tensors every transformer has, up to the norm before attention. */
+#define STREAM_WEIGHTS                                                                             \
     {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},                                 \
         {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},              \
         {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD}, \
-        {WEIGHT_ATTN_NORM, "blk.%u.attn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},           \
-        {WEIGHT_ATTN_Q, "blk.%u.attn_q.weight", DIM_EMBD, DIM_Q},                                  \
+    {                                                                                              \
+        WEIGHT_ATTN_NORM, "blk.%u.attn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR              \
+    }
+
+#define ATTENTION_WEIGHTS                                                                          \
+    STREAM_WEIGHTS, {WEIGHT_ATTN_Q, "blk.%u.attn_q.weight", DIM_EMBD, DIM_Q},                      \
         {WEIGHT_ATTN_K, "blk.%u.attn_k.weight", DIM_EMBD, DIM_K},                                  \
         {WEIGHT_ATTN_V, "blk.%u.attn_v.weight", DIM_EMBD, DIM_V},                                  \
     {                                                                                              \
@@ -211,6 +206,14 @@ enum { IN_DENSE = 1 << 0, IN_EXPERTS = 1 << 1 };
 
 #define TRANSFORMER_WEIGHTS COMMON_WEIGHTS, DENSE_WEIGHTS(0)
 
+#define HEAD_NORMS(flags)                                                                          \
+    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE,                         \
+     WEIGHT_VECTOR | (flags)},                                                                     \
+    {                                                                                              \
+        WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE,                      \
+            WEIGHT_VECTOR | (flags)                                                                \
+    }
+
 #define QKV_BIASES(flags)                                                                          \
     {WEIGHT_ATTN_Q_BIAS, "blk.%u.attn_q.bias", DIM_Q, DIM_ONE, WEIGHT_VECTOR | (flags)},           \
         {WEIGHT_ATTN_K_BIAS, "blk.%u.attn_k.bias", DIM_K, DIM_ONE, WEIGHT_VECTOR | (flags)},       \
@@ -239,8 +242,7 @@ static const struct arch_weight qwen2_weights[] = {
 /* Qwen 3 norms each query and key head before rotation. */
 static const struct arch_weight qwen3_weights[] = {
     TRANSFORMER_WEIGHTS,
-    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
-    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    HEAD_NORMS(0),
     {0},
 };
 
@@ -264,8 +266,7 @@ static const struct arch_weight qwen2moe_weights[] = {
 static const struct arch_weight qwen3moe_weights[] = {
     COMMON_WEIGHTS,
     EXPERT_WEIGHTS(0),
-    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
-    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    HEAD_NORMS(0),
     {0},
 };
 
@@ -275,10 +276,7 @@ static const struct arch_weight glm4moe_weights[] = {
     ATTENTION_WEIGHTS,
     {WEIGHT_FFN_NORM, "blk.%u.post_attention_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
     QKV_BIASES(WEIGHT_OPTIONAL),
-    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE,
-     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
-    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE,
-     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
+    HEAD_NORMS(WEIGHT_OPTIONAL),
     DENSE_WEIGHTS(IN_DENSE),
     EXPERT_WEIGHTS(IN_EXPERTS),
     {WEIGHT_ROUTER_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", DIM_EXPERTS, DIM_ONE, WEIGHT_VECTOR,
@@ -290,10 +288,7 @@ static const struct arch_weight glm4moe_weights[] = {
 /* clang-format off */
 /* Of the latents K_HEADS takes the queries there and V_HEADS what attention sums back. */
 #define DEEPSEEK2_WEIGHTS                                                                          \
-    {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},                                 \
-    {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},                  \
-    {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD},     \
-    {WEIGHT_ATTN_NORM, "blk.%u.attn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},               \
+    STREAM_WEIGHTS,                                                                                \
     {WEIGHT_ATTN_KV_DOWN, "blk.%u.attn_kv_a_mqa.weight", DIM_EMBD, DIM_K},                         \
     {WEIGHT_ATTN_KV_DOWN_NORM, "blk.%u.attn_kv_a_norm.weight", DIM_KV_RANK, DIM_ONE,               \
      WEIGHT_VECTOR},                                                                               \
@@ -355,8 +350,7 @@ static const struct arch_weight gemma2_weights[] = {
 
 static const struct arch_weight gemma3_weights[] = {
     GEMMA_WEIGHTS,
-    {WEIGHT_ATTN_Q_NORM, "blk.%u.attn_q_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
-    {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR},
+    HEAD_NORMS(0),
     {0},
 };
 
@@ -386,6 +380,16 @@ static const struct arch_step embed_tokens[] = {
     {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT,                               \
      .bias = WEIGHT_ATTN_OUT_BIAS}
 
+/* The dense feed-forward part on VALUE_NORMED, up to its last matrix. */
+#define GLU_STEPS                                                                                  \
+    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},                            \
+    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},                                \
+    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP}
+
+#define DENSE_STEPS                                                                                \
+    GLU_STEPS,                                                                                     \
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN}
+
 /* Chosen experts on VALUE_NORMED, added to the stream. */
 #define EXPERT_STEPS                                                                               \
     {STEP_MATMUL, VALUE_ROUTER, VALUE_NORMED, .weight = WEIGHT_ROUTER,                             \
@@ -405,10 +409,7 @@ static const struct arch_step embed_tokens[] = {
 static const struct arch_step transformer_layer[] = {
     ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
-    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},
-    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},
-    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
-    {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
+    DENSE_STEPS,
     {STEP_END},
 };
 
@@ -419,9 +420,7 @@ static const struct arch_step gemma_layer[] = {
     {STEP_NORM, VALUE_BRANCH, VALUE_BRANCH, .weight = WEIGHT_ATTN_POST_NORM},
     {STEP_ADD, VALUE_X, VALUE_BRANCH},
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
-    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},
-    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},
-    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},
+    GLU_STEPS,
     {STEP_MATMUL, VALUE_BRANCH, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
     {STEP_NORM, VALUE_BRANCH, VALUE_BRANCH, .weight = WEIGHT_FFN_POST_NORM},
     {STEP_ADD, VALUE_X, VALUE_BRANCH},
@@ -436,17 +435,14 @@ static const struct arch_step experts_layer[] = {
 };
 
 /* clang-format off */
-#define DENSE_STEPS                                                                                \
-    {STEP_MATMUL, VALUE_GATE, VALUE_NORMED, .weight = WEIGHT_FFN_GATE},                            \
-    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP},                                \
-    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},                                                  \
-    {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN}
-
 /* Every token goes through the same experts besides. */
-#define SHARED_STEPS                                                                               \
+#define SHARED_GLU_STEPS                                                                           \
     {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},                  \
     {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},                      \
-    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},                             \
+    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP}
+
+#define SHARED_STEPS                                                                               \
+    SHARED_GLU_STEPS,                                                                              \
     {STEP_MATMUL_ADD, VALUE_X, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN}
 
 /* Multi-head latent attention, from VALUE_Q_HEADS on, by latents alone: keys are [rotated part,
@@ -504,9 +500,7 @@ static const struct arch_step gated_shared_layer[] = {
     EXPERT_STEPS,
     {STEP_MATMUL, VALUE_SHARED_ROUTER, VALUE_NORMED, .weight = WEIGHT_SHARED_ROUTER},
     {STEP_GATE, VALUE_SHARED_CHOICE, VALUE_SHARED_ROUTER},
-    {STEP_MATMUL, VALUE_SHARED_GATE, VALUE_NORMED, .weight = WEIGHT_SHARED_GATE},
-    {STEP_MATMUL, VALUE_SHARED_UP, VALUE_NORMED, .weight = WEIGHT_SHARED_UP},
-    {STEP_GLU, VALUE_SHARED_GATE, VALUE_SHARED_GATE, VALUE_SHARED_UP},
+    SHARED_GLU_STEPS,
     {STEP_MATMUL, VALUE_SHARED_OUT, VALUE_SHARED_GATE, .weight = WEIGHT_SHARED_DOWN},
     {STEP_EXPERT_SUM, VALUE_X, VALUE_SHARED_OUT, VALUE_SHARED_CHOICE},
     {STEP_END},

@@ -24,7 +24,8 @@ int pool_window_check(uint64_t bytes, const struct pool_extent *e, struct error 
                          "bytes",
                          e->name, (unsigned long long)e->bytes, (unsigned long long)e->offset,
                          (unsigned long long)bytes);
-    if (pool_round_up(e->offset + e->bytes) - round_down(e->offset) > POOL_WINDOW_TENSOR_LIMIT_BYTES)
+    if (pool_round_up(e->offset + e->bytes) - round_down(e->offset) >
+        POOL_WINDOW_TENSOR_LIMIT_BYTES)
         return error_set(err, EFBIG,
                          "tensor %s has %llu bytes, more than the 4 GiB that can be mapped in one "
                          "piece: use a smaller quantisation",

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/recorder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- hazards ---- */
+
+/* Whether an access must wait for one already on the list. */
+static bool conflicts(const struct accesses *a, uint64_t begin, uint64_t bytes, bool is_write)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (bytes && begin < a->list[i].end && a->list[i].begin < begin + bytes &&
+            (is_write || a->list[i].is_write))
+            return true;
+    return false;
+}
+
+static void note(struct accesses *a, uint64_t begin, uint64_t bytes, bool is_write)
+{
+    if (!bytes)
+        return;
+    a->list[a->n].begin = begin;
+    a->list[a->n].end = begin + bytes;
+    a->list[a->n].is_write = is_write;
+    a->n++;
+}
+
+/* ---- calls to dispatches ---- */
+
+static uint64_t out_address(const struct recorder *r, const struct call *c)
+{
+    if (r->cfg->host_logits && c->kind == CALL_NODE && c->node->out == VALUE_LOGITS)
+        return r->results + r->layout.logits;
+    return r->workspace + c->out;
+}
+
+static uint64_t kv_bytes(const struct kv_layer *kv)
+{
+    return kv->n_blocks * kv->block_bytes;
+}
+
+/* Sets the barrier of a dispatch whose call reads in, in2, rows and writes out. */
+static void order(struct recorder *r, struct dispatch *d, const struct call *c)
+{
+    const struct kv_layer *kv = NULL;
+    bool stores = false;
+    uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
+    uint64_t rows = r->workspace + c->rows;
+    struct accesses *a = &r->since_barrier;
+
+    if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
+        kv = &r->kv[c->node->layer];
+        stores = c->node->op == STEP_KV_STORE;
+    }
+    d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
+                 conflicts(a, in2, c->in2_bytes, false) || conflicts(a, out, c->out_bytes, true) ||
+                 conflicts(a, rows, c->rows_bytes, false) ||
+                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 5 > ACCESS_MOST;
+    if (d->barrier) {
+        a->n = 0;
+        r->n_barriers++;
+    }
+    note(a, in, c->in_bytes, false);
+    note(a, in2, c->in2_bytes, false);
+    note(a, rows, c->rows_bytes, false);
+    note(a, out, c->out_bytes, true);
+    if (kv)
+        note(a, kv->base, kv_bytes(kv), stores);
+}
+
+static struct args_rope rope_args(const struct recorder *r, const struct node *n, uint64_t x)
+{
+    const struct dims *d = &r->model->dims;
+    struct args_rope args = {
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .x = x,
+        .factors = n->weight->tensor ? n->weight->address : 0,
+        .n_heads = value_width(r->model, n->out) / d->dim[DIM_HEAD_K],
+        .n_channels = d->dim[DIM_HEAD_K],
+        .n_rot = d->dim[DIM_ROPE],
+        .style = r->model->arch->rope_style,
+        .base = d->real[REAL_ROPE_BASE],
+        .freq_scale = r->rope.freq_scale,
+        .ext_factor = r->rope.ext_factor,
+        .attn_factor = r->rope.attn_factor,
+        .corr_low = r->rope.corr_low,
+        .corr_high = r->rope.corr_high,
+    };
+
+    if (model_layer_kind(r->model, n->layer)->has_local_rope) {
+        args.base = d->real[REAL_ROPE_BASE_LOCAL];
+        args.freq_scale = args.attn_factor = 1.0f;
+        args.ext_factor = args.corr_low = args.corr_high = 0.0f;
+    }
+    if (n->op == STEP_ROPE_QUERY && d->real[REAL_TEMP_SCALE] > 0.0f) {
+        args.temp_scale = d->real[REAL_TEMP_SCALE];
+        args.temp_floor = (float)d->dim[DIM_ROPE_CONTEXT];
+    }
+    return args;
+}
+
+static void record_embed(const struct recorder *r, const struct node *n, struct dispatch *d,
+                         uint64_t out)
+{
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_EMBED;
+    d->weight_type = t->type;
+    d->args.embed = (struct args_embed){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
+        .table = n->weight->address,
+        .out = out,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .scale = r->model->dims.real[REAL_EMBD_SCALE],
+    };
+}
+
+static void record_norm(const struct recorder *r, const struct node *n, struct dispatch *d,
+                        uint64_t out, uint64_t in)
+{
+    uint32_t n_cols = (uint32_t)n->weight->tensor->shape[0];
+
+    d->op = KERNEL_RMS_NORM;
+    d->args.rms_norm = (struct args_rms_norm){
+        .step = r->step,
+        .x = in,
+        .out = out,
+        .weight = n->weight->address,
+        .n_cols = n_cols,
+        .n_groups = value_width(r->model, n->out) / n_cols,
+        .rows = value_rows(n->out),
+        .eps = r->model->dims.real[REAL_NORM_EPS],
+    };
+}
+
+static void record_matmul(const struct recorder *r, const struct call *c, struct dispatch *d,
+                          uint64_t out, uint64_t in)
+{
+    const struct node *n = c->node;
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_MATMUL;
+    d->weight_type = t->type;
+    d->activation = c->activation;
+    d->args.matmul = (struct args_matmul){
+        .step = r->step,
+        .weight = n->weight->address,
+        .x = in,
+        .out = out,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .rows = value_rows(n->in),
+        .accumulate = n->op == STEP_MATMUL_ADD,
+    };
+}
+
+static void record_route(const struct recorder *r, const struct node *n, struct dispatch *d,
+                         uint64_t out, uint64_t in)
+{
+    const struct dims *dims = &r->model->dims;
+    const struct router_params *p = &dims->router;
+
+    d->op = KERNEL_ROUTE;
+    d->args.route = (struct args_route){
+        .step = r->step,
+        .logits = in,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .out = out,
+        .n_experts = dims->dim[DIM_EXPERTS],
+        .n_used = dims->dim[DIM_EXPERTS_USED],
+        .gate = p->gate,
+        .normalise = p->normalises,
+        .scale = p->scale,
+        .n_groups = p->n_groups,
+        .n_groups_used = p->n_groups_used,
+    };
+    if (n->op == STEP_GATE) {
+        d->args.route.n_experts = d->args.route.n_used = 1;
+        d->args.route.n_groups = d->args.route.n_groups_used = 1;
+        d->args.route.gate = GATE_SIGMOID;
+        d->args.route.normalise = 0;
+        d->args.route.scale = 1.0f;
+    }
+}
+
+static void record_experts(const struct recorder *r, const struct call *c, struct dispatch *d,
+                           uint64_t out, uint64_t in, uint64_t in2)
+{
+    const struct node *n = c->node;
+    const struct gguf_tensor *t = n->weight->tensor;
+
+    d->op = KERNEL_MATMUL_EXPERTS;
+    d->weight_type = t->type;
+    d->activation = c->activation;
+    d->args.matmul_experts = (struct args_matmul_experts){
+        .step = r->step,
+        .weight = n->weight->address,
+        .x = in,
+        .out = out,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .choices = n->in2 ? in2 : 0,
+        .rows = c->rows_bytes ? r->workspace + c->rows : 0,
+        .n_rows = (uint32_t)t->shape[1],
+        .n_cols = (uint32_t)t->shape[0],
+        .n_experts = (uint32_t)t->shape[2],
+        .n_used = value_width(r->model, n->out) / (uint32_t)t->shape[1],
+        .x_per_slot = value_width(r->model, n->in) != t->shape[0],
+    };
+}
+
+static void record_copy(const struct recorder *r, const struct node *n, struct dispatch *d,
+                        uint64_t out, uint64_t in)
+{
+    const uint32_t *dim = r->model->dims.dim;
+    uint32_t n_groups = dim[n->part.groups];
+
+    d->op = KERNEL_COPY;
+    d->args.copy = (struct args_copy){
+        .step = r->step,
+        .x = in,
+        .out = out,
+        .n_groups = n_groups,
+        .n = dim[n->part.n],
+        .x_cols = value_width(r->model, n->in) / n_groups,
+        .x_first = dim[n->part.in_first],
+        .out_cols = value_width(r->model, n->out) / n_groups,
+        .out_first = dim[n->part.out_first],
+    };
+}
+
+static void record_expert_sum(const struct recorder *r, const struct node *n, struct dispatch *d,
+                              uint64_t out, uint64_t in, uint64_t in2)
+{
+    d->op = KERNEL_EXPERT_SUM;
+    d->args.expert_sum = (struct args_expert_sum){
+        .step = r->step,
+        .choices = in2,
+        .y = in,
+        .out = out,
+        .n_cols = value_width(r->model, n->out),
+        .n_used = value_width(r->model, n->in) / value_width(r->model, n->out),
+        .accumulate = 1,
+    };
+}
+
+/* Positions that an attention looks back; 0: all. */
+static uint32_t window_of(const struct recorder *r, const struct node *n)
+{
+    return model_layer_kind(r->model, n->layer)->is_windowed ? r->model->dims.dim[DIM_WINDOW] : 0;
+}
+
+static uint64_t sinks_of(const struct node *n)
+{
+    return n->weight->tensor ? n->weight->address : 0;
+}
+
+static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
+                             uint64_t out, uint64_t in)
+{
+    const struct dims *dims = &r->model->dims;
+
+    d->op = KERNEL_ATTENTION;
+    d->args.attention = (struct args_attention){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
+        .q = in,
+        .out = out,
+        .sinks = c->n_splits > 1 ? 0 : sinks_of(c->node),
+        .kv = r->kv[c->node->layer],
+        .n_heads = dims->dim[DIM_HEADS],
+        .window = window_of(r, c->node),
+        .scale = r->rope.score_scale * dims->real[REAL_ATTN_SCALE],
+        .softcap = dims->real[REAL_ATTN_SOFTCAP],
+        .n_splits = c->n_splits,
+    };
+}
+
+static void record_combine(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    const struct dims *dims = &r->model->dims;
+
+    d->op = KERNEL_ATTENTION_COMBINE;
+    d->args.attention_combine = (struct args_attention_combine){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .parts = r->workspace + c->in,
+        .out = r->workspace + c->out,
+        .sinks = sinks_of(c->node),
+        .n_heads = dims->dim[DIM_HEADS],
+        .n_channels_v = dims->dim[DIM_HEAD_V],
+        .window = window_of(r, c->node),
+        .n_splits = c->n_splits,
+    };
+}
+
+static void record_node(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    const struct node *n = c->node;
+    uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
+
+    switch (n->op) {
+    case STEP_EMBED:
+        record_embed(r, n, d, out);
+        break;
+    case STEP_NORM:
+    case STEP_HEAD_NORM:
+        record_norm(r, n, d, out, in);
+        break;
+    case STEP_MATMUL:
+    case STEP_MATMUL_ADD:
+        record_matmul(r, c, d, out, in);
+        break;
+    case STEP_ROPE:
+    case STEP_ROPE_QUERY:
+        d->op = KERNEL_ROPE;
+        d->args.rope = rope_args(r, n, out);
+        break;
+    case STEP_KV_STORE:
+        d->op = KERNEL_KV_STORE;
+        d->args.kv_store = (struct args_kv_store){
+            .step = r->step,
+            .tokens = r->step + r->layout.tokens,
+            .seqs = r->step + r->layout.seqs,
+            .k = in,
+            .v = in2,
+            .kv = r->kv[n->layer],
+        };
+        break;
+    case STEP_ATTENTION:
+        record_attention(r, c, d, out, in);
+        break;
+    case STEP_GLU:
+        d->op = KERNEL_GLU;
+        d->args.glu = (struct args_glu){
+            .step = r->step,
+            .gate = in,
+            .up = in2,
+            .out = out,
+            .n_cols = value_width(r->model, n->out),
+            .activation = r->model->arch->activation,
+            .rows = value_rows(n->out),
+        };
+        break;
+    case STEP_ROUTE:
+    case STEP_GATE:
+        record_route(r, n, d, out, in);
+        break;
+    case STEP_COPY:
+    case STEP_COPY_MORE:
+        record_copy(r, n, d, out, in);
+        break;
+    case STEP_HEADS:
+    case STEP_EXPERTS:
+        record_experts(r, c, d, out, in, in2);
+        break;
+    case STEP_EXPERT_SUM:
+        record_expert_sum(r, n, d, out, in, in2);
+        break;
+    case STEP_ADD:
+        d->op = KERNEL_ADD;
+        d->args.add = (struct args_add){
+            .step = r->step,
+            .x = out,
+            .y = in,
+            .n_cols = value_width(r->model, n->out),
+            .rows = value_rows(n->out),
+        };
+        break;
+    case STEP_SOFTCAP:
+        d->op = KERNEL_SOFTCAP;
+        d->args.softcap = (struct args_softcap){
+            .step = r->step,
+            .x = out,
+            .n_cols = value_width(r->model, n->out),
+            .rows = value_rows(n->out),
+            .cap = r->model->dims.real[REAL_LOGIT_SOFTCAP],
+        };
+        break;
+    case STEP_GATHER:
+        d->op = KERNEL_GATHER;
+        d->args.gather = (struct args_gather){
+            .step = r->step,
+            .output_rows = r->step + r->layout.output_rows,
+            .x = in,
+            .out = out,
+            .n_cols = value_width(r->model, n->in),
+        };
+        break;
+    case STEP_END:
+        break;
+    }
+}
+
+static void record_quantize(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    d->op = KERNEL_QUANTIZE;
+    d->activation = c->activation;
+    d->args.quantize = (struct args_quantize){
+        .step = r->step,
+        .x = r->workspace + c->in,
+        .out = r->workspace + c->out,
+        .n_cols = value_width(r->model, c->node->in),
+        .rows = value_rows(c->node->in),
+    };
+}
+
+static void record_call(struct recorder *r, const struct call *c)
+{
+    struct dispatch *d = &r->list[r->n++];
+    enum value rows_of = c->kind == CALL_QUANTIZE || !c->node->out ? c->node->in : c->node->out;
+
+    *d = (struct dispatch){
+        .max_rows = value_rows(rows_of) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs,
+        .label = c->node->weight->tensor ? c->node->weight->tensor->name : "",
+    };
+    order(r, d, c);
+    switch (c->kind) {
+    case CALL_NODE:
+        record_node(r, c, d);
+        break;
+    case CALL_QUANTIZE:
+        record_quantize(r, c, d);
+        break;
+    case CALL_EXPERT_ROWS:
+        d->op = KERNEL_EXPERT_ROWS;
+        d->args.expert_rows = (struct args_expert_rows){
+            .step = r->step,
+            .choices = r->workspace + c->in,
+            .out = r->workspace + c->out,
+            .n_experts = r->model->dims.dim[DIM_EXPERTS],
+            .n_used = r->model->dims.dim[DIM_EXPERTS_USED],
+        };
+        break;
+    case CALL_COMBINE:
+        record_combine(r, c, d);
+        break;
+    }
+}
+
+static void record_sampler(struct recorder *r)
+{
+    struct dispatch *d = &r->list[r->n++];
+
+    *d = (struct dispatch){
+        .op = KERNEL_SAMPLE,
+        .barrier = true,
+        .max_rows = r->cfg->max_outputs,
+        .label = "sample",
+        .args.sample =
+            {
+                .step = r->step,
+                .samples = r->step + r->layout.samples,
+                .logits = r->cfg->host_logits ? r->results + r->layout.logits
+                                              : r->workspace + r->graph->logits,
+                .results = r->results + r->layout.results,
+                .scratch = r->step + r->layout.scratch,
+                .n_vocab = r->model->dims.dim[DIM_VOCAB],
+            },
+    };
+    r->n_barriers++;
+}
+
+int recorder_list_calls(struct recorder *rec, struct error *err)
+{
+    rec->list = calloc(rec->graph->n_calls + 1, sizeof(*rec->list));
+    if (!rec->list)
+        return error_set(err, ENOMEM, "out of memory");
+    dims_rope(&rec->model->dims, &rec->rope);
+    for (size_t i = 0; i < rec->graph->n_calls; i++)
+        record_call(rec, &rec->graph->calls[i]);
+    if (rec->cfg->has_sampler)
+        record_sampler(rec);
+    return 0;
+}

@@ -65,6 +65,7 @@ VIEW(U8, uint8_t, 1);
 VIEW(I8, int8_t, 1);
 VIEW(StepHeaders, step_header, 4);
 VIEW(StepTokens, step_token, 4);
+VIEW(Choices, expert_choice, 4);
 VIEW(StepSeqs, step_seq, 8);
 
 /* ---- the step ---- */

@@ -28,27 +28,25 @@ float softplus(float x)
     return pair_log2(one_more).x * 0.6931471805599453 + lost / one_more;
 }
 
-/* Every invocation takes part. x: n_channels_k values in memory; scale: of the result. */
-void load_query(F32 x, float scale)
+/* What brings the n_channels_k values of x to this length; every invocation takes part. */
+float scale_to(F32 x, float length_wanted)
 {
     float sum = 0.0;
 
     for (uint i = gl_LocalInvocationID.x; i < push.a.n_channels_k; i += WORKGROUP_SIZE)
         sum += x.v[i] * x.v[i];
-    scale /= max(sqrt(workgroup_sum(sum)), push.a.eps);
-    for (uint i = gl_LocalInvocationID.x; i < push.a.n_channels_k; i += WORKGROUP_SIZE)
-        query[i] = x.v[i] * scale;
+    return length_wanted / max(sqrt(workgroup_sum(sum)), push.a.eps);
 }
 
-void load_key(F32 x)
+void load_row(F32 q, F32 k)
 {
-    float sum = 0.0, scale;
+    float q_scale = scale_to(q, inversesqrt(float(push.a.n_channels_k)));
+    float k_scale = scale_to(k, 1.0);
 
-    for (uint i = gl_LocalInvocationID.x; i < push.a.n_channels_k; i += WORKGROUP_SIZE)
-        sum += x.v[i] * x.v[i];
-    scale = 1.0 / max(sqrt(workgroup_sum(sum)), push.a.eps);
-    for (uint i = gl_LocalInvocationID.x; i < push.a.n_channels_k; i += WORKGROUP_SIZE)
-        key[i] = x.v[i] * scale;
+    for (uint i = gl_LocalInvocationID.x; i < push.a.n_channels_k; i += WORKGROUP_SIZE) {
+        query[i] = q.v[i] * q_scale;
+        key[i] = k.v[i] * k_scale;
+    }
 }
 
 /* Column j of head h at row t; `s` is the head's state. */
@@ -92,8 +90,7 @@ void delta_run(uint64_t state, uint t, uint end, uint h, uint first)
             continue;
         }
         barrier(); /* what was read of the row before */
-        load_query(F32(row + g * ck * 4), inversesqrt(float(ck)));
-        load_key(F32(row + (hk + g) * ck * 4));
+        load_row(F32(row + g * ck * 4), F32(row + (hk + g) * ck * 4));
         barrier();
         if (j < cv)
             delta_column(state + uint64_t(h) * ck * cv * 4,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit_values() of dequant.glsl for the types whose blocks hold indices into grids of points
- * (quants_grids.h), of which push.points is the address. Unit m of a block has its elements 16 * m to 16 * m + 15: two points of eight
- * values, or four of four.
+ * (quants_grids.h), of which push.points is the address. Unit m of a block has its elements 16 * m
+ * to 16 * m + 15: two points of eight values, or four of four.
  */
 #ifdef HAS_POINTS
 uint grid_point(uint i)

@@ -10,8 +10,6 @@
 #define ARGS args_expert_rows
 #include "common.glsl"
 
-VIEW(Choices, expert_choice, 4);
-
 /* Of a choice past the end: no expert there is. */
 uint expert_at(uint pair, uint n)
 {

@@ -8,8 +8,6 @@
 #define ARGS args_expert_sum
 #include "common.glsl"
 
-VIEW(Choices, expert_choice, 4);
-
 void main()
 {
     uint n_cols = push.a.n_cols, n_used = push.a.n_used, t = gl_WorkGroupID.y;

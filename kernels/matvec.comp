@@ -100,8 +100,6 @@ void compute_rows(uint first_row, uint first_batch, uint n_batch, const uint bat
 }
 
 #ifdef EXPERTS
-VIEW(Choices, expert_choice, 4);
-
 /* How many rows the product has: the pairs of the step. 0 where the pair of this workgroup chose no
  * expert that there is. */
 uint begin_product()

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The plain forms by family, called by ref_run; fast forms borrow
- * the end of the sampler, the router and
- * the gates of the delta rule. */
+/* The plain forms by family, called by ref_run; fast forms borrow the end of the sampler, the
+ * router and the gates of the delta rule. */
 #ifndef HEARTH_KERNELS_REF_INTERNAL_H
 #define HEARTH_KERNELS_REF_INTERNAL_H
 

@@ -12,8 +12,6 @@
 #include "common.glsl"
 #include "exact.glsl"
 
-VIEW(Choices, expert_choice, 4);
-
 #define INFINITY     uintBitsToFloat(0x7f800000)
 #define NOT_A_NUMBER uintBitsToFloat(0x7fc00000)
 

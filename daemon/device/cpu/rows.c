@@ -105,12 +105,8 @@ static inline vf gated(vf x, u32 activation)
     vf z = activation == GLU_GELU      ? 1.59576912160573071176f * (x + 0.044715f * x * x * x)
            : activation == GLU_CLAMPED ? GLU_CLAMP_ALPHA * x
                                        : x;
-    vf e = vec_exp(-z);
 
-    /* where e overflows the result is 0, also for x = -infinity times 0 */
-    if (activation == GLU_SIGMOID)
-        return vec_select(z < -88.0f, vec_exp(z), 1.0f / (1.0f + e));
-    return vec_select(z < -88.0f, x * vec_exp(z), x / (1.0f + e));
+    return vec_gate(activation == GLU_SIGMOID ? vec_set(1.0f) : x, z);
 }
 
 /* activation(gate) * up */

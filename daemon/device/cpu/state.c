@@ -28,13 +28,10 @@ static void silu(float *x, size_t n)
     for (size_t i = 0; i < n; i += LANES) {
         bool is_rest = i + LANES > n;
         float *at = is_rest ? rest : x + i;
-        vf v;
 
         if (is_rest)
             memcpy(rest, x + i, (n - i) * sizeof(float));
-        v = vec_load(at);
-        /* where e^-v overflows the result is v * e^v */
-        vec_store(at, vec_select(v < -88.0f, v * vec_exp(v), v / (1.0f + vec_exp(-v))));
+        vec_store(at, vec_gate(vec_load(at), vec_load(at)));
         if (is_rest)
             memcpy(x + i, rest, (n - i) * sizeof(float));
     }

@@ -124,4 +124,11 @@ static inline vf vec_exp(vf x)
     return vec_select(x != x, x, p);
 }
 
+/* x / (1 + e^-z), of z below -88 as x * e^z: where e^-z overflows the result is 0, also for x =
+ * -infinity. */
+static inline vf vec_gate(vf x, vf z)
+{
+    return vec_select(z < -88.0f, x * vec_exp(z), x / (1.0f + vec_exp(-z)));
+}
+
 #endif

@@ -26,14 +26,14 @@ static int make_buffer(struct vk_device *vk, struct error *err)
 {
     uint64_t bytes = first_word((enum gguf_type)GGUF_TYPE_LIMIT) * sizeof(uint32_t);
     int r = buffer_create(&vk->device, bytes, BUFFER_HOST, &vk->points, err);
+    uint32_t *to = r == 0 ? vk->points->host : NULL;
+    size_t n;
 
-    for (uint32_t t = 0; r == 0 && t < GGUF_TYPE_LIMIT; t++) {
-        size_t n;
+    for (uint32_t t = 0; r == 0 && t < GGUF_TYPE_LIMIT; t++, to += n) {
         const uint32_t *words = ref_grid((enum gguf_type)t, &n);
 
         if (words)
-            memcpy((uint32_t *)vk->points->host + first_word((enum gguf_type)t), words,
-                   n * sizeof(*words));
+            memcpy(to, words, n * sizeof(*words));
     }
     return r;
 }

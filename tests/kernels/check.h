@@ -86,4 +86,12 @@ struct check_case {
 extern const struct check_case check_matmul_cases[], check_row_cases[], check_attention_cases[],
     check_experts_cases[], check_state_cases[], check_sample_cases[], check_far_cases[];
 
+/* clang-format off */
+/* X of each type of weights that kernel_supports_type() knows. */
+#define CHECK_WEIGHT_TYPES(X)                                                                      \
+    X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K)  \
+    X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4) X(NVFP4) X(IQ1_S) X(IQ1_M) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S)  \
+    X(IQ3_XXS) X(IQ3_S) X(TQ1_0) X(TQ2_0)
+/* clang-format on */
+
 #endif

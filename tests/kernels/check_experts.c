@@ -377,19 +377,12 @@ static bool experts_of(struct check *c, enum gguf_type type)
     return product_type(c, type, (enum activation_type)few, (enum activation_type)many);
 }
 
-/* clang-format off */
-#define TYPES(X)                                                                                   \
-    X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K)  \
-    X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4) X(NVFP4) X(IQ1_S) X(IQ1_M) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S)  \
-    X(IQ3_XXS) X(IQ3_S) X(TQ1_0) X(TQ2_0)
-/* clang-format on */
-
 #define DEFINE(T)                                                                                  \
     static bool experts_##T(struct check *c)                                                       \
     {                                                                                              \
         return experts_of(c, GGUF_TYPE_##T);                                                       \
     }
-TYPES(DEFINE)
+CHECK_WEIGHT_TYPES(DEFINE)
 
 /* Activations of 8 bits, whatever the device prefers: where there are integer dot products they are
  * used. */
@@ -442,8 +435,12 @@ static bool expert_sum(struct check *c)
 
 #define CASE(T) {"experts_" #T, experts_##T},
 const struct check_case check_experts_cases[] = {
-    {"route_softmax", route_softmax}, {"route_sigmoid", route_sigmoid},
-    {"route_chosen", route_chosen},   {"route_groups", route_groups},
-    {"expert_rows", expert_rows},     TYPES(CASE){"experts_of_bytes", experts_of_bytes},
-    {"expert_sum", expert_sum},       {0},
+    {"route_softmax", route_softmax},
+    {"route_sigmoid", route_sigmoid},
+    {"route_chosen", route_chosen},
+    {"route_groups", route_groups},
+    {"expert_rows", expert_rows},
+    CHECK_WEIGHT_TYPES(CASE){"experts_of_bytes", experts_of_bytes},
+    {"expert_sum", expert_sum},
+    {0},
 };

@@ -176,19 +176,12 @@ static bool check_type(struct check *c, enum gguf_type type)
     return true;
 }
 
-/* clang-format off */
-#define TYPES(X)                                                                                   \
-    X(F32) X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K)  \
-    X(Q6_K) X(IQ4_NL) X(IQ4_XS) X(MXFP4) X(NVFP4) X(IQ1_S) X(IQ1_M) X(IQ2_XXS) X(IQ2_XS) X(IQ2_S)  \
-    X(IQ3_XXS) X(IQ3_S) X(TQ1_0) X(TQ2_0)
-/* clang-format on */
-
 #define DEFINE(T)                                                                                  \
     static bool matmul_##T(struct check *c)                                                        \
     {                                                                                              \
         return check_type(c, GGUF_TYPE_##T);                                                       \
     }
-TYPES(DEFINE)
+CHECK_WEIGHT_TYPES(DEFINE)
 
 static bool no_rows(struct check *c)
 {
@@ -305,7 +298,7 @@ static bool prompts_of_bytes(struct check *c)
 
 #define CASE(T) {"matmul_" #T, matmul_##T},
 const struct check_case check_matmul_cases[] = {
-    TYPES(CASE){"matmul_no_rows", no_rows},
+    CHECK_WEIGHT_TYPES(CASE){"matmul_no_rows", no_rows},
     {"matmul_rows_past_the_recorded", rows_past_the_recorded},
     {"matmul_rows_of_the_recorded", rows_of_the_recorded},
     {"matmul_large", large},

@@ -114,3 +114,9 @@ char *harness_read_file(const char *path, size_t *ret_len)
         *ret_len = len;
     return data;
 }
+
+void assert_says(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("'%s' does not say '%s'", text, part);
+}

@@ -32,6 +32,9 @@ const char *harness_source(const char *relative);
 /* Whole file, NUL added; malloc'd; NULL when unreadable. */
 char *harness_read_file(const char *path, size_t *ret_len);
 
+/* Fails unless the part is in the text. */
+void assert_says(const char *text, const char *part);
+
 /* Skips the running test, saying why. */
 #define SKIP(...)                                                                                  \
     do {                                                                                           \

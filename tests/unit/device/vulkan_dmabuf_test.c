@@ -235,8 +235,7 @@ static void assert_refused(int fd, uint64_t bytes, int code, const char *part)
 
     assert_int_equal(buffer_import(devices[0], &mem, &b, &err), code);
     assert_null(b);
-    if (!strstr(err.text, part))
-        fail_msg("'%s' does not say '%s'", err.text, part);
+    assert_says(err.text, part);
 }
 
 /* ---- programs ---- */

@@ -137,15 +137,22 @@ static void one_user_cannot_fill_the_queue(void **state)
         ask_finish(&list[i]);
 }
 
+/* Of one rule, and contexts of 256. */
+static struct engine *engine_with_rule(const struct engine_user_rule *rule)
+{
+    struct engine_config config = {.device = "cpu:2",
+                                   .context_tokens = 256,
+                                   .user_rules = rule,
+                                   .n_user_rules = 1,
+                                   .numa_node = -1};
+
+    return fixture_engine_with(&config);
+}
+
 static void a_user_runs_as_many_at_a_time_as_it_may(void **state)
 {
     static const struct engine_user_rule rules[] = {{.uid = 7, .streams = 1, .waiting = 2}};
-    struct engine_config config = {.device = "cpu:2",
-                                   .context_tokens = 256,
-                                   .user_rules = rules,
-                                   .n_user_rules = 1,
-                                   .numa_node = -1};
-    struct engine *e = fixture_engine_with(&config);
+    struct engine *e = engine_with_rule(rules);
     struct ask list[3], gone, late;
     struct engine_user_stats stats;
     struct error err = {0};
@@ -244,12 +251,7 @@ static void a_user_of_the_background_class_stays_there(void **state)
 {
     static const struct engine_user_rule rules[] = {
         {.uid = 7, .class = ENGINE_BACKGROUND, .has_class = true}};
-    struct engine_config config = {.device = "cpu:2",
-                                   .context_tokens = 256,
-                                   .user_rules = rules,
-                                   .n_user_rules = 1,
-                                   .numa_node = -1};
-    struct engine *e = fixture_engine_with(&config);
+    struct engine *e = engine_with_rule(rules);
     struct ask patient, quick;
 
     *state = e;

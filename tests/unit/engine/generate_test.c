@@ -301,8 +301,7 @@ static void assert_fails(struct ask *a, int code, const char *words)
     ask_run(a);
     assert_int_equal(a->result.finish, ENGINE_FINISH_ERROR);
     assert_int_equal(a->error.code, code);
-    if (!strstr(a->error.text, words))
-        fail_msg("'%s' does not say '%s'", a->error.text, words);
+    assert_says(a->error.text, words);
     assert_int_equal(a->n_ids, 0);
     ask_finish(a);
 }

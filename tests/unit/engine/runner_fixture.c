@@ -4,12 +4,12 @@
 #include "engine_fixture.h"
 #include "harness.h"
 
-void bench_init(struct bench *b, struct runner_config cfg)
+void bench_init_in(struct bench *b, struct runner_config cfg, struct pool_config pools)
 {
     struct error err = {0};
 
     cfg.context_tokens = 128;
-    cfg.pools = (struct pool_config){.kind = POOL_KIND_AUTO, .numa_node = -1};
+    cfg.pools = pools;
     if (!fixture_model())
         SKIP("no model: neither in the tree nor in the shared data");
     if (device_create("cpu:2", &b->dev, &err) < 0 ||
@@ -19,6 +19,11 @@ void bench_init(struct bench *b, struct runner_config cfg)
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
         b->prompt[i] = (7 + i * 31) % 500;
+}
+
+void bench_init(struct bench *b, struct runner_config cfg)
+{
+    bench_init_in(b, cfg, (struct pool_config){.kind = POOL_KIND_AUTO, .numa_node = -1});
 }
 
 void bench_finish(struct bench *b)

@@ -17,6 +17,8 @@ struct bench {
 /* A context of 128 tokens and any pools; the rest as configured. Skips the test where there is no
  * model. */
 void bench_init(struct bench *b, struct runner_config cfg);
+/* The same with pools of this kind. */
+void bench_init_in(struct bench *b, struct runner_config cfg, struct pool_config pools);
 void bench_finish(struct bench *b);
 struct session *bench_session(struct bench *b);
 

@@ -243,21 +243,9 @@ static void reserved_blocks_make_room_for_taken_ones(void **state)
 /* A process whose caches are kept: model and runner over memfds. */
 static void kept_bench_init(struct bench *b, struct manager *manager)
 {
-    struct runner_config cfg = {
-        .context_tokens = 128,
-        .cache_tokens = 256,
-        .prefix_tokens = 256,
-        .pools = {.kind = POOL_KIND_MEMFD, .numa_node = -1, .keeper = &manager->keeper},
-    };
-    struct error err = {0};
-
-    if (device_create("cpu:2", &b->dev, &err) < 0 ||
-        loaded_model_open(fixture_model(), &b->lm, &err) < 0 ||
-        loaded_model_fill(b->lm, &cfg.pools, NULL, &err) < 0 ||
-        runner_create(b->lm, b->dev, &cfg, &b->runner, &err) < 0)
-        fail_msg("%s", err.text);
-    for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
-        b->prompt[i] = (7 + i * 31) % 500;
+    bench_init_in(
+        b, (struct runner_config){.cache_tokens = 256, .prefix_tokens = 256},
+        (struct pool_config){.kind = POOL_KIND_MEMFD, .numa_node = -1, .keeper = &manager->keeper});
 }
 
 static void kept_bench_finish(struct bench *b, bool is_left)

@@ -88,8 +88,7 @@ static void assert_refused(struct strbuf *s, const char *needle)
 
     assert_int_equal(parse(s, &g, &err), -EINVAL);
     assert_null(g);
-    if (!strstr(err.text, needle))
-        fail_msg("\"%s\" does not say \"%s\"", err.text, needle);
+    assert_says(err.text, needle);
     assert_int_equal(parse(s, &g, NULL), -EINVAL);
     strbuf_finish(s);
 }
@@ -527,8 +526,7 @@ static void assert_open_fails(const char *path, int code, const char *needle)
     struct gguf *g = NULL;
 
     assert_int_equal(gguf_open(path, &g, &err), code);
-    if (!strstr(err.text, needle))
-        fail_msg("\"%s\" does not say \"%s\"", err.text, needle);
+    assert_says(err.text, needle);
 }
 
 static void gguf_joins_the_files_of_a_split_model(void **state)

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <unistd.h>
 
 struct house {
     /* set before house_open, or left zero */
@@ -30,6 +31,15 @@ struct house {
     bool has_drained;
 };
 
+#define WAIT_FOR(condition)                                                                        \
+    do {                                                                                           \
+        for (int tries_ = 0; tries_ < 5000 && !(condition); tries_++)                              \
+            usleep(1000);                                                                          \
+        assert_true(condition);                                                                    \
+    } while (0)
+
+/* What its engine has seen so far. */
+struct fake_seen house_look(struct house *h);
 void house_defaults(struct house *h);
 void house_open(struct house *h);
 /* As SIGTERM would: drains, then everything is torn down. Returns whether it drained by itself. */

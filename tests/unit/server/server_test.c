@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The wire: connections, limits, time-outs, draining, over a real socket and the fake engine. */
+/* The wire: connections, limits, time-outs, over a real socket and the fake engine. */
 #include "harness.h"
 #include "house.h"
 
@@ -13,21 +13,6 @@
 
 #define ECHO  "{\"prompt\":\"echo hello\",\"model\":\"tiny\"}"
 #define COUNT "{\"prompt\":\"count 5\",\"model\":\"tiny\",\"stream\":true}"
-
-#define WAIT_FOR(condition)                                                                        \
-    do {                                                                                           \
-        for (int tries_ = 0; tries_ < 5000 && !(condition); tries_++)                              \
-            usleep(1000);                                                                          \
-        assert_true(condition);                                                                    \
-    } while (0)
-
-static struct fake_seen look(struct house *h)
-{
-    struct fake_seen seen;
-
-    fake_engine_look(h->engine, &seen);
-    return seen;
-}
 
 static void pipelined_requests_are_answered_in_order(void **state)
 {
@@ -358,22 +343,22 @@ static void a_client_that_leaves_cancels_its_request(void **state)
                 "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
     assert_true(recv(fd, first, sizeof(first), 0) > 0);
     close(fd);
-    WAIT_FOR(look(&h).n_cancelled == 1 && look(&h).n_running == 0);
+    WAIT_FOR(house_look(&h).n_cancelled == 1 && house_look(&h).n_running == 0);
     /* still queued */
     fd = client_connect(&h);
     client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
-    WAIT_FOR(look(&h).n_running == 1);
+    WAIT_FOR(house_look(&h).n_running == 1);
     close(fd);
-    WAIT_FOR(look(&h).n_cancelled == 2 && look(&h).n_running == 0);
+    WAIT_FOR(house_look(&h).n_cancelled == 2 && house_look(&h).n_running == 0);
     /* half-closed first, gone later */
     fd = client_connect(&h);
     client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
     shutdown(fd, SHUT_WR);
-    WAIT_FOR(look(&h).n_running == 1);
+    WAIT_FOR(house_look(&h).n_running == 1);
     usleep(20000);
-    assert_int_equal(look(&h).n_cancelled, 2);
+    assert_int_equal(house_look(&h).n_cancelled, 2);
     close(fd);
-    WAIT_FOR(look(&h).n_cancelled == 3);
+    WAIT_FOR(house_look(&h).n_cancelled == 3);
     client_ask(&h, "/v1/completions", ECHO, &r);
     assert_int_equal(r.status, 200);
     response_free(&r);
@@ -413,11 +398,11 @@ static void slow_readers_pause_their_request_and_lose_nothing(void **state)
     fd = client_connect(&h);
     client_post(fd, "/v1/completions",
                 "{\"prompt\":\"block 3000\",\"model\":\"tiny\",\"stream\":true}");
-    WAIT_FOR(look(&h).n_pauses > 0);
+    WAIT_FOR(house_look(&h).n_pauses > 0);
     usleep(50000);
-    seen = look(&h);
+    seen = house_look(&h);
     usleep(50000);
-    assert_int_equal(look(&h).n_tokens, seen.n_tokens); /* nothing is computed meanwhile */
+    assert_int_equal(house_look(&h).n_tokens, seen.n_tokens); /* nothing is computed meanwhile */
     assert_true(seen.n_tokens < 2000);
     client_read(fd, &r);
     assert_int_equal(r.is_whole, 1);
@@ -441,8 +426,8 @@ static void readers_that_stop_are_dropped(void **state)
     fd = client_connect(&h);
     client_post(fd, "/v1/completions",
                 "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
-    WAIT_FOR(look(&h).n_cancelled == 1);
-    WAIT_FOR(look(&h).n_running == 0);
+    WAIT_FOR(house_look(&h).n_cancelled == 1);
+    WAIT_FOR(house_look(&h).n_running == 0);
     close(fd);
     client_ask(&h, "/metrics", "", &r);
     response_free(&r);
@@ -472,145 +457,16 @@ static void readers_slower_than_the_least_rate_are_dropped(void **state)
     fd = client_connect(&h);
     client_post(fd, "/v1/completions",
                 "{\"prompt\":\"forever\",\"model\":\"tiny\",\"stream\":true}");
-    WAIT_FOR(look(&h).n_pauses > 0);
+    WAIT_FOR(house_look(&h).n_pauses > 0);
     for (int i = 0; i < 300 && !is_dropped; i++) {
         if (recv(fd, block, sizeof(block), 0) <= 0)
             break;
         usleep(10000);
-        is_dropped = look(&h).n_cancelled == 1;
+        is_dropped = house_look(&h).n_cancelled == 1;
     }
     assert_true(is_dropped);
     close(fd);
     house_close(&h);
-}
-
-static void draining_finishes_what_runs(void **state)
-{
-    struct house h;
-    struct response r;
-    int busy, idle;
-
-    house_defaults(&h);
-    house_open(&h);
-    fake_engine_set_delay(h.engine, 5000);
-    idle = client_connect(&h);
-    busy = client_connect(&h);
-    client_post(busy, "/v1/completions",
-                "{\"prompt\":\"count 30\",\"model\":\"tiny\",\"stream\":true}");
-    WAIT_FOR(look(&h).n_tokens > 2);
-    house_drain(&h);
-    assert_int_equal(client_sees_end(idle), 1);
-    client_read(busy, &r);
-    assert_int_equal(r.is_whole, 1);
-    assert_non_null(strstr(r.body, "[DONE]"));
-    response_free(&r);
-    close(busy);
-    close(idle);
-    assert_int_equal(house_wait(&h), 1);
-}
-
-static void assert_whole(int fd)
-{
-    struct response r;
-
-    client_read(fd, &r);
-    assert_int_equal(r.is_whole, 1);
-    assert_non_null(strstr(r.body, "[DONE]"));
-    response_free(&r);
-}
-
-/* Of a service that is started anew no request is lost: not one that was sent and not yet received,
- * nor one whose sender has only just connected or is in the middle of it. */
-static void requests_on_their_way_when_draining_begins_are_answered(void **state)
-{
-    int fds[4], *kept = &fds[0], *half = &fds[1], *new = &fds[2], *unseen = &fds[3];
-    struct house h;
-
-    house_defaults(&h);
-    h.is_gated = true;
-    house_open(&h);
-    *kept = client_connect(&h);
-    client_post(*kept, "/v1/completions", COUNT);
-    assert_whole(*kept);
-    *new = client_connect(&h);
-    *half = client_connect(&h);
-    client_say(*half,
-               "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 49\r\n\r\n{\"prompt\"");
-    house_drain(&h);
-    /* the server's thread does not look at these before it drains */
-    client_post(*kept, "/v1/completions", COUNT);
-    *unseen = client_connect(&h);
-    client_post(*unseen, "/v1/completions", COUNT);
-    sem_post(&h.gate);
-    assert_whole(*kept);
-    client_post(*new, "/v1/completions", COUNT);
-    client_say(*half, strchr(COUNT, ':'));
-    for (int i = 1; i < 4; i++)
-        assert_whole(fds[i]);
-    for (int i = 0; i < 4; i++) {
-        assert_int_equal(client_sees_end(fds[i]), 1);
-        close(fds[i]);
-    }
-    assert_int_equal(house_wait(&h), 1);
-}
-
-/* Its client may send another request at any time, and is prepared that nobody takes it. */
-static void a_connection_kept_between_requests_does_not_hold_up_draining(void **state)
-{
-    struct house h;
-    int fd;
-
-    house_defaults(&h);
-    house_open(&h);
-    fd = client_connect(&h);
-    client_post(fd, "/v1/completions", COUNT);
-    assert_whole(fd);
-    house_drain(&h);
-    assert_int_equal(house_wait(&h), 1);
-    assert_int_equal(client_sees_end(fd), 1);
-    close(fd);
-}
-
-static void who_connects_while_it_drains_is_refused_at_once(void **state)
-{
-    struct house h;
-    int busy, fd = 0;
-
-    house_defaults(&h);
-    h.config.drain_timeout = 1;
-    house_open(&h);
-    busy = client_connect(&h);
-    client_post(busy, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
-    WAIT_FOR(look(&h).n_running == 1);
-    house_drain(&h);
-    for (int i = 0; i < 100 && fd >= 0; i++) {
-        fd = client_connect(&h);
-        if (fd >= 0)
-            close(fd);
-        usleep(1000);
-    }
-    assert_int_equal(fd, -1);
-    assert_int_equal(look(&h).n_running, 1); /* what runs is not disturbed */
-    assert_int_equal(client_sees_end(busy), 1);
-    assert_int_equal(house_wait(&h), 1);
-    close(busy);
-}
-
-static void draining_ends_in_time_whatever_runs(void **state)
-{
-    struct house h;
-    int fd;
-
-    house_defaults(&h);
-    h.config.drain_timeout = 0.1;
-    house_open(&h);
-    fd = client_connect(&h);
-    client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
-    WAIT_FOR(look(&h).n_running == 1);
-    house_drain(&h);
-    assert_int_equal(client_sees_end(fd), 1);
-    assert_int_equal(house_wait(&h), 1);
-    close(fd);
 }
 
 static void a_thousand_connections_are_served(void **state)
@@ -742,11 +598,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(slow_readers_pause_their_request_and_lose_nothing),
         cmocka_unit_test(readers_that_stop_are_dropped),
         cmocka_unit_test(readers_slower_than_the_least_rate_are_dropped),
-        cmocka_unit_test(draining_finishes_what_runs),
-        cmocka_unit_test(requests_on_their_way_when_draining_begins_are_answered),
-        cmocka_unit_test(a_connection_kept_between_requests_does_not_hold_up_draining),
-        cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
-        cmocka_unit_test(draining_ends_in_time_whatever_runs),
         cmocka_unit_test(a_thousand_connections_are_served),
         cmocka_unit_test(too_many_connections_wait_their_turn),
         cmocka_unit_test(tcp_needs_a_token),

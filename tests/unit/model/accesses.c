@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include "accesses.h"
+
+#include "harness.h"
+
+struct access {
+    uint64_t begin, end;
+    bool is_write;
+};
+
+enum { ACCESSES_MOST = 4 };
+
+static struct access floats(addr_t at, uint64_t rows, uint64_t cols, bool is_write)
+{
+    return (struct access){at, at + rows * cols * sizeof(float), is_write};
+}
+
+static struct access cache(const struct kv_layer *kv, bool is_write)
+{
+    return (struct access){kv->base, kv->base + kv->n_blocks * kv->block_bytes, is_write};
+}
+
+static size_t expert_accesses(const struct dispatch *d, struct access *a)
+{
+    const struct args_matmul_experts *x = &d->args.matmul_experts;
+    uint64_t pairs = (uint64_t)d->max_rows * x->n_used;
+
+    a[0] = (struct access){x->x, x->x, false};
+    a[0].end += (x->x_per_slot ? pairs : d->max_rows) * activation_bytes(d->activation, x->n_cols);
+    a[1] = floats(x->out, pairs, x->n_rows, true);
+    if (!x->choices)
+        return 2;
+    a[2] = floats(x->choices, pairs, 2, false);
+    a[3] = (struct access){x->rows, x->rows, false};
+    a[3].end += expert_rows_bytes(x->n_experts, x->n_used, d->max_rows);
+    return x->rows ? 4 : 3;
+}
+
+static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct access *a)
+{
+    const union kernel_args *x = &d->args;
+    uint64_t rows = d->max_rows, kv_channels;
+
+    switch (d->op) {
+    case KERNEL_EMBED:
+        a[0] = floats(x->embed.out, rows, x->embed.n_cols, true);
+        return 1;
+    case KERNEL_RMS_NORM:
+        a[0] = floats(x->rms_norm.x, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, false);
+        a[1] = floats(x->rms_norm.out, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, true);
+        return 2;
+    case KERNEL_QUANTIZE:
+        a[0] = floats(x->quantize.x, rows, x->quantize.n_cols, false);
+        a[1] = (struct access){x->quantize.out, x->quantize.out, true};
+        a[1].end += rows * activation_bytes(d->activation, x->quantize.n_cols);
+        return 2;
+    case KERNEL_MATMUL:
+        a[0] = (struct access){x->matmul.x, x->matmul.x, false};
+        a[0].end += rows * activation_bytes(d->activation, x->matmul.n_cols);
+        a[1] = floats(x->matmul.out, rows, x->matmul.n_rows, true);
+        return 2;
+    case KERNEL_ROPE:
+        a[0] = floats(x->rope.x, rows, x->rope.n_heads * x->rope.n_channels, true);
+        return 1;
+    case KERNEL_KV_STORE:
+        kv_channels = x->kv_store.kv.n_kv_heads * x->kv_store.kv.n_channels_k;
+        a[0] = floats(x->kv_store.k, rows, kv_channels, false);
+        a[1] = floats(x->kv_store.v, rows, kv_channels, false);
+        a[2] = cache(&x->kv_store.kv, true);
+        return 3;
+    case KERNEL_ATTENTION:
+        kv_channels = x->attention.n_heads * x->attention.kv.n_channels_k;
+        a[0] = floats(x->attention.q, rows, kv_channels, false);
+        a[1] = cache(&x->attention.kv, false);
+        kv_channels = x->attention.n_heads * x->attention.kv.n_channels_v;
+        if (x->attention.n_splits > 1)
+            kv_channels += 2ull * x->attention.n_heads;
+        a[2] = floats(x->attention.out, rows, kv_channels * x->attention.n_splits, true);
+        return 3;
+    case KERNEL_ATTENTION_COMBINE:
+        kv_channels = x->attention_combine.n_channels_v;
+        a[0] = floats(x->attention_combine.parts, rows * x->attention_combine.n_heads,
+                      x->attention_combine.n_splits * (2 + kv_channels), false);
+        a[1] = floats(x->attention_combine.out, rows * x->attention_combine.n_heads, kv_channels,
+                      true);
+        return 2;
+    case KERNEL_GLU:
+        a[0] = floats(x->glu.gate, rows, x->glu.n_cols, false);
+        a[1] = floats(x->glu.up, rows, x->glu.n_cols, false);
+        a[2] = floats(x->glu.out, rows, x->glu.n_cols, true);
+        return 3;
+    case KERNEL_COPY: /* the rest of out stays, so that it counts as written */
+        a[0] = floats(x->copy.x, rows * x->copy.n_groups, x->copy.x_cols, false);
+        a[1] = floats(x->copy.out, rows * x->copy.n_groups, x->copy.out_cols, true);
+        return 2;
+    case KERNEL_GATHER:
+        a[0] = floats(x->gather.x, max_tokens, x->gather.n_cols, false);
+        a[1] = floats(x->gather.out, rows, x->gather.n_cols, true);
+        return 2;
+    case KERNEL_SAMPLE:
+        a[0] = floats(x->sample.logits, rows, x->sample.n_vocab, true);
+        return 1;
+    case KERNEL_ROUTE:
+        a[0] = floats(x->route.logits, rows, x->route.n_experts, false);
+        a[1] = floats(x->route.out, rows, 2ull * x->route.n_used, true);
+        return 2;
+    case KERNEL_EXPERT_ROWS:
+        a[0] = floats(x->expert_rows.choices, rows, 2ull * x->expert_rows.n_used, false);
+        a[1] = (struct access){x->expert_rows.out, x->expert_rows.out, true};
+        a[1].end += expert_rows_bytes(x->expert_rows.n_experts, x->expert_rows.n_used, d->max_rows);
+        return 2;
+    case KERNEL_MATMUL_EXPERTS:
+        return expert_accesses(d, a);
+    case KERNEL_EXPERT_SUM:
+        a[0] = floats(x->expert_sum.y, rows * x->expert_sum.n_used, x->expert_sum.n_cols, false);
+        a[1] = floats(x->expert_sum.choices, rows, 2ull * x->expert_sum.n_used, false);
+        a[2] = floats(x->expert_sum.out, rows, x->expert_sum.n_cols, true);
+        return 3;
+    case KERNEL_ADD:
+        a[0] = floats(x->add.x, rows, x->add.n_cols, true);
+        a[1] = floats(x->add.y, rows, x->add.n_cols, false);
+        return 2;
+    case KERNEL_SOFTCAP:
+        a[0] = floats(x->softcap.x, rows, x->softcap.n_cols, true);
+        return 1;
+    case KERNEL_SHORT_CONV:
+    case KERNEL_DELTA_NET:
+    case KERNEL_OP_COUNT:
+        break;
+    }
+    fail_msg("kernel %s is not expected here", kernel_op_name(d->op));
+    return 0;
+}
+
+bool accesses_depend(const struct dispatch *d, const struct dispatch *e, uint32_t max_tokens)
+{
+    struct access a[ACCESSES_MOST], b[ACCESSES_MOST];
+    size_t n = accesses(d, max_tokens, a), m = accesses(e, max_tokens, b);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < m; k++)
+            if (a[i].begin < b[k].end && b[k].begin < a[i].end && (a[i].is_write || b[k].is_write))
+                return true;
+    return false;
+}

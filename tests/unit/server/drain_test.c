@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* How a server that drains ends what runs, what is on its way and what idles. */
+#include "harness.h"
+#include "house.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define COUNT "{\"prompt\":\"count 5\",\"model\":\"tiny\",\"stream\":true}"
+
+static void draining_finishes_what_runs(void **state)
+{
+    struct house h;
+    struct response r;
+    int busy, idle;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 5000);
+    idle = client_connect(&h);
+    busy = client_connect(&h);
+    client_post(busy, "/v1/completions",
+                "{\"prompt\":\"count 30\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(house_look(&h).n_tokens > 2);
+    house_drain(&h);
+    assert_int_equal(client_sees_end(idle), 1);
+    client_read(busy, &r);
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "[DONE]"));
+    response_free(&r);
+    close(busy);
+    close(idle);
+    assert_int_equal(house_wait(&h), 1);
+}
+
+static void assert_whole(int fd)
+{
+    struct response r;
+
+    client_read(fd, &r);
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "[DONE]"));
+    response_free(&r);
+}
+
+/* Of a service that is started anew no request is lost: not one that was sent and not yet received,
+ * nor one whose sender has only just connected or is in the middle of it. */
+static void requests_on_their_way_when_draining_begins_are_answered(void **state)
+{
+    int fds[4], *kept = &fds[0], *half = &fds[1], *new = &fds[2], *unseen = &fds[3];
+    struct house h;
+
+    house_defaults(&h);
+    h.is_gated = true;
+    house_open(&h);
+    *kept = client_connect(&h);
+    client_post(*kept, "/v1/completions", COUNT);
+    assert_whole(*kept);
+    *new = client_connect(&h);
+    *half = client_connect(&h);
+    client_say(*half,
+               "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 49\r\n\r\n{\"prompt\"");
+    house_drain(&h);
+    /* the server's thread does not look at these before it drains */
+    client_post(*kept, "/v1/completions", COUNT);
+    *unseen = client_connect(&h);
+    client_post(*unseen, "/v1/completions", COUNT);
+    sem_post(&h.gate);
+    assert_whole(*kept);
+    client_post(*new, "/v1/completions", COUNT);
+    client_say(*half, strchr(COUNT, ':'));
+    for (int i = 1; i < 4; i++)
+        assert_whole(fds[i]);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(client_sees_end(fds[i]), 1);
+        close(fds[i]);
+    }
+    assert_int_equal(house_wait(&h), 1);
+}
+
+/* Its client may send another request at any time, and is prepared that nobody takes it. */
+static void a_connection_kept_between_requests_does_not_hold_up_draining(void **state)
+{
+    struct house h;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", COUNT);
+    assert_whole(fd);
+    house_drain(&h);
+    assert_int_equal(house_wait(&h), 1);
+    assert_int_equal(client_sees_end(fd), 1);
+    close(fd);
+}
+
+static void who_connects_while_it_drains_is_refused_at_once(void **state)
+{
+    struct house h;
+    int busy, fd = 0;
+
+    house_defaults(&h);
+    h.config.drain_timeout = 1;
+    house_open(&h);
+    busy = client_connect(&h);
+    client_post(busy, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(house_look(&h).n_running == 1);
+    house_drain(&h);
+    for (int i = 0; i < 100 && fd >= 0; i++) {
+        fd = client_connect(&h);
+        if (fd >= 0)
+            close(fd);
+        usleep(1000);
+    }
+    assert_int_equal(fd, -1);
+    assert_int_equal(house_look(&h).n_running, 1); /* what runs is not disturbed */
+    assert_int_equal(client_sees_end(busy), 1);
+    assert_int_equal(house_wait(&h), 1);
+    close(busy);
+}
+
+static void draining_ends_in_time_whatever_runs(void **state)
+{
+    struct house h;
+    int fd;
+
+    house_defaults(&h);
+    h.config.drain_timeout = 0.1;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(house_look(&h).n_running == 1);
+    house_drain(&h);
+    assert_int_equal(client_sees_end(fd), 1);
+    assert_int_equal(house_wait(&h), 1);
+    close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(draining_finishes_what_runs),
+        cmocka_unit_test(requests_on_their_way_when_draining_begins_are_answered),
+        cmocka_unit_test(a_connection_kept_between_requests_does_not_hold_up_draining),
+        cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
+        cmocka_unit_test(draining_ends_in_time_whatever_runs),
+    };
+    return TEST_MAIN(argc, argv, tests);
+}

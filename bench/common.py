@@ -27,7 +27,7 @@ def has_peer():
     return os.access(PEER, os.X_OK) and os.path.exists(os.path.join(chroot, ".ready")) and os.geteuid() == 0
 
 
-def generate(path, *options):
+def generate(path, *options, arch="llama"):
     """A model of random weights, made once; options are the generator's."""
     if os.path.exists(path):
         return path
@@ -35,7 +35,7 @@ def generate(path, *options):
         sys.exit("bench: give a model, MODEL=FILE make bench (there is no generator of models here)")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     say("making %s, once" % path)
-    subprocess.run([sys.executable, MKGGUF, "llama", path + ".part", *options], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, MKGGUF, arch, path + ".part", *options], check=True, stdout=sys.stderr)
     os.rename(path + ".part", path)
     return path
 

@@ -12,9 +12,13 @@
 #define LAYER_ALIGN  (2ull << 20)
 #define WINDOW_BYTES (2ull << 30)
 
-static uint64_t layer_block_bytes(const struct model *m)
+/* 0 for a layer that reads another's. */
+static uint64_t layer_block_bytes(const struct model *m, uint32_t layer)
 {
-    return (uint64_t)KV_BLOCK_TOKENS * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
+    const uint32_t *dim = model_dims(m, layer);
+
+    return model_stores_kv(m, layer) ? (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2
+                                     : 0;
 }
 
 static uint64_t align(uint64_t bytes)
@@ -22,14 +26,32 @@ static uint64_t align(uint64_t bytes)
     return (bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
 }
 
-static struct kv_layer layer_at(const struct model *m, uint32_t n_blocks, uint64_t base)
+static uint64_t layer_bytes(const struct model *m, uint32_t layer, uint64_t n_blocks)
 {
+    return align(layer_block_bytes(m, layer) * n_blocks);
+}
+
+/* Of all layers. */
+static uint64_t layers_bytes(const struct model *m, uint64_t n_blocks)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
+        n += layer_bytes(m, i, n_blocks);
+    return n;
+}
+
+static struct kv_layer layer_at(const struct model *m, uint32_t layer, uint32_t n_blocks,
+                                uint64_t base)
+{
+    const uint32_t *dim = model_dims(m, layer);
+
     return (struct kv_layer){
         .base = base,
-        .block_bytes = layer_block_bytes(m),
-        .n_kv_heads = m->dims.dim[DIM_KV_HEADS],
-        .n_channels_k = m->dims.dim[DIM_HEAD_K],
-        .n_channels_v = m->dims.dim[DIM_HEAD_V],
+        .block_bytes = layer_block_bytes(m, layer),
+        .n_kv_heads = dim[DIM_KV_HEADS],
+        .n_channels_k = dim[DIM_HEAD_K],
+        .n_channels_v = dim[DIM_HEAD_V],
         .n_blocks = n_blocks,
     };
 }
@@ -59,20 +81,30 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
 /* Makes the cache's windows of whole layers, from `start` on, each as large as fits, and points the
  * layers there. */
 static int make_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
-                       uint64_t start, uint64_t layer_bytes, struct error *err)
+                       uint64_t start, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    uint32_t per_window = layer_bytes < WINDOW_BYTES ? (uint32_t)(WINDOW_BYTES / layer_bytes) : 1;
 
-    for (uint32_t first = 0; first < n_layers; first += per_window) {
-        uint32_t n = n_layers - first < per_window ? n_layers - first : per_window;
+    for (uint32_t first = 0, end; first < n_layers; first = end) {
+        uint64_t bytes = layer_bytes(m, first, kv->n_blocks), at = 0;
         struct buffer *buf;
-        int r = make_window(kv, dev, start + first * layer_bytes, n * layer_bytes, &buf, err);
+        int r;
+
+        for (end = first + 1; end < n_layers; end++) {
+            uint64_t more = layer_bytes(m, end, kv->n_blocks);
+            if (bytes && more && bytes + more > WINDOW_BYTES)
+                break;
+            bytes += more;
+        }
+        r = make_window(kv, dev, start, bytes, &buf, err);
         if (r < 0)
             return r;
         kv->buffers[kv->n_buffers++] = buf;
-        for (uint32_t i = 0; i < n; i++)
-            kv->layers[first + i] = layer_at(m, kv->n_blocks, buf->address + i * layer_bytes);
+        for (uint32_t i = first; i < end; i++) {
+            kv->layers[i] = layer_at(m, i, kv->n_blocks, buf->address + at);
+            at += layer_bytes(m, i, kv->n_blocks);
+        }
+        start += bytes;
     }
     return 0;
 }
@@ -104,8 +136,9 @@ static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
     return 0;
 }
 
-/* All that decides what a block holds, besides the model. Kernels that store keys and values in
- * another way must be told apart here, or a later version would take what an earlier one left. */
+/* All that decides what a block holds, besides the model, which says what layers are like. Kernels
+ * that store keys and values in another way must be told apart here, or a later version would take
+ * what an earlier one left. */
 static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
                        const struct kv_cache_config *cfg, struct pool_key *ret)
 {
@@ -115,9 +148,9 @@ static void derive_key(const struct kv_cache *kv, const struct model *m, struct 
 
     device_get_info(dev, &info);
     n = snprintf(layout, sizeof(layout),
-                 "f16, %u layers of %u blocks of %u tokens of %u + %u, on %s",
-                 m->dims.dim[DIM_LAYERS], kv->n_blocks, KV_BLOCK_TOKENS, m->dims.dim[DIM_K],
-                 m->dims.dim[DIM_V], info.name);
+                 "f16, %u layers of %u blocks of %u tokens of %llu bytes, on %s",
+                 m->dims.dim[DIM_LAYERS], kv->n_blocks, KV_BLOCK_TOKENS,
+                 (unsigned long long)model_kv_bytes_per_token(m), info.name);
     pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
 }
 
@@ -148,7 +181,6 @@ static bool is_named(const struct pool *pool)
 static int make_memory(struct kv_cache *kv, const struct model *m, struct device *dev,
                        const struct kv_cache_config *cfg, struct error *err)
 {
-    uint64_t layer_bytes = align(layer_block_bytes(m) * kv->n_blocks);
     uint64_t directory_bytes = align(prefix_directory_bytes(kv->n_blocks));
     struct pool_key key;
     struct device_info info;
@@ -159,9 +191,9 @@ static int make_memory(struct kv_cache *kv, const struct model *m, struct device
     device_get_info(dev, &info);
     if (info.is_zero_copy)
         r = make_pool(kv, cfg, cfg->model_key ? &key : NULL,
-                      directory_bytes + layer_bytes * m->dims.dim[DIM_LAYERS], err);
+                      directory_bytes + layers_bytes(m, kv->n_blocks), err);
     if (r == 0)
-        r = make_layers(kv, m, dev, directory_bytes, layer_bytes, err);
+        r = make_layers(kv, m, dev, directory_bytes, err);
     if (r < 0)
         return r;
     r = make_blocks(kv, cfg, is_named(kv->pool) ? &key : NULL);
@@ -172,8 +204,7 @@ uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
 {
     uint64_t blocks = kv_blocks_for(n_tokens);
 
-    return align(prefix_directory_bytes((uint32_t)blocks)) +
-           align(layer_block_bytes(m) * blocks) * m->dims.dim[DIM_LAYERS];
+    return align(prefix_directory_bytes((uint32_t)blocks)) + layers_bytes(m, blocks);
 }
 
 void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers)
@@ -181,28 +212,28 @@ void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *r
     uint64_t blocks = kv_blocks_for(n_tokens);
 
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
-        ret_layers[i] = layer_at(m, (uint32_t)blocks, 0);
+        ret_layers[i] = layer_at(m, i, (uint32_t)blocks, 0);
 }
 
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    uint64_t blocks = kv_blocks_for(cfg->n_tokens), layer_bytes;
+    uint64_t blocks = kv_blocks_for(cfg->n_tokens), bytes;
+    uint64_t block_bytes = KV_BLOCK_TOKENS * model_kv_bytes_per_token(m);
     struct kv_cache *kv = calloc(1, sizeof(*kv));
     int r;
 
     if (!kv)
         return error_set(err, ENOMEM, "out of memory");
     if (!blocks || blocks > UINT32_MAX / KV_BLOCK_TOKENS ||
-        __builtin_mul_overflow(blocks, layer_block_bytes(m), &layer_bytes) ||
-        layer_bytes > UINT64_MAX / 2 / n_layers) {
+        __builtin_mul_overflow(blocks, block_bytes, &bytes) || bytes > UINT64_MAX / 2) {
         r = error_set(err, EINVAL, "a cache of %llu tokens is not possible",
                       (unsigned long long)cfg->n_tokens);
         goto fail;
     }
     kv->n_blocks = (uint32_t)blocks;
-    kv->block_bytes = layer_block_bytes(m) * n_layers;
+    kv->block_bytes = block_bytes;
     kv->layers = calloc(n_layers, sizeof(*kv->layers));
     kv->buffers = calloc(n_layers, sizeof(struct buffer *));
     r = kv->layers && kv->buffers ? make_memory(kv, m, dev, cfg, err)

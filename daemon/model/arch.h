@@ -39,10 +39,11 @@ enum dim {
        head that all query heads share: */
     DIM_HEAD_K_MLA, /* channels of a query head, as DIM_HEAD_V_MLA before the latents */
     DIM_HEAD_V_MLA,
-    DIM_KV_RANK, /* channels of the latent of keys and values */
-    DIM_Q_RANK,  /* of queries */
-    DIM_WINDOW,  /* positions that windowed layers look back, their own included */
-    DIM_PERIOD,  /* of kinds of layers, where one recurs */
+    DIM_KV_RANK,   /* channels of the latent of keys and values */
+    DIM_Q_RANK,    /* of queries */
+    DIM_WINDOW,    /* positions that windowed layers look back, their own included */
+    DIM_PERIOD,    /* of kinds of layers, where one recurs */
+    DIM_SHARED_KV, /* layers at the end that have no keys and values of their own */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -88,6 +89,7 @@ struct arch_dim {
     enum dim dim_a, dim_b; /* KEY_OR_DIM: dim_a; KEY_OR_ZERO: the file may say 0, too;
                               KEY_OR_QUOTIENT: dim_a / dim_b, which must divide */
     uint32_t value;        /* KEY_OR_VALUE */
+    bool may_differ;       /* the key may hold a value for each layer */
 };
 
 struct arch_real {
@@ -232,13 +234,21 @@ struct arch_kind {
     const struct arch_step *steps; /* ends with STEP_END */
     bool is_windowed;              /* attention sees DIM_WINDOW positions */
     bool has_local_rope;           /* of base REAL_ROPE_BASE_LOCAL and without scaling */
+    bool shares_kv;                /* attention reads what the last layer before, of a kind that is
+                                      windowed alike but does not share, has stored */
+    const struct arch_dim
+        *dims; /* what this kind has otherwise, ends with key NULL; NULL: nothing */
 };
+
+enum { ARCH_KINDS_MOST = 4 };
 
 /* Which layer is of which kind. */
 enum layer_rule {
     LAYERS_ALIKE,    /* all of kinds[0] */
     LAYERS_PERIODIC, /* kinds[0], but each DIM_PERIOD-th of kinds[1] */
     LAYERS_LEADING,  /* DIM_LEADING of kinds[0], then all of kinds[1] */
+    LAYERS_LISTED,   /* kinds[0] where list_key's element is true, else kinds[1]; the last
+                        DIM_SHARED_KV of kinds[2] and kinds[3] instead */
 };
 
 /* How a router counts, where the file does not say. */
@@ -251,14 +261,15 @@ struct arch {
     const char *name;     /* general.architecture */
     const char *only_key; /* what of several tables' files only this one's have, and not as 0 */
     bool has_experts;
-    const struct arch_dim *dims;            /* ends with key NULL */
-    const struct arch_real *reals;          /* ends with key NULL */
-    const struct arch_weight *weights;      /* ends with pattern NULL */
-    uint32_t rope_style;                    /* ROPE_PAIRED, ROPE_SPLIT */
-    const struct arch_step *before, *after; /* each ends with STEP_END */
-    struct arch_kind kinds[2];              /* of layers */
+    const struct arch_dim *dims;             /* ends with key NULL */
+    const struct arch_real *reals;           /* ends with key NULL */
+    const struct arch_weight *weights;       /* ends with pattern NULL */
+    uint32_t rope_style;                     /* ROPE_PAIRED, ROPE_SPLIT */
+    const struct arch_step *before, *after;  /* each ends with STEP_END */
+    struct arch_kind kinds[ARCH_KINDS_MOST]; /* of layers */
     enum layer_rule rule;
-    uint32_t activation; /* of STEP_GLU: GLU_SILU, ... */
+    const char *list_key; /* of LAYERS_LISTED: an array with an element for each layer */
+    uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     struct arch_router router;
     bool scales_embeddings; /* by the root of their width */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the

@@ -17,8 +17,9 @@
     {DIM_LAYERS, "block_count", KEY_REQUIRED},                                                     \
     {DIM_EMBD, "embedding_length", KEY_REQUIRED},                                                  \
     {DIM_CONTEXT, "context_length", KEY_REQUIRED},                                                 \
-    {DIM_HEADS, "attention.head_count", KEY_REQUIRED},                                             \
-    {DIM_KV_HEADS, "attention.head_count_kv", KEY_OR_DIM, .dim_a = DIM_HEADS},                     \
+    {DIM_HEADS, "attention.head_count", KEY_REQUIRED, .may_differ = true},                         \
+    {DIM_KV_HEADS, "attention.head_count_kv", KEY_OR_DIM, .dim_a = DIM_HEADS,                      \
+     .may_differ = true},                                                                          \
     {DIM_HEAD_K, "attention.key_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD, .dim_b = DIM_HEADS},  \
     {DIM_HEAD_V, "attention.value_length", KEY_OR_QUOTIENT, .dim_a = DIM_EMBD,                     \
      .dim_b = DIM_HEADS},                                                                          \
@@ -32,7 +33,7 @@
 
 /* Dense layers first, then experts and such that every token goes through. */
 #define LEADING_DENSE_DIMS                                                                         \
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},                                                 \
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED, .may_differ = true},                             \
     EXPERT_DIMS,                                                                                   \
     {DIM_EXPERTS_SHARED, "expert_shared_count", KEY_REQUIRED},                                     \
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},                                   \

@@ -7,7 +7,7 @@
 
 static const struct arch_dim common_dims[] = {
     COMMON_DIMS,
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED, .may_differ = true},
     {0},
 };
 
@@ -62,7 +62,7 @@ static const struct arch_dim gpt_oss_dims[] = {
 
 static const struct arch_dim gemma2_dims[] = {
     COMMON_DIMS,
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED, .may_differ = true},
     {DIM_WINDOW, "attention.sliding_window", KEY_OR_VALUE, .value = 4096},
     {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 2},
     {0},
@@ -70,7 +70,7 @@ static const struct arch_dim gemma2_dims[] = {
 
 static const struct arch_dim gemma3_dims[] = {
     COMMON_DIMS,
-    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED, .may_differ = true},
     {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
     {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 6},
     {0},

@@ -17,8 +17,22 @@ static void full_key(char *out, size_t size, const struct arch *arch, const char
     snprintf(out, size, "%s.%s", arch->name, key);
 }
 
+/* The value of a key, or a layer's element of one that has one for each. */
+static int read_value(const struct gguf *g, const struct arch_dim *row, const char *key,
+                      uint32_t layer, uint32_t n_layers, uint32_t *ret, struct error *err)
+{
+    const struct gguf_kv *kv = gguf_find(g, key);
+
+    if (!row->may_differ || kv->type != GGUF_VALUE_ARRAY)
+        return gguf_get_u32(g, key, ret, err);
+    if (kv->array.n < n_layers || !gguf_array_get_u32(&kv->array, layer, ret))
+        return error_set(err, EINVAL, "%s holds no count for each of %u layers", key, n_layers);
+    return 0;
+}
+
+/* Sets what the row is for in dim; of a key that has a value for each layer, that of `layer`. */
 static int read_dim(const struct gguf *g, const struct arch *arch, const struct arch_dim *row,
-                    struct dims *d, struct error *err)
+                    uint32_t layer, uint32_t *dim, struct error *err)
 {
     char key[128];
     uint32_t value;
@@ -26,22 +40,21 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
 
     full_key(key, sizeof(key), arch, row->key);
     if (!gguf_find(g, key)) {
-        const uint32_t *dim = d->dim;
         switch (row->when_absent) {
         case KEY_OR_DIM:
-            d->dim[row->dim] = dim[row->dim_a];
+            dim[row->dim] = dim[row->dim_a];
             return 0;
         case KEY_OR_QUOTIENT:
             if (dim[row->dim_a] % dim[row->dim_b])
                 return error_set(err, EINVAL,
                                  "%s is missing and cannot be derived: %u is not a multiple of %u",
                                  key, dim[row->dim_a], dim[row->dim_b]);
-            d->dim[row->dim] = dim[row->dim_a] / dim[row->dim_b];
+            dim[row->dim] = dim[row->dim_a] / dim[row->dim_b];
             return 0;
         case KEY_OR_ZERO:
             return 0;
         case KEY_OR_VALUE:
-            d->dim[row->dim] = row->value;
+            dim[row->dim] = row->value;
             return 0;
         case KEY_REQUIRED:
             break;
@@ -49,14 +62,14 @@ static int read_dim(const struct gguf *g, const struct arch *arch, const struct 
         return error_set(err, EINVAL, "the metadata key %s is missing: not a complete %s model",
                          key, arch->name);
     }
-    r = gguf_get_u32(g, key, &value, err);
+    r = read_value(g, row, key, layer, dim[DIM_LAYERS], &value, err);
     if (r < 0)
         return r;
     if ((!value && row->when_absent != KEY_OR_ZERO) ||
         (row->dim == DIM_LAYERS && value > LAYERS_LIMIT) ||
         (value > DIM_LIMIT && row->dim != DIM_CONTEXT && row->dim != DIM_ROPE_CONTEXT))
         return error_set(err, EINVAL, "%s is %u: no model has that", key, value);
-    d->dim[row->dim] = value;
+    dim[row->dim] = value;
     return 0;
 }
 
@@ -171,31 +184,53 @@ static int check_latents(const struct arch *arch, const struct dims *d, struct e
     return 0;
 }
 
-static void derive_latents(struct dims *d)
+static void derive_latents(uint32_t *dim)
 {
-    uint32_t heads = d->dim[DIM_HEADS];
+    uint32_t heads = dim[DIM_HEADS];
 
-    if (!d->dim[DIM_KV_RANK])
+    if (!dim[DIM_KV_RANK])
         return;
-    d->dim[DIM_NOPE] = d->dim[DIM_HEAD_K_MLA] - d->dim[DIM_ROPE];
-    d->dim[DIM_Q_MLA] = heads * d->dim[DIM_HEAD_K_MLA];
-    d->dim[DIM_Q_NOPE] = heads * d->dim[DIM_NOPE];
-    d->dim[DIM_Q_LATENT] = heads * d->dim[DIM_KV_RANK];
-    d->dim[DIM_ATT_MLA] = heads * d->dim[DIM_HEAD_V_MLA];
+    dim[DIM_NOPE] = dim[DIM_HEAD_K_MLA] - dim[DIM_ROPE];
+    dim[DIM_Q_MLA] = heads * dim[DIM_HEAD_K_MLA];
+    dim[DIM_Q_NOPE] = heads * dim[DIM_NOPE];
+    dim[DIM_Q_LATENT] = heads * dim[DIM_KV_RANK];
+    dim[DIM_ATT_MLA] = heads * dim[DIM_HEAD_V_MLA];
 }
 
-static int check_heads(const struct arch *arch, const struct dims *d, struct error *err)
+static int check_heads(const struct arch *arch, const uint32_t *dim, struct error *err)
 {
-    if (d->dim[DIM_HEADS] % d->dim[DIM_KV_HEADS])
+    uint32_t wider = dim[DIM_HEAD_K] > dim[DIM_HEAD_V] ? dim[DIM_HEAD_K] : dim[DIM_HEAD_V];
+
+    if (dim[DIM_HEADS] % dim[DIM_KV_HEADS])
         return error_set(err, EINVAL,
                          "%s.attention.head_count %u is not a multiple of head_count_kv %u",
-                         arch->name, d->dim[DIM_HEADS], d->dim[DIM_KV_HEADS]);
-    if (d->dim[DIM_ROPE] % 2 || d->dim[DIM_ROPE] > d->dim[DIM_HEAD_K])
+                         arch->name, dim[DIM_HEADS], dim[DIM_KV_HEADS]);
+    if (dim[DIM_ROPE] % 2 || dim[DIM_ROPE] > dim[DIM_HEAD_K])
         return error_set(err, EINVAL,
                          "%s.rope.dimension_count %u must be even and at most the %u channels of "
                          "a head",
-                         arch->name, d->dim[DIM_ROPE], d->dim[DIM_HEAD_K]);
+                         arch->name, dim[DIM_ROPE], dim[DIM_HEAD_K]);
+    if ((uint64_t)dim[DIM_HEADS] * wider > DIM_LIMIT)
+        return error_set(err, EINVAL, "%u heads of %u channels: no model has that", dim[DIM_HEADS],
+                         dim[DIM_HEAD_K]);
     return 0;
+}
+
+/* What follows from the keys' dimensions. */
+static void derive(uint32_t *dim)
+{
+    dim[DIM_Q] = dim[DIM_HEADS] * dim[DIM_HEAD_K];
+    dim[DIM_K] = dim[DIM_KV_HEADS] * dim[DIM_HEAD_K];
+    dim[DIM_V] = dim[DIM_KV_HEADS] * dim[DIM_HEAD_V];
+    dim[DIM_ATT] = dim[DIM_HEADS] * dim[DIM_HEAD_V];
+    dim[DIM_ROPE_PAIRS] = dim[DIM_ROPE] / 2;
+    derive_latents(dim);
+    if (dim[DIM_EXPERTS_SHARED])
+        dim[DIM_FF_SHARED] = dim[DIM_EXPERTS_SHARED] * dim[DIM_FF_EXPERT];
+    dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
+    dim[DIM_CHOICES] = dim[DIM_EXPERTS_USED] * dim[DIM_CHOICE];
+    dim[DIM_EXPERTS_FF] = dim[DIM_EXPERTS_USED] * dim[DIM_FF_EXPERT];
+    dim[DIM_EXPERTS_EMBD] = dim[DIM_EXPERTS_USED] * dim[DIM_EMBD];
 }
 
 /* What scores and logits are scaled by, and capped. */
@@ -300,11 +335,10 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
               struct error *err)
 {
     struct dims d = {.dim[DIM_ONE] = 1};
-    uint64_t widest;
     int r;
 
     for (const struct arch_dim *row = arch->dims; row->key; row++) {
-        r = read_dim(g, arch, row, &d, err);
+        r = read_dim(g, arch, row, 0, d.dim, err);
         if (r < 0)
             return r;
     }
@@ -319,7 +353,7 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     r = read_vocab(g, &d, err);
     if (r < 0)
         return r;
-    r = check_heads(arch, &d, err);
+    r = check_heads(arch, d.dim, err);
     if (r == 0)
         r = check_layers(arch, &d, err);
     if (r == 0)
@@ -333,25 +367,27 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         if (r < 0)
             return r;
     }
-    widest = (uint64_t)d.dim[DIM_HEADS] *
-             (d.dim[DIM_HEAD_K] > d.dim[DIM_HEAD_V] ? d.dim[DIM_HEAD_K] : d.dim[DIM_HEAD_V]);
-    if (widest > DIM_LIMIT)
-        return error_set(err, EINVAL, "%u heads of %u channels: no model has that",
-                         d.dim[DIM_HEADS], d.dim[DIM_HEAD_K]);
-    d.dim[DIM_Q] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_K];
-    d.dim[DIM_K] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_K];
-    d.dim[DIM_V] = d.dim[DIM_KV_HEADS] * d.dim[DIM_HEAD_V];
-    d.dim[DIM_ATT] = d.dim[DIM_HEADS] * d.dim[DIM_HEAD_V];
-    d.dim[DIM_ROPE_PAIRS] = d.dim[DIM_ROPE] / 2;
-    derive_latents(&d);
-    if (d.dim[DIM_EXPERTS_SHARED])
-        d.dim[DIM_FF_SHARED] = d.dim[DIM_EXPERTS_SHARED] * d.dim[DIM_FF_EXPERT];
-    d.dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
-    d.dim[DIM_CHOICES] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_CHOICE];
-    d.dim[DIM_EXPERTS_FF] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_FF_EXPERT];
-    d.dim[DIM_EXPERTS_EMBD] = d.dim[DIM_EXPERTS_USED] * d.dim[DIM_EMBD];
+    derive(d.dim);
     *ret_dims = d;
     return 0;
+}
+
+int dims_read_layer(const struct gguf *g, const struct arch *arch, const struct arch_kind *kind,
+                    const struct dims *d, uint32_t layer, uint32_t *ret_dim, struct error *err)
+{
+    int r = 0;
+
+    memcpy(ret_dim, d->dim, sizeof(d->dim));
+    for (const struct arch_dim *row = arch->dims; row->key && r == 0; row++)
+        if (row->may_differ)
+            r = read_dim(g, arch, row, layer, ret_dim, err);
+    for (const struct arch_dim *row = kind->dims; row && row->key && r == 0; row++)
+        r = read_dim(g, arch, row, layer, ret_dim, err);
+    if (r == 0)
+        r = check_heads(arch, ret_dim, err);
+    if (r == 0)
+        derive(ret_dim);
+    return r;
 }
 
 /* The pair that turns `rotations` times over the original context. */

@@ -15,7 +15,7 @@ struct router_params {
 };
 
 struct dims {
-    uint32_t dim[DIM_COUNT];
+    uint32_t dim[DIM_COUNT]; /* where layers differ: of none in particular, see dims_read_layer */
     float real[REAL_COUNT];
     bool is_yarn;
     struct router_params router; /* of architectures with experts */
@@ -24,6 +24,10 @@ struct dims {
 /* Fails with a sentence naming the key that is missing, of the wrong type or out of range. */
 int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
               struct error *err);
+
+/* The dimensions of one layer, which is of that kind: dim[DIM_COUNT]. Fails as dims_read. */
+int dims_read_layer(const struct gguf *g, const struct arch *arch, const struct arch_kind *kind,
+                    const struct dims *d, uint32_t layer, uint32_t *ret_dim, struct error *err);
 
 /* What a rope kernel needs, worked out from the scaling keys. Source: YaRN (Peng et al. 2023),
  * section 3; the log multiplier is DeepSeek's mscale. */

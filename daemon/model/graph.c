@@ -38,9 +38,9 @@ static const struct {
     [VALUE_LOGITS] = {DIM_VOCAB, ROWS_OUTPUTS},
 };
 
-uint32_t value_width(const struct model *m, enum value v)
+uint32_t value_width(const struct model *m, uint32_t layer, enum value v)
 {
-    return m->dims.dim[shapes[v].width];
+    return model_dims(m, layer)[shapes[v].width];
 }
 
 uint32_t value_rows(enum value v)
@@ -121,6 +121,7 @@ struct layout {
     const struct model *model;
     const struct graph_config *cfg;
     struct place places[N_PLACES]; /* see place_of */
+    uint32_t layer;                /* of the node that is laid out */
     uint64_t peak;
 };
 
@@ -133,7 +134,7 @@ static uint64_t bytes_of(const struct layout *l, enum value v, enum activation_t
 {
     uint64_t rows = value_rows(v) == ROWS_TOKENS ? l->cfg->max_tokens : l->cfg->max_outputs;
 
-    return rows * activation_bytes(act, value_width(l->model, v));
+    return rows * activation_bytes(act, value_width(l->model, l->layer, v));
 }
 
 static bool is_free(const struct layout *l, uint64_t offset, uint64_t bytes)
@@ -256,7 +257,7 @@ static int lay_out_input(struct graph *g, struct layout *l, const struct device 
  * parts, of which another one makes its output. */
 static void lay_out_ranges(struct graph *g, struct layout *l, const struct device *dev)
 {
-    const uint32_t *dim = l->model->dims.dim;
+    const uint32_t *dim = model_dims(l->model, l->layer);
     const struct args_attention shape = {
         .kv = {.n_kv_heads = dim[DIM_KV_HEADS],
                .n_channels_k = dim[DIM_HEAD_K],
@@ -328,6 +329,7 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
     enum activation_type act = ACT_F32;
     struct call *call;
 
+    l->layer = n->layer;
     if (is_matmul(n)) {
         int r = lay_out_input(g, l, dev, n, err);
 

@@ -54,8 +54,8 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
                  struct graph **ret_graph, struct error *err);
 void graph_destroy(struct graph *g); /* NULL is fine */
 
-/* Channels of one row of a value. */
-uint32_t value_width(const struct model *m, enum value v);
+/* Channels of one row of a value in a layer, or with MODEL_GLOBAL before and behind all. */
+uint32_t value_width(const struct model *m, uint32_t layer, enum value v);
 /* ROWS_TOKENS or ROWS_OUTPUTS. */
 uint32_t value_rows(enum value v);
 

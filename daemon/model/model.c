@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include "kernels/kernels.h"
+#include "model/layers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,11 +40,11 @@ static void tensor_name(char *out, size_t size, const char *pattern, uint32_t la
         snprintf(out, size, "%s", pattern);
 }
 
-static int check_shape(const struct model *m, const struct arch_weight *row,
+static int check_shape(const struct model *m, const struct arch_weight *row, uint32_t layer,
                        const struct gguf_tensor *t, struct error *err)
 {
-    uint64_t cols = m->dims.dim[row->cols], rows = m->dims.dim[row->rows];
-    uint64_t planes = m->dims.dim[row->planes];
+    const uint32_t *dim = model_dims(m, layer);
+    uint64_t cols = dim[row->cols], rows = dim[row->rows], planes = dim[row->planes];
 
     if (t->shape[0] != cols || t->shape[1] != rows || t->shape[2] != planes || t->shape[3] != 1)
         return error_set(err, EINVAL,
@@ -78,7 +79,7 @@ static int bind_role(struct model *m, const struct arch_weight *row, uint32_t la
                          "this version does not know",
                          name, m->arch->name);
     }
-    r = check_shape(m, row, t, err);
+    r = check_shape(m, row, layer, t, err);
     if (r < 0)
         return r;
     slot(m, row->role, layer)->tensor = t;
@@ -118,11 +119,6 @@ static int refuse_unknown(const struct model *m, struct error *err)
     return 0;
 }
 
-static unsigned kind_bit(const struct model *m, uint32_t layer)
-{
-    return 1u << (model_layer_kind(m, layer) - m->arch->kinds);
-}
-
 static int bind_weights(struct model *m, struct error *err)
 {
     size_t n_bound = 0;
@@ -133,7 +129,7 @@ static int bind_weights(struct model *m, struct error *err)
         for (uint32_t i = 0; i < n; i++) {
             int r = 0;
 
-            if (!row->kinds || row->kinds & kind_bit(m, i))
+            if (!row->kinds || row->kinds & 1u << m->layers[i].kind)
                 r = bind_role(m, row, first + i, &n_bound, err);
             if (r < 0)
                 return r;
@@ -195,6 +191,9 @@ int model_create(const struct gguf *g, struct model **ret_model, struct error *e
                       m->arch->name, m->dims.dim[DIM_LAYERS], gguf_n_tensors(g));
         goto fail;
     }
+    r = layers_create(g, m->arch, &m->dims, &m->layers, err);
+    if (r < 0)
+        goto fail;
     m->weights = calloc(((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT, sizeof(*m->weights));
     if (!m->weights) {
         r = error_set(err, ENOMEM, "out of memory");
@@ -216,21 +215,24 @@ void model_destroy(struct model *m)
 {
     if (!m)
         return;
+    free(m->layers);
     free(m->weights);
     free(m);
 }
 
 const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer)
 {
-    switch (m->arch->rule) {
-    case LAYERS_PERIODIC:
-        return &m->arch->kinds[layer % m->dims.dim[DIM_PERIOD] == m->dims.dim[DIM_PERIOD] - 1];
-    case LAYERS_LEADING:
-        return &m->arch->kinds[layer >= m->dims.dim[DIM_LEADING]];
-    case LAYERS_ALIKE:
-        break;
-    }
-    return &m->arch->kinds[0];
+    return &m->arch->kinds[m->layers[layer].kind];
+}
+
+const uint32_t *model_dims(const struct model *m, uint32_t layer)
+{
+    return layer == MODEL_GLOBAL ? m->dims.dim : m->layers[layer].dim;
+}
+
+bool model_stores_kv(const struct model *m, uint32_t layer)
+{
+    return m->layers[layer].kv_layer == layer;
 }
 
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer)
@@ -285,5 +287,10 @@ const char *model_type_name(const struct model *m)
 
 uint64_t model_kv_bytes_per_token(const struct model *m)
 {
-    return (uint64_t)m->dims.dim[DIM_LAYERS] * (m->dims.dim[DIM_K] + m->dims.dim[DIM_V]) * 2;
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
+        if (model_stores_kv(m, i))
+            n += ((uint64_t)m->layers[i].dim[DIM_K] + m->layers[i].dim[DIM_V]) * 2;
+    return n;
 }

@@ -17,10 +17,17 @@ struct weight_ref {
     uint64_t address;                 /* 0 until told */
 };
 
+struct layer {
+    unsigned kind;           /* index into the architecture's */
+    uint32_t kv_layer;       /* whose keys and values attention reads: its own number, or less */
+    uint32_t dim[DIM_COUNT]; /* the model's, but for what layers have otherwise */
+};
+
 struct model {
     const struct gguf *gguf;
     const struct arch *arch;
     struct dims dims;
+    struct layer *layers;       /* [DIM_LAYERS] */
     struct weight_ref *weights; /* [layers + 1][WEIGHT_COUNT]; the last row holds the global ones */
     uint64_t parameters;        /* elements of all tensors */
 };
@@ -35,6 +42,10 @@ void model_destroy(struct model *m); /* NULL is fine */
 
 /* Of what kind a layer is. */
 const struct arch_kind *model_layer_kind(const struct model *m, uint32_t layer);
+/* The dimensions of a layer, or with MODEL_GLOBAL of the model: [DIM_COUNT]. */
+const uint32_t *model_dims(const struct model *m, uint32_t layer);
+/* Whether a layer has keys and values of its own. */
+bool model_stores_kv(const struct model *m, uint32_t layer);
 
 /* The tensor of a role in a layer, following the role's fallback; never NULL, its tensor may be. */
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer);

@@ -54,7 +54,8 @@ int plan_workspace_bytes(const struct model *m, struct device *dev, const struct
 int plan_prepare(const struct model *m, struct device *dev, const struct kv_layer *kv,
                  const struct plan_config *cfg, struct error *err);
 
-/* kv: one entry per layer. workspace: at least plan_workspace_bytes. */
+/* kv: one entry per layer; of layers that share another's none is read. workspace: at least
+ * plan_workspace_bytes. */
 int plan_create(const struct model *m, struct device *dev, const struct kv_layer *kv,
                 struct buffer *workspace, const struct plan_config *cfg, struct plan **ret_plan,
                 struct error *err);

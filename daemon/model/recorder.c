@@ -35,6 +35,12 @@ static uint64_t out_address(const struct recorder *r, const struct call *c)
     return r->workspace + c->out;
 }
 
+/* Where the keys and values of a node's layer are, which may be another's. */
+static const struct kv_layer *kv_of(const struct recorder *r, const struct node *n)
+{
+    return &r->kv[r->model->layers[n->layer].kv_layer];
+}
+
 static uint64_t kv_bytes(const struct kv_layer *kv)
 {
     return kv->n_blocks * kv->block_bytes;
@@ -50,7 +56,7 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
     struct accesses *a = &r->since_barrier;
 
     if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
-        kv = &r->kv[c->node->layer];
+        kv = kv_of(r, c->node);
         stores = c->node->op == STEP_KV_STORE;
     }
     d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
@@ -72,14 +78,15 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
 static struct args_rope rope_args(const struct recorder *r, const struct node *n, uint64_t x)
 {
     const struct dims *d = &r->model->dims;
+    const uint32_t *dim = model_dims(r->model, n->layer);
     struct args_rope args = {
         .step = r->step,
         .tokens = r->step + r->layout.tokens,
         .x = x,
         .factors = n->weight->tensor ? n->weight->address : 0,
-        .n_heads = value_width(r->model, n->out) / d->dim[DIM_HEAD_K],
-        .n_channels = d->dim[DIM_HEAD_K],
-        .n_rot = d->dim[DIM_ROPE],
+        .n_heads = value_width(r->model, n->layer, n->out) / dim[DIM_HEAD_K],
+        .n_channels = dim[DIM_HEAD_K],
+        .n_rot = dim[DIM_ROPE],
         .style = r->model->arch->rope_style,
         .base = d->real[REAL_ROPE_BASE],
         .freq_scale = r->rope.freq_scale,
@@ -132,7 +139,7 @@ static void record_norm(const struct recorder *r, const struct node *n, struct d
         .out = out,
         .weight = n->weight->address,
         .n_cols = n_cols,
-        .n_groups = value_width(r->model, n->out) / n_cols,
+        .n_groups = value_width(r->model, n->layer, n->out) / n_cols,
         .rows = value_rows(n->out),
         .eps = r->model->dims.real[REAL_NORM_EPS],
     };
@@ -209,15 +216,15 @@ static void record_experts(const struct recorder *r, const struct call *c, struc
         .n_rows = (uint32_t)t->shape[1],
         .n_cols = (uint32_t)t->shape[0],
         .n_experts = (uint32_t)t->shape[2],
-        .n_used = value_width(r->model, n->out) / (uint32_t)t->shape[1],
-        .x_per_slot = value_width(r->model, n->in) != t->shape[0],
+        .n_used = value_width(r->model, n->layer, n->out) / (uint32_t)t->shape[1],
+        .x_per_slot = value_width(r->model, n->layer, n->in) != t->shape[0],
     };
 }
 
 static void record_copy(const struct recorder *r, const struct node *n, struct dispatch *d,
                         uint64_t out, uint64_t in)
 {
-    const uint32_t *dim = r->model->dims.dim;
+    const uint32_t *dim = model_dims(r->model, n->layer);
     uint32_t n_groups = dim[n->part.groups];
 
     d->op = KERNEL_COPY;
@@ -227,9 +234,9 @@ static void record_copy(const struct recorder *r, const struct node *n, struct d
         .out = out,
         .n_groups = n_groups,
         .n = dim[n->part.n],
-        .x_cols = value_width(r->model, n->in) / n_groups,
+        .x_cols = value_width(r->model, n->layer, n->in) / n_groups,
         .x_first = dim[n->part.in_first],
-        .out_cols = value_width(r->model, n->out) / n_groups,
+        .out_cols = value_width(r->model, n->layer, n->out) / n_groups,
         .out_first = dim[n->part.out_first],
     };
 }
@@ -243,8 +250,8 @@ static void record_expert_sum(const struct recorder *r, const struct node *n, st
         .choices = in2,
         .y = in,
         .out = out,
-        .n_cols = value_width(r->model, n->out),
-        .n_used = value_width(r->model, n->in) / value_width(r->model, n->out),
+        .n_cols = value_width(r->model, n->layer, n->out),
+        .n_used = value_width(r->model, n->layer, n->in) / value_width(r->model, n->layer, n->out),
         .accumulate = 1,
     };
 }
@@ -273,8 +280,8 @@ static void record_attention(const struct recorder *r, const struct call *c, str
         .q = in,
         .out = out,
         .sinks = c->n_splits > 1 ? 0 : sinks_of(c->node),
-        .kv = r->kv[c->node->layer],
-        .n_heads = dims->dim[DIM_HEADS],
+        .kv = *kv_of(r, c->node),
+        .n_heads = model_dims(r->model, c->node->layer)[DIM_HEADS],
         .window = window_of(r, c->node),
         .scale = r->rope.score_scale * dims->real[REAL_ATTN_SCALE],
         .softcap = dims->real[REAL_ATTN_SOFTCAP],
@@ -284,7 +291,7 @@ static void record_attention(const struct recorder *r, const struct call *c, str
 
 static void record_combine(const struct recorder *r, const struct call *c, struct dispatch *d)
 {
-    const struct dims *dims = &r->model->dims;
+    const uint32_t *dim = model_dims(r->model, c->node->layer);
 
     d->op = KERNEL_ATTENTION_COMBINE;
     d->args.attention_combine = (struct args_attention_combine){
@@ -293,8 +300,8 @@ static void record_combine(const struct recorder *r, const struct call *c, struc
         .parts = r->workspace + c->in,
         .out = r->workspace + c->out,
         .sinks = sinks_of(c->node),
-        .n_heads = dims->dim[DIM_HEADS],
-        .n_channels_v = dims->dim[DIM_HEAD_V],
+        .n_heads = dim[DIM_HEADS],
+        .n_channels_v = dim[DIM_HEAD_V],
         .window = window_of(r, c->node),
         .n_splits = c->n_splits,
     };
@@ -330,7 +337,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .seqs = r->step + r->layout.seqs,
             .k = in,
             .v = in2,
-            .kv = r->kv[n->layer],
+            .kv = *kv_of(r, n),
         };
         break;
     case STEP_ATTENTION:
@@ -343,7 +350,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .gate = in,
             .up = in2,
             .out = out,
-            .n_cols = value_width(r->model, n->out),
+            .n_cols = value_width(r->model, n->layer, n->out),
             .activation = r->model->arch->activation,
             .rows = value_rows(n->out),
         };
@@ -369,7 +376,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .step = r->step,
             .x = out,
             .y = in,
-            .n_cols = value_width(r->model, n->out),
+            .n_cols = value_width(r->model, n->layer, n->out),
             .rows = value_rows(n->out),
         };
         break;
@@ -378,7 +385,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         d->args.softcap = (struct args_softcap){
             .step = r->step,
             .x = out,
-            .n_cols = value_width(r->model, n->out),
+            .n_cols = value_width(r->model, n->layer, n->out),
             .rows = value_rows(n->out),
             .cap = r->model->dims.real[REAL_LOGIT_SOFTCAP],
         };
@@ -390,7 +397,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .output_rows = r->step + r->layout.output_rows,
             .x = in,
             .out = out,
-            .n_cols = value_width(r->model, n->in),
+            .n_cols = value_width(r->model, n->layer, n->in),
         };
         break;
     case STEP_END:
@@ -406,7 +413,7 @@ static void record_quantize(const struct recorder *r, const struct call *c, stru
         .step = r->step,
         .x = r->workspace + c->in,
         .out = r->workspace + c->out,
-        .n_cols = value_width(r->model, c->node->in),
+        .n_cols = value_width(r->model, c->node->layer, c->node->in),
         .rows = value_rows(c->node->in),
     };
 }

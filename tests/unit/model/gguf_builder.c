@@ -35,6 +35,15 @@ void gguf_builder_u32(struct gguf_builder *b, const char *key, uint32_t value)
     key_slot(b, key, GGUF_VALUE_U32)->u32 = value;
 }
 
+void gguf_builder_array(struct gguf_builder *b, const char *key, const uint32_t *values, size_t n)
+{
+    struct builder_key *k = key_slot(b, key, GGUF_VALUE_ARRAY);
+
+    assert_true(n <= BUILDER_ARRAY_MOST);
+    k->u32 = (uint32_t)n;
+    memcpy(k->array, values, n * sizeof(*values));
+}
+
 void gguf_builder_f32(struct gguf_builder *b, const char *key, float value)
 {
     key_slot(b, key, GGUF_VALUE_F32)->f32 = value;
@@ -194,6 +203,21 @@ static uint64_t tensor_bytes(const struct builder_tensor *t)
     return bytes;
 }
 
+static void put_key(struct strbuf *s, const struct builder_key *k)
+{
+    put_string(s, k->name);
+    put_u32(s, k->type);
+    if (k->type == GGUF_VALUE_STR) {
+        put_string(s, k->str);
+    } else if (k->type == GGUF_VALUE_ARRAY) {
+        put_u32(s, GGUF_VALUE_U32);
+        put_u64(s, k->u32);
+        strbuf_add(s, k->array, k->u32 * sizeof(k->array[0]));
+    } else {
+        strbuf_add(s, k->type == GGUF_VALUE_U32 ? (const void *)&k->u32 : &k->f32, 4);
+    }
+}
+
 static void put_header(struct strbuf *s, const struct gguf_builder *b)
 {
     uint64_t offset = 0;
@@ -202,15 +226,8 @@ static void put_header(struct strbuf *s, const struct gguf_builder *b)
     put_u32(s, 3);
     put_u64(s, b->n_tensors);
     put_u64(s, b->n_keys);
-    for (size_t i = 0; i < b->n_keys; i++) {
-        const struct builder_key *k = &b->keys[i];
-        put_string(s, k->name);
-        put_u32(s, k->type);
-        if (k->type == GGUF_VALUE_STR)
-            put_string(s, k->str);
-        else
-            strbuf_add(s, k->type == GGUF_VALUE_U32 ? (const void *)&k->u32 : &k->f32, 4);
-    }
+    for (size_t i = 0; i < b->n_keys; i++)
+        put_key(s, &b->keys[i]);
     for (size_t i = 0; i < b->n_tensors; i++) {
         const struct builder_tensor *t = &b->tensors[i];
         put_string(s, t->name);

@@ -11,6 +11,7 @@
 
 enum {
     BUILDER_KEYS_MOST = 40,
+    BUILDER_ARRAY_MOST = 12,
     BUILDER_EXPERTS = 5,
     BUILDER_EXPERTS_USED = 2,
     BUILDER_TENSORS_MOST = 96
@@ -19,10 +20,11 @@ enum {
 struct gguf_builder {
     struct builder_key {
         char name[64];
-        enum gguf_value_type type; /* U32, F32 or STR */
-        uint32_t u32;
+        enum gguf_value_type type; /* U32, F32, STR or ARRAY */
+        uint32_t u32;              /* of an array: how many */
         float f32;
         char str[48];
+        uint32_t array[BUILDER_ARRAY_MOST];
     } keys[BUILDER_KEYS_MOST];
     struct builder_tensor {
         char name[64];
@@ -37,6 +39,8 @@ struct gguf_builder {
 /* Each sets what has that name, adding it when it is new. */
 void gguf_builder_u32(struct gguf_builder *b, const char *key, uint32_t value);
 void gguf_builder_f32(struct gguf_builder *b, const char *key, float value);
+/* n numbers of 32 bits. */
+void gguf_builder_array(struct gguf_builder *b, const char *key, const uint32_t *values, size_t n);
 void gguf_builder_str(struct gguf_builder *b, const char *key, const char *value);
 void gguf_builder_tensor(struct gguf_builder *b, const char *name, enum gguf_type type,
                          uint64_t cols, uint64_t rows);

@@ -35,11 +35,12 @@ struct replay {
     struct content list[CONTENTS_MOST];
     size_t n;
     unsigned versions[REPLAYED_COUNT];
+    uint32_t layer; /* of the call that is replayed */
 };
 
 static uint64_t value_bytes(const struct replay *r, enum value v, enum activation_type form)
 {
-    const uint32_t *dim = r->model->dims.dim;
+    const uint32_t *dim = model_dims(r->model, r->layer);
     uint64_t rows;
 
     if (v == (enum value)PARTS)
@@ -47,7 +48,7 @@ static uint64_t value_bytes(const struct replay *r, enum value v, enum activatio
     if (v == (enum value)ROWS)
         return expert_rows_bytes(dim[DIM_EXPERTS], dim[DIM_EXPERTS_USED], r->cfg->max_tokens);
     rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
-    return rows * activation_bytes(form, value_width(r->model, v));
+    return rows * activation_bytes(form, value_width(r->model, r->layer, v));
 }
 
 static void overwrite(struct replay *r, uint64_t at, enum value v, enum activation_type form)
@@ -95,6 +96,7 @@ static void replay_call(struct replay *r, size_t i)
     const struct node *n = c->node;
     enum value out;
 
+    r->layer = n->layer;
     if (c->kind == CALL_QUANTIZE) {
         assert_lies(r, i, c->in, n->in, ACT_F32);
         overwrite(r, c->out, n->in, c->activation);

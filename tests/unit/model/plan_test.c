@@ -114,21 +114,29 @@ struct bench {
 
 static void make_cache(struct bench *b)
 {
-    const uint32_t *dim = b->f.model->dims.dim;
-    uint64_t block = (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2;
+    uint64_t token = model_kv_bytes_per_token(b->f.model), at;
 
     assert_int_equal(
-        buffer_create(b->dev, dim[DIM_LAYERS] * KV_BLOCKS * block, BUFFER_HOST, &b->cache, NULL),
+        buffer_create(b->dev, KV_BLOCKS * KV_BLOCK_TOKENS * token, BUFFER_HOST, &b->cache, NULL),
         0);
-    for (uint32_t i = 0; i < dim[DIM_LAYERS]; i++)
+    at = b->cache->address;
+    for (uint32_t i = 0; i < b->f.model->dims.dim[DIM_LAYERS]; i++) {
+        const uint32_t *dim = model_dims(b->f.model, i);
+        uint64_t block = (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2;
+
+        if (!model_stores_kv(b->f.model, i))
+            continue;
+        assert_true(i < sizeof(b->kv) / sizeof(b->kv[0]));
         b->kv[i] = (struct kv_layer){
-            .base = b->cache->address + i * KV_BLOCKS * block,
+            .base = at,
             .block_bytes = block,
             .n_kv_heads = dim[DIM_KV_HEADS],
             .n_channels_k = dim[DIM_HEAD_K],
             .n_channels_v = dim[DIM_HEAD_V],
             .n_blocks = KV_BLOCKS,
         };
+        at += KV_BLOCKS * block;
+    }
 }
 
 static void bench_init(struct bench *b, struct device *dev, const struct builder_shape *shape,

@@ -53,7 +53,8 @@ static void reload(struct daemon *d)
     size_t n;
 
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_now_ns() / 1000));
-    if (options_init(&fresh, d->argc, d->argv, &err) != OPTIONS_RUN) {
+    if (options_init(&fresh, d->argc, d->argv, &err) != OPTIONS_RUN ||
+        engine_set_user_rules(d->engine, fresh.rules, fresh.n_rules, &err) < 0) {
         log_error("the settings stay as they were: %s", err.text);
         options_finish(&fresh);
     } else {

@@ -50,7 +50,7 @@ static const struct setting {
     {"user-limit", "N", "most requests of one user, running and waiting", NUMBER,
      offsetof(struct options, user_limit), 0, UINT32_MAX},
     {"user", "WHO LIMITS", "what a user may have: 'alice weight=4 streams=8' (repeatable)", LIST,
-     offsetof(struct options, users), offsetof(struct options, n_users)},
+     offsetof(struct options, users), offsetof(struct options, n_users), .is_live = true},
     {"request-seconds", "N", "longest time of a request (0: no limit)", NUMBER,
      offsetof(struct options, request_seconds), 0, 1000000000},
     {"max-connections", "N", "most open connections", NUMBER,

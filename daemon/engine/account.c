@@ -37,24 +37,69 @@ static struct engine_user_rule complete(const struct engine_user_rule *rule,
     };
 }
 
-int accounts_init(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
-                  uint32_t user_limit, struct error *err)
+static void fill(struct account *c, uint64_t now_ns)
 {
-    const struct engine_user_rule built_in = {.weight = 1, .requests = user_limit};
+    double most = (double)c->limits.tokens_per_minute;
+    double seconds = (double)(now_ns - c->filled_ns) * 1e-9;
 
-    *a = (struct accounts){.others = built_in};
-    list_init(&a->list);
-    if (!n_rules)
-        return 0;
-    a->rules = calloc(n_rules, sizeof(*a->rules));
-    if (!a->rules)
+    c->tokens = fmin(most, c->tokens + seconds * most / 60);
+    c->filled_ns = now_ns;
+}
+
+/* Puts the rules in place of those there are, which it frees; accounts are not looked at. */
+static int replace_rules(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
+                         struct error *err)
+{
+    const struct engine_user_rule built_in = {.weight = 1, .requests = a->user_limit};
+    struct engine_user_rule *copies = calloc(n_rules + 1, sizeof(*copies));
+
+    if (!copies)
         return error_set(err, ENOMEM, "out of memory");
+    free(a->rules);
+    a->rules = copies;
+    a->n_rules = 0;
+    a->others = built_in;
     for (size_t i = 0; i < n_rules; i++)
         if (rules[i].is_of_others)
             a->others = complete(&rules[i], &built_in);
     for (size_t i = 0; i < n_rules; i++)
         if (!rules[i].is_of_others)
             a->rules[a->n_rules++] = complete(&rules[i], &a->others);
+    return 0;
+}
+
+int accounts_init(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
+                  uint32_t user_limit, struct error *err)
+{
+    *a = (struct accounts){.user_limit = user_limit};
+    list_init(&a->list);
+    return replace_rules(a, rules, n_rules, err);
+}
+
+static const struct engine_user_rule *rule_of(const struct accounts *a, uid_t uid)
+{
+    for (size_t i = 0; i < a->n_rules; i++)
+        if (a->rules[i].uid == uid)
+            return &a->rules[i];
+    return &a->others;
+}
+
+int accounts_set_rules(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
+                       uint64_t now_ns, struct error *err)
+{
+    int r = replace_rules(a, rules, n_rules, err);
+
+    if (r < 0)
+        return r;
+    list_for_each (c, &a->list, struct account, link) {
+        bool had_limit = c->limits.tokens_per_minute > 0;
+
+        fill(c, now_ns); /* what had come until now, by the old limit */
+        c->limits = *rule_of(a, c->uid);
+        if (!had_limit || !c->limits.tokens_per_minute)
+            c->tokens = (double)c->limits.tokens_per_minute;
+        fill(c, now_ns);
+    }
     return 0;
 }
 
@@ -76,15 +121,6 @@ struct account *accounts_find(const struct accounts *a, uid_t uid)
         if (c->uid == uid)
             return c;
     return NULL;
-}
-
-static void fill(struct account *c, uint64_t now_ns)
-{
-    double most = (double)c->limits.tokens_per_minute;
-    double seconds = (double)(now_ns - c->filled_ns) * 1e-9;
-
-    c->tokens = fmin(most, c->tokens + seconds * most / 60);
-    c->filled_ns = now_ns;
 }
 
 /* Forgets one who has nothing to lose by it but figures. */
@@ -113,10 +149,7 @@ struct account *accounts_need(struct accounts *a, uid_t uid, uint64_t now_ns)
     if (!c)
         return NULL;
     c->uid = uid;
-    c->limits = a->others;
-    for (size_t i = 0; i < a->n_rules; i++)
-        if (a->rules[i].uid == uid)
-            c->limits = a->rules[i];
+    c->limits = *rule_of(a, uid);
     list_init(&c->held);
     c->tokens = (double)c->limits.tokens_per_minute;
     c->filled_ns = now_ns;

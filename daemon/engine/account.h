@@ -42,11 +42,17 @@ struct accounts {
     struct engine_user_rule *rules; /* [n_rules], copies */
     size_t n_rules;
     struct engine_user_rule others; /* for whom no rule names */
+    uint32_t user_limit;            /* requests of a user where no rule says otherwise */
 };
 
 /* user_limit: requests of a user for whom no rule says otherwise. -ENOMEM. */
 int accounts_init(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
                   uint32_t user_limit, struct error *err);
+/* Other rules, for the accounts there are, too. A bucket that shrinks keeps what fits, one that
+ * grows fills from where it is; a debt stays, and goes only with the limit. -ENOMEM: nothing has
+ * changed. */
+int accounts_set_rules(struct accounts *a, const struct engine_user_rule *rules, size_t n_rules,
+                       uint64_t now_ns, struct error *err);
 void accounts_finish(struct accounts *a); /* also of an all-zero struct */
 
 /* The user's account, made when there is none; NULL when out of memory. It stays as long as it has

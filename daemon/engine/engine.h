@@ -64,6 +64,11 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
 /* Cancels what runs, waits for the threads; callbacks of what was cancelled run here. They may call
  * anything below; new work is refused with -ECANCELED. */
 void engine_destroy(struct engine *e);
+/* Other rules of users from now on (copied). What was asked before keeps the weight, the class and
+ * the share of the cache that it had; how many may run, and tokens of a minute, count at once.
+ * -ENOMEM: all stays as it was. */
+int engine_set_user_rules(struct engine *e, const struct engine_user_rule *rules, size_t n,
+                          struct error *err);
 int engine_event_fd(const struct engine *e);
 void engine_dispatch(struct engine *e);
 

@@ -48,8 +48,9 @@ struct engine_request {
         uint32_t n_prompt, n_tokens;
         uint64_t first_ns, last_ns; /* of clock_now_ns(), as the events came */
     } told;                         /* owner: what it has heard of it */
-    struct account *account; /* owner's; the weight and kv_bytes of its limits never change */
-    bool is_counted_running; /* owner: started, in model_entry.n_running */
+    struct account *account;        /* owner's */
+    struct engine_user_rule limits; /* the user's when it asked: those of the account may change */
+    bool is_counted_running;        /* owner: started, in model_entry.n_running */
 
     /* prompt, then everything sampled */
     uint32_t *tokens;

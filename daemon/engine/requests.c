@@ -63,6 +63,18 @@ static void let_next_through(struct engine *e, struct account *c)
         let_through(e, list_first(&c->held, struct engine_request, link));
 }
 
+int engine_set_user_rules(struct engine *e, const struct engine_user_rule *rules, size_t n,
+                          struct error *err)
+{
+    int r = accounts_set_rules(&e->accounts, rules, n, clock_now_ns(), err);
+
+    if (r < 0)
+        return r;
+    list_for_each (c, &e->accounts.list, struct account, link)
+        let_next_through(e, c);
+    return 0;
+}
+
 void requests_end_held(struct engine *e)
 {
     list_for_each (c, &e->accounts.list, struct account, link) {
@@ -199,6 +211,7 @@ static void take(struct engine *e, struct engine_request *r, struct account *c)
     uint64_t now_ns = clock_now_ns();
 
     r->account = c;
+    r->limits = c->limits;
     if (c->limits.class == ENGINE_BACKGROUND)
         r->params.class = ENGINE_BACKGROUND;
     r->entry->n_active++;

@@ -216,7 +216,7 @@ uint64_t running_blocks_most(const struct running_model *m, const struct engine_
 {
     uint64_t block_bytes = model_kv_bytes_per_token(m->lm->model) * KV_BLOCK_TOKENS;
 
-    return r->account->limits.kv_bytes ? r->account->limits.kv_bytes / block_bytes : UINT64_MAX;
+    return r->limits.kv_bytes ? r->limits.kv_bytes / block_bytes : UINT64_MAX;
 }
 
 /* Room for all that the answer may have, so that nothing is allocated while it is made. */
@@ -268,7 +268,7 @@ void running_model_add(struct running_model *m, struct engine_request *r)
     r->n_prompt = r->n_tokens;
     r->sched.uid = r->caller.uid;
     r->sched.is_background = r->params.class == ENGINE_BACKGROUND;
-    if (scheduler_set_weight(&m->scheduler, r->caller.uid, r->account->limits.weight) < 0 ||
+    if (scheduler_set_weight(&m->scheduler, r->caller.uid, r->limits.weight) < 0 ||
         scheduler_add(&m->scheduler, &r->sched) < 0)
         error_set(&err, ENOMEM, "out of memory");
     else

@@ -93,6 +93,14 @@ class Daemon:
             time.sleep(0.05)
         raise AssertionError("the daemon does not answer:\n" + self.read_log())
 
+    def wait_log(self, text):
+        """Until the log says so."""
+        for _ in range(600 * PATIENCE):
+            if text in self.read_log():
+                return
+            time.sleep(0.05)
+        raise AssertionError("the log never says %r:\n%s" % (text, self.read_log()))
+
     def read_log(self):
         with open(self.log, errors="replace") as f:
             return f.read()

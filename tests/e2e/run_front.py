@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 
@@ -129,7 +130,34 @@ def spent_tokens_come_back_after_as_long_as_was_said():
     d.stop()
 
 
+def what_users_may_have_changes_while_they_are_served():
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as conf:
+        def configure(text):
+            conf.seek(0)
+            conf.truncate()
+            conf.write(text)
+            conf.flush()
+
+        configure("user = %d requests=1\nqueue-limit = 5\n" % os.getuid())
+        d = Daemon("--config", conf.name)
+        body = {**LONG, "model": NAME, "max_tokens": 1}
+        events = d.stream(LONG)
+        next(events)
+        equal(d.post("/v1/chat/completions", body)[0], 429)
+        configure("user = %d requests=2\nqueue-limit = 6\n" % os.getuid())
+        d.process.send_signal(signal.SIGHUP)
+        d.wait_log("settings read again")
+        equal(d.post("/v1/chat/completions", body)[0], 200)
+        has(d.read_log(), "taken up at the next start only: queue-limit\n")
+        configure("user = %d requests=none\n" % os.getuid())
+        d.process.send_signal(signal.SIGHUP)
+        d.wait_log("the settings stay as they were")
+        equal(d.post("/v1/chat/completions", body)[0], 200)
+        equal(list(events)[-1]["choices"][0]["finish_reason"], "length")    # nothing of this disturbed the stream
+        d.stop()
+
+
 if __name__ == "__main__":
     run([metrics_follow_the_exposition_format, malformed_expositions_are_found, top_tells_who_uses_what,
          top_leaves_the_terminal_as_it_was, models_answer_side_by_side_and_one_is_unloaded,
-         spent_tokens_come_back_after_as_long_as_was_said])
+         spent_tokens_come_back_after_as_long_as_was_said, what_users_may_have_changes_while_they_are_served])

@@ -188,10 +188,22 @@ def weights_of_a_stopped_service_are_given_up():
     equal(load()["resident_bytes"], 0)
 
 
-def reload_keeps_the_process():
+def reload_keeps_the_process_and_what_users_may_have_is_as_it_says_then():
     load()
     before = show("MainPID")
+    with open("/etc/hearth/hearthd.conf") as f:
+        old = f.read()
+    try:
+        with open("/etc/hearth/hearthd.conf", "a") as f:
+            f.write("user = 0 tokens-per-minute=1\n")
+        systemctl("reload", "hearthd.service")
+        chat()
+        wait_for(lambda: exchange("POST", "/v1/completions", {"model": NAME, "prompt": "x", "max_tokens": 1})[0] == 429, "the limit")
+    finally:
+        with open("/etc/hearth/hearthd.conf", "w") as f:
+            f.write(old)
     systemctl("reload", "hearthd.service")
+    wait_for(lambda: exchange("POST", "/v1/completions", {"model": NAME, "prompt": "x", "max_tokens": 1})[0] == 200, "its end")
     equal((show("MainPID"), show("ActiveState")), (before, "active"))
     equal(chat(), ANSWER)
 
@@ -201,4 +213,5 @@ if __name__ == "__main__":
     run([a_connection_starts_the_service_as_it_is_installed, weights_come_back_from_the_descriptor_store_without_a_read,
          no_request_is_lost_over_restarts,
          who_has_connected_is_answered_by_the_process_that_stops_and_who_connects_then_by_the_next,
-         a_killed_service_comes_back_with_its_weights, weights_of_a_stopped_service_are_given_up, reload_keeps_the_process])
+         a_killed_service_comes_back_with_its_weights, weights_of_a_stopped_service_are_given_up,
+         reload_keeps_the_process_and_what_users_may_have_is_as_it_says_then])

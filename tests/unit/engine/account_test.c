@@ -127,12 +127,48 @@ static void accounts_of_the_idle_are_forgotten_but_no_debts(void **state)
     accounts_finish(&a);
 }
 
+static void other_rules_change_what_accounts_may_have_but_no_debt(void **state)
+{
+    static const struct engine_user_rule before[] = {
+        {.uid = ALICE, .tokens_per_minute = 600, .weight = 2},
+        {.uid = BOB, .tokens_per_minute = 60},
+    };
+    static const struct engine_user_rule after[] = {
+        {.uid = ALICE, .tokens_per_minute = 60, .streams = 1},
+        {.uid = BOB, .tokens_per_minute = 600},
+        {.is_of_others = true, .tokens_per_minute = 120, .requests = 3},
+    };
+    struct account *alice, *bob, *carol;
+    struct accounts a;
+
+    init(&a, before, 2);
+    alice = accounts_need(&a, ALICE, SECOND);
+    bob = accounts_need(&a, BOB, SECOND);
+    carol = accounts_need(&a, CAROL, SECOND);
+    account_charge(bob, 160, 0, SECOND);
+    assert_int_equal(accounts_set_rules(&a, after, 3, 11 * SECOND, NULL), 0);
+    assert_int_equal(alice->limits.weight, 1);
+    assert_int_equal(alice->limits.streams, 1);
+    assert_int_equal(alice->limits.requests, 3);
+    assert_float_equal(alice->tokens, 60, 1e-6);
+    /* ten seconds of one token each, then ten a second */
+    assert_float_equal(bob->tokens, -90, 1e-6);
+    assert_int_equal(account_retry_seconds(bob, -EDQUOT, 11 * SECOND), 10);
+    assert_float_equal(carol->tokens, 120, 1e-6); /* had no limit: begins with a full minute */
+    assert_int_equal(accounts_set_rules(&a, NULL, 0, 12 * SECOND, NULL), 0);
+    assert_int_equal(bob->limits.requests, 50);
+    assert_int_equal(account_check(bob, 12 * SECOND, NULL), 0);
+    assert_float_equal(bob->tokens, 0, 1e-6); /* nothing is owed where nothing is counted */
+    accounts_finish(&a);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_rule_completes_itself_from_that_of_all_others),
     cmocka_unit_test(spent_tokens_come_back_when_it_was_said),
     cmocka_unit_test(requests_and_those_that_wait_are_bounded_apart),
     cmocka_unit_test(asking_again_is_advised_by_how_often_requests_end),
     cmocka_unit_test(accounts_of_the_idle_are_forgotten_but_no_debts),
+    cmocka_unit_test(other_rules_change_what_accounts_may_have_but_no_debt),
 };
 
 int main(int argc, char **argv)

@@ -195,6 +195,33 @@ static void a_user_runs_as_many_at_a_time_as_it_may(void **state)
     ask_finish(&late);
 }
 
+static void who_waits_for_a_stream_runs_once_the_rules_allow_it(void **state)
+{
+    static const struct engine_user_rule one[] = {{.uid = 7, .streams = 1}};
+    static const struct engine_user_rule two[] = {{.uid = 7, .streams = 2}};
+    struct engine *e = engine_with_rule(one);
+    struct ask list[3];
+
+    *state = e;
+    for (int i = 0; i < 3; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].uid = 7;
+        list[i].params.max_tokens = i ? 4 : 0;
+        ask_begin(&list[i]);
+    }
+    fixture_wait(e, &list[0].has_started);
+    assert_int_equal(engine_set_user_rules(e, two, 1, NULL), 0);
+    for (int i = 1; i < 3; i++) { /* beside the first, one after the other */
+        ask_wait(&list[i]);
+        assert_false(list[0].is_done);
+    }
+    assert_int_equal(engine_set_user_rules(e, NULL, 0, NULL), 0);
+    engine_cancel(list[0].request, false);
+    ask_wait(&list[0]);
+    for (int i = 0; i < 3; i++)
+        ask_finish(&list[i]);
+}
+
 static void a_user_of_more_weight_has_more_of_each_step(void **state)
 {
     enum { EACH = 16, TOKENS = 40 }; /* twice as many streams as a step holds */
@@ -215,7 +242,10 @@ static void a_user_of_more_weight_has_more_of_each_step(void **state)
         list[i].uid = i % 2 ? 8 : 7;
         list[i].params.max_tokens = TOKENS;
         ask_begin(&list[i]);
+        engine_pause(list[i].request, true);
     }
+    for (int i = 0; i < 4 * EACH; i += 2) /* those of more weight first, however long that takes */
+        engine_pause(list[i % (2 * EACH) + i / (2 * EACH)].request, false);
     for (int i = 0; i < 2 * EACH; i += 2)
         ask_wait(&list[i]);
     for (int i = 1; i < 2 * EACH; i += 2)
@@ -307,6 +337,7 @@ static const struct CMUnitTest tests[] = {
     CASE(background_lets_others_by),
     CASE(one_user_cannot_fill_the_queue),
     CASE(a_user_runs_as_many_at_a_time_as_it_may),
+    CASE(who_waits_for_a_stream_runs_once_the_rules_allow_it),
     CASE(a_user_of_more_weight_has_more_of_each_step),
     cmocka_unit_test(requests_held_back_end_with_the_engine),
     CASE(a_user_of_the_background_class_stays_there),

@@ -19,7 +19,8 @@ struct stage {
     struct engine engine; /* no more than what requests need of it */
     struct running_model *model;
     struct running_stats stats;
-    struct account account; /* of who asks */
+    struct account account;         /* of who asks */
+    struct engine_user_rule limits; /* what that one may have */
 };
 
 /* With a cache of four blocks. */
@@ -36,7 +37,7 @@ static void stage_init(struct stage *s)
     if (!fixture_model())
         SKIP("no model: neither in the tree nor in the shared data");
     memset(s, 0, sizeof(*s));
-    s->account.limits.weight = 1;
+    s->limits.weight = 1;
     assert_int_equal(event_queue_init(&s->engine.events, NULL), 0);
     if (device_create("cpu:2", &s->dev, &err) < 0 ||
         loaded_model_open(fixture_model(), &s->lm, &err) < 0 ||
@@ -74,6 +75,7 @@ static struct engine_request *stage_add(struct stage *s, int32_t seed, uint32_t 
         fail_msg("%s", err.text);
     r->lm = loaded_model_ref(s->lm);
     r->account = &s->account;
+    r->limits = s->limits;
     running_model_add(s->model, r);
     return r;
 }
@@ -116,7 +118,7 @@ static void a_users_requests_share_what_it_may_hold_of_the_cache(void **state)
     struct stage s;
 
     stage_init(&s);
-    s.account.limits.kv_bytes = runner_kv(s.model->runner)->block_bytes * BLOCKS;
+    s.limits.kv_bytes = runner_kv(s.model->runner)->block_bytes * BLOCKS;
     for (int i = 0; i < 2; i++)
         list[i] = stage_add(&s, 7 + 100 * i, 25, TOKENS);
     large = stage_add(&s, 3, BLOCKS * KV_BLOCK_TOKENS, 1);

@@ -403,6 +403,12 @@ int engine_adopt(struct engine *e, struct error *err)
     return 0;
 }
 
+int engine_set_user_rules(struct engine *e, const struct engine_user_rule *rules, size_t n,
+                          struct error *err)
+{
+    return 0; /* it has no users */
+}
+
 int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err)
 {
     const struct engine_model_info *info;

@@ -361,7 +361,7 @@ static void sighup_names_the_settings_that_wait_for_a_restart(void **state)
     write_file("d.conf",
                "kv-bytes = 1G\nmodel-dir = /b\nmodel-dir = /a\nqueue-limit = 7\n"
                "max-connections = 9\nhugetlb = yes\npreload = x\nlog-level = info\n"
-               "access-log = no\n",
+               "access-log = no\nuser = * streams=2\n",
                0600);
     kill(c.pid, SIGHUP);
     usleep(100000);

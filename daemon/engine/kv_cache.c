@@ -12,7 +12,7 @@
 #define LAYER_ALIGN  (2ull << 20)
 #define WINDOW_BYTES (2ull << 30)
 
-/* 0 for a layer that reads another's. */
+/* 0 for a layer that has none of its own. */
 static uint64_t layer_block_bytes(const struct model *m, uint32_t layer)
 {
     const uint32_t *dim = model_dims(m, layer);

@@ -24,7 +24,7 @@ struct kv_cache {
     struct pool *pool;       /* NULL where the device holds the cache in memory of its own */
     struct buffer **buffers; /* [n_buffers] windows of the pool */
     size_t n_buffers;
-    struct kv_layer *layers; /* [n_layers], for plans */
+    struct kv_layer *layers; /* [n_layers], for plans; zeros for layers without */
     uint32_t n_blocks, n_free;
     uint32_t *free_list;  /* the first n_free are free */
     uint32_t *ref_counts; /* [n_blocks] */

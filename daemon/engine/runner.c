@@ -57,9 +57,10 @@ static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
     const struct kv_cache_config cfg = {
         .pools = r->config.pools,
         .n_tokens = n_tokens,
-        .prefix_tokens = r->config.prefix_tokens,
+        /* of a prefix whose state is not there keys and values are of no use */
+        .prefix_tokens = r->states ? 0 : r->config.prefix_tokens,
         /* what shares nothing has nothing to be found, and takes no other's */
-        .model_key = r->config.prefix_tokens ? &r->lm->key : NULL,
+        .model_key = r->config.prefix_tokens && !r->states ? &r->lm->key : NULL,
     };
 
     return kv_cache_create(r->lm->model, r->device, &cfg, &r->kv, err);
@@ -68,9 +69,14 @@ static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
 int runner_record(struct runner *r, const struct plan_config *cfg, struct plan **plan,
                   struct error *err)
 {
+    struct plan_config with_states;
+
     if (*plan)
         return 0;
-    return plan_create(r->lm->model, r->device, r->kv->layers, r->workspace, cfg, plan, err);
+    with_states = *cfg;
+    with_states.states = r->states ? r->states->layers : NULL;
+    return plan_create(r->lm->model, r->device, r->kv->layers, r->workspace, &with_states, plan,
+                       err);
 }
 
 /* The limits as they are, and what follows from them. */
@@ -93,15 +99,20 @@ int runner_prepare(const struct model *m, struct device *dev, const struct runne
                    size_t index, struct error *err)
 {
     struct kv_layer *kv = calloc(m->dims.dim[DIM_LAYERS], sizeof(*kv));
+    struct layer_state *states = calloc(m->dims.dim[DIM_LAYERS], sizeof(*states));
     struct runner r = {0};
-    int e = kv ? 0 : error_set(err, ENOMEM, "out of memory");
+    int e = kv && states ? 0 : error_set(err, ENOMEM, "out of memory");
 
     if (e == 0) {
         configure(&r, dev, cfg);
         kv_cache_shape(m, cfg->cache_tokens, kv);
+        state_slots_shape(m, r.config.max_seqs, states);
+        if (index < r.n_buckets)
+            r.buckets[index].config.states = states;
         e = index < r.n_buckets ? plan_prepare(m, dev, kv, &r.buckets[index].config, err) : -ENOENT;
     }
     free(kv);
+    free(states);
     return e;
 }
 
@@ -124,6 +135,9 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
         }
     }
     e = weights_import(lm, dev, &r->weights, err);
+    if (e < 0)
+        goto fail;
+    e = state_slots_create(lm->model, dev, r->config.max_seqs, &r->states, err);
     if (e < 0)
         goto fail;
     e = create_cache(r, cfg->cache_tokens, err);
@@ -160,6 +174,7 @@ void runner_destroy(struct runner *r)
     plan_destroy(r->logits_plan);
     buffer_destroy(r->workspace);
     kv_cache_destroy(r->kv, atomic_load(&r->lm->is_left));
+    state_slots_destroy(r->states);
     weights_release(r->weights);
     loaded_model_unref(r->lm);
     free(r);
@@ -167,12 +182,26 @@ void runner_destroy(struct runner *r)
 
 int runner_session_create(struct runner *r, struct session **ret_session, struct error *err)
 {
-    return session_create(r->kv, r->device, r->config.context_tokens, ret_session, err);
+    return session_create(r->kv, r->states, r->device, r->config.context_tokens, ret_session, err);
 }
 
 const struct kv_cache *runner_kv(const struct runner *r)
 {
     return r->kv;
+}
+
+uint64_t runner_cache_bytes(const struct runner *r)
+{
+    return kv_cache_memory_bytes(r->lm->model, (uint64_t)r->kv->n_blocks * KV_BLOCK_TOKENS) +
+           state_slots_memory_bytes(r->lm->model, r->config.max_seqs);
+}
+
+uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_config *cfg)
+{
+    uint64_t n_tokens = cfg->least_tokens ? cfg->least_tokens : cfg->cache_tokens;
+
+    return kv_cache_memory_bytes(m, n_tokens) +
+           state_slots_memory_bytes(m, cfg->max_seqs ? cfg->max_seqs : SEQS_DEFAULT);
 }
 
 uint32_t runner_batch_tokens(const struct runner *r)

@@ -19,7 +19,7 @@ struct runner_config {
     uint64_t least_tokens;   /* with so many it goes as well where memory is short; 0: with none */
     uint64_t prefix_tokens;  /* of these, most that sessions may share with later ones */
     uint32_t batch_tokens;   /* longest step; 0: 512 */
-    uint32_t max_seqs;       /* sessions in one step; 0: 16 */
+    uint32_t max_seqs;       /* sessions in one step, and with state of fixed size; 0: 16 */
     struct pool_config pools;
     bool full_barriers; /* debug */
 };
@@ -86,6 +86,10 @@ size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_lis
                          const struct step_header **ret_header);
 
 const struct kv_cache *runner_kv(const struct runner *r);
+/* What its sessions' memory takes: the cache, and the slots for state of fixed size. */
+uint64_t runner_cache_bytes(const struct runner *r);
+/* The same of the smallest runner that this configuration allows. */
+uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_config *cfg);
 /* Weights that the device could not map and holds a copy of. */
 uint64_t runner_copied_bytes(const struct runner *r);
 /* Most tokens of one step: as configured, or fewer where the device turned out slow. */

@@ -31,6 +31,7 @@ struct runner {
     struct runner_config config;
     struct weights *weights;
     struct kv_cache *kv;
+    struct state_slots *states; /* NULL for models without state */
     struct buffer *workspace;
     struct bucket
         buckets[RUNNER_BUCKETS_MOST]; /* by rising max_tokens: 1, 4, 16, ... batch_tokens */

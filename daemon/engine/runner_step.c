@@ -43,7 +43,9 @@ static int prepare(const struct runner *r, const struct run_item *it, struct err
             return error_set(err, EINVAL, "token %u is not in the vocabulary of %u", it->tokens[i],
                              n_vocab);
     if (session_reserve(s, end) < 0)
-        return error_set(err, ENOSPC, "the key/value cache is full (%u blocks of %u tokens)",
+        return error_set(err, ENOSPC,
+                         "the key/value cache is full (%u blocks of %u tokens), or no slot for a "
+                         "sequence's state is left",
                          r->kv->n_blocks, KV_BLOCK_TOKENS);
     return 0;
 }
@@ -67,6 +69,7 @@ static void write_rows(const struct step *step, const struct run_item *it, uint3
         .block_table = session_block_table_address(s),
         .history = session_history_address(s),
         .n_blocks = s->n_blocks,
+        .slot = s->slot,
     };
 }
 

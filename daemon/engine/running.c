@@ -136,8 +136,7 @@ void running_model_figures(struct running_model *m)
 
     if (kv) {
         f.kv_bytes = kv->n_blocks * kv->block_bytes;
-        f.kv_memory_bytes =
-            kv_cache_memory_bytes(m->lm->model, (uint64_t)kv->n_blocks * KV_BLOCK_TOKENS);
+        f.kv_memory_bytes = runner_cache_bytes(m->runner);
         f.kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes;
         f.prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes;
         f.found_bytes = kv->n_found * kv->block_bytes;

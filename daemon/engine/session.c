@@ -7,8 +7,8 @@
 
 enum { PROMPT_REST_TOKENS = 2 };
 
-int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
-                   struct session **ret_session, struct error *err)
+int session_create(struct kv_cache *kv, struct state_slots *states, struct device *dev,
+                   uint32_t max_tokens, struct session **ret_session, struct error *err)
 {
     struct session *s = calloc(1, sizeof(*s));
     uint64_t table_bytes = kv_blocks_for(max_tokens) * sizeof(uint32_t);
@@ -17,6 +17,8 @@ int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
     if (!s)
         return error_set(err, ENOMEM, "out of memory");
     s->kv = kv;
+    s->states = states;
+    s->slot = STATE_NO_SLOT;
     s->max_tokens = max_tokens;
     s->block_table = calloc(1, table_bytes);
     r = s->block_table ? 0 : error_set(err, ENOMEM, "out of memory");
@@ -53,6 +55,8 @@ static void show_entry(struct session *s, uint32_t i)
 
 int session_reserve(struct session *s, uint32_t n_tokens)
 {
+    if (s->states && s->slot == STATE_NO_SLOT && state_slots_take(s->states, &s->slot) < 0)
+        return -ENOSPC;
     while (s->n_blocks < kv_blocks_for(n_tokens)) {
         int r = kv_cache_take(s->kv, &s->block_table[s->n_blocks]);
         if (r < 0)
@@ -64,8 +68,15 @@ int session_reserve(struct session *s, uint32_t n_tokens)
 
 void session_truncate(struct session *s, uint32_t n_tokens)
 {
-    uint32_t n_full = n_tokens / KV_BLOCK_TOKENS;
+    uint32_t n_full;
 
+    if (s->states && n_tokens < s->n_past)
+        n_tokens = 0;
+    if (!n_tokens && s->slot != STATE_NO_SLOT) {
+        state_slots_give(s->states, s->slot);
+        s->slot = STATE_NO_SLOT;
+    }
+    n_full = n_tokens / KV_BLOCK_TOKENS;
     if (n_full < s->n_shared) {
         n_tokens = n_full * KV_BLOCK_TOKENS;
         s->n_shared = n_full;
@@ -90,6 +101,8 @@ uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *token
     uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0;
 
     session_truncate(s, 0); /* what a step that failed has reserved */
+    if (s->states)
+        return 0; /* there are keys and values of the prefix, but not the state after it */
     most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
     while (i < most && kv_cache_take_shared(s->kv, uid, parent_of(s, i),
                                             tokens + i * KV_BLOCK_TOKENS, &s->block_table[i]))
@@ -102,6 +115,8 @@ uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *token
 
 void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
 {
+    if (s->states)
+        return;
     while (s->n_shared < n_done / KV_BLOCK_TOKENS &&
            kv_cache_share(s->kv, uid, parent_of(s, s->n_shared),
                           s->history + s->n_shared * KV_BLOCK_TOKENS, &s->block_table[s->n_shared]))

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A session is one mutable timeline on a loaded model: the tokens seen so far and the cache blocks
- * that hold their keys and values. Its full blocks may be shared with later sessions of the same
- * user; only full ones, so that no session ever writes into a block that another reads. Belongs to
- * the device thread.
+ * that hold their keys and values, with a slot for what its model keeps in fixed size. Its full
+ * blocks may be shared with later sessions of the same user; only full ones, so that no session
+ * ever writes into a block that another reads. Belongs to the device thread.
  */
 #ifndef HEARTH_ENGINE_SESSION_H
 #define HEARTH_ENGINE_SESSION_H
 
 #include "engine/kv_cache.h"
+#include "engine/state_slots.h"
 
 struct session {
-    struct kv_cache *kv;   /* the runner's */
-    uint32_t *block_table; /* [max_blocks] */
+    struct kv_cache *kv;        /* the runner's */
+    struct state_slots *states; /* the runner's; NULL for models without state */
+    uint32_t slot;              /* of these; STATE_NO_SLOT: none */
+    uint32_t *block_table;      /* [max_blocks] */
     struct buffer *table;  /* the same for the device, which may hold it in memory of its own: only
                               written here, as reading that back is slow */
     struct buffer *tokens; /* holds the history */
@@ -24,15 +27,17 @@ struct session {
     uint32_t max_tokens;
 };
 
-int session_create(struct kv_cache *kv, struct device *dev, uint32_t max_tokens,
-                   struct session **ret_session, struct error *err);
+/* states: NULL for models without. */
+int session_create(struct kv_cache *kv, struct state_slots *states, struct device *dev,
+                   uint32_t max_tokens, struct session **ret_session, struct error *err);
 void session_destroy(struct session *s); /* NULL is fine; gives its blocks back */
 
-/* Makes sure blocks exist for the first n positions; -ENOSPC when the cache has none left (what was
- * taken stays with the session). */
+/* Makes sure blocks exist for the first n positions, and a slot for the state; -ENOSPC when there
+ * is none left (what was taken stays with the session). */
 int session_reserve(struct session *s, uint32_t n_tokens);
 /* Forgets everything from position n on; where n lies within a shared block, from that block on
- * (n_past tells), as computing less than a block again costs less than a copy. */
+ * (n_past tells), as computing less than a block again costs less than a copy. A state of fixed
+ * size cannot go back: with one, all is forgotten where n is before n_past. */
 void session_truncate(struct session *s, uint32_t n_tokens);
 
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of

@@ -491,7 +491,7 @@ uint64_t worker_least_cache_bytes(struct worker *w, const struct loaded_model *l
     pthread_mutex_lock(&w->lock);
     cfg = runner_config(w, lm);
     pthread_mutex_unlock(&w->lock);
-    return kv_cache_memory_bytes(lm->model, cfg.least_tokens ? cfg.least_tokens : cfg.cache_tokens);
+    return runner_least_cache_bytes(lm->model, &cfg);
 }
 
 void worker_device_info(struct worker *w, struct device_info *ret_info)

@@ -44,6 +44,12 @@ enum dim {
     DIM_WINDOW,    /* positions that windowed layers look back, their own included */
     DIM_PERIOD,    /* of kinds of layers, where one recurs */
     DIM_SHARED_KV, /* layers at the end that have no keys and values of their own */
+    /* of layers with a delta rule, which have heads of their own: */
+    DIM_TAPS,          /* of the convolution before it */
+    DIM_DELTA_HEADS_K, /* heads of queries, and as many of keys */
+    DIM_DELTA_HEADS_V, /* of values */
+    DIM_DELTA_HEAD_K,  /* channels of a query or key head */
+    DIM_DELTA_V,       /* DIM_DELTA_HEADS_V * DIM_DELTA_HEAD_V */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -59,6 +65,11 @@ enum dim {
     DIM_Q_NOPE,           /* DIM_HEADS * DIM_NOPE */
     DIM_Q_LATENT,         /* DIM_HEADS * DIM_KV_RANK */
     DIM_ATT_MLA,          /* DIM_HEADS * DIM_HEAD_V_MLA */
+    DIM_Q_GATED,          /* 2 * DIM_Q */
+    DIM_DELTA_HEAD_V,     /* channels of a value head */
+    DIM_DELTA_QKV,        /* 2 * DIM_DELTA_HEADS_K * DIM_DELTA_HEAD_K + DIM_DELTA_V */
+    DIM_DELTA_GROUP,      /* value heads to each key head */
+    DIM_DELTA_BETA_ALPHA, /* 2 * DIM_DELTA_HEADS_V */
     DIM_COUNT,
 };
 
@@ -143,6 +154,16 @@ enum weight {
     WEIGHT_SHARED_GATE,
     WEIGHT_SHARED_UP,
     WEIGHT_SHARED_DOWN,
+    WEIGHT_DELTA_QKV,
+    WEIGHT_DELTA_GATE,
+    WEIGHT_DELTA_ALPHA,
+    WEIGHT_DELTA_BETA,
+    WEIGHT_DELTA_BETA_ALPHA,
+    WEIGHT_DELTA_CONV,
+    WEIGHT_DELTA_A,
+    WEIGHT_DELTA_DT_BIAS,
+    WEIGHT_DELTA_NORM,
+    WEIGHT_DELTA_OUT,
     WEIGHT_COUNT,
 };
 
@@ -189,6 +210,15 @@ enum value {
     VALUE_SHARED_GATE,
     VALUE_SHARED_UP,
     VALUE_SHARED_OUT,
+    VALUE_Q_GATED,    /* queries, each head's followed by its gate */
+    VALUE_ATT_GATE,   /* the gates, then the attention that they let through */
+    VALUE_DELTA_IN,   /* queries, keys and values of a delta rule, before their convolution */
+    VALUE_DELTA_QKV,  /* and after it */
+    VALUE_DELTA_GATE, /* of its output, then what that lets through */
+    VALUE_DELTA_BETA_ALPHA,
+    VALUE_DELTA_ALPHA, /* how much it forgets */
+    VALUE_DELTA_BETA,  /* how much it learns */
+    VALUE_DELTA_OUT,
     VALUE_LAST, /* rows whose logits are wanted */
     VALUE_LAST_NORMED,
     VALUE_LOGITS,
@@ -207,6 +237,7 @@ enum step_op {
     STEP_KV_STORE,   /* in: keys, in2: values */
     STEP_ATTENTION,  /* weight: the sinks of its heads, if any */
     STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation */
+    STEP_GATED,      /* out = sigmoid(in) * in2 */
     STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone */
     STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
     STEP_EXPERTS,    /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
@@ -214,6 +245,8 @@ enum step_op {
     STEP_HEADS,      /* out = weight[head] . in of each head */
     STEP_COPY,       /* out = in, parts of their groups */
     STEP_COPY_MORE,  /* the same into an out of which another part is there */
+    STEP_SHORT_CONV, /* out = silu(convolution of in over the sequence's last rows) */
+    STEP_DELTA_NET,  /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
     STEP_ADD,        /* out += in */
     STEP_SOFTCAP,    /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
     STEP_GATHER,     /* out = rows of in whose logits are wanted */
@@ -223,6 +256,7 @@ struct arch_step {
     enum step_op op;
     enum value out, in, in2;
     enum weight weight, bias;
+    enum value in3;
     struct arch_part {
         enum dim groups; /* of in and out alike */
         enum dim n, in_first, out_first;
@@ -237,7 +271,8 @@ struct arch_kind {
     bool shares_kv;                /* attention reads what the last layer before, of a kind that is
                                       windowed alike but does not share, has stored */
     const struct arch_dim
-        *dims; /* what this kind has otherwise, ends with key NULL; NULL: nothing */
+        *dims;      /* what this kind has otherwise, ends with key NULL; NULL: nothing */
+    bool has_state; /* sequences have state of fixed size there, and no keys and values */
 };
 
 enum { ARCH_KINDS_MOST = 4 };
@@ -270,6 +305,7 @@ struct arch {
     enum layer_rule rule;
     const char *list_key; /* of LAYERS_LISTED: an array with an element for each layer */
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
+    uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
     bool scales_embeddings; /* by the root of their width */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the

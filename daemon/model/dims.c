@@ -197,6 +197,80 @@ static void derive_latents(uint32_t *dim)
     dim[DIM_ATT_MLA] = heads * dim[DIM_HEAD_V_MLA];
 }
 
+/* Of layers with a delta rule, and of the attention between them. */
+static int check_delta(const struct arch *arch, const struct dims *d, struct error *err)
+{
+    const uint32_t *dim = d->dim;
+    uint32_t heads_k = dim[DIM_DELTA_HEADS_K], heads_v = dim[DIM_DELTA_HEADS_V];
+
+    if (!dim[DIM_TAPS])
+        return 0;
+    if (dim[DIM_LAYERS] < dim[DIM_PERIOD])
+        return error_set(err, EINVAL,
+                         "%s.full_attention_interval is %u of %u layers: none would have attention",
+                         arch->name, dim[DIM_PERIOD], dim[DIM_LAYERS]);
+    if (heads_v % heads_k || dim[DIM_DELTA_V] % heads_v)
+        return error_set(err, EINVAL,
+                         "%s.ssm.inner_size %u in %u heads (time_step_rank) for %u heads of keys "
+                         "(group_count): the one must be a multiple of the other",
+                         arch->name, dim[DIM_DELTA_V], heads_v, heads_k);
+    if (dim[DIM_DELTA_HEAD_K] > DELTA_CHANNELS_MAX ||
+        dim[DIM_DELTA_V] / heads_v > DELTA_CHANNELS_MAX)
+        return error_set(err, ENOTSUP,
+                         "%s.ssm.state_size is %u, with %u channels of a value head: this version "
+                         "takes up to %u",
+                         arch->name, dim[DIM_DELTA_HEAD_K], dim[DIM_DELTA_V] / heads_v,
+                         DELTA_CHANNELS_MAX);
+    if (dim[DIM_TAPS] < 2 || dim[DIM_TAPS] > CONV_TAPS_MAX)
+        return error_set(err, ENOTSUP, "%s.ssm.conv_kernel is %u: this version takes 2 to %u",
+                         arch->name, dim[DIM_TAPS], CONV_TAPS_MAX);
+    if (dim[DIM_HEAD_K] != dim[DIM_HEAD_V])
+        return error_set(err, EINVAL,
+                         "%s.attention.key_length %u is not its value_length %u, of which each "
+                         "channel has a gate",
+                         arch->name, dim[DIM_HEAD_K], dim[DIM_HEAD_V]);
+    return 0;
+}
+
+static void derive_delta(uint32_t *dim)
+{
+    if (!dim[DIM_TAPS])
+        return;
+    dim[DIM_Q_GATED] = 2 * dim[DIM_Q];
+    dim[DIM_DELTA_HEAD_V] = dim[DIM_DELTA_V] / dim[DIM_DELTA_HEADS_V];
+    dim[DIM_DELTA_QKV] = 2 * dim[DIM_DELTA_HEADS_K] * dim[DIM_DELTA_HEAD_K] + dim[DIM_DELTA_V];
+    dim[DIM_DELTA_GROUP] = dim[DIM_DELTA_HEADS_V] / dim[DIM_DELTA_HEADS_K];
+    dim[DIM_DELTA_BETA_ALPHA] = 2 * dim[DIM_DELTA_HEADS_V];
+}
+
+/* Text has one position for all of rope.dimension_sections, so that they do not matter; but a pair
+ * of channels that none of the three has would not be rotated. They take turns by pairs. */
+static int check_sections(const struct gguf *g, const struct arch *arch, const struct dims *d,
+                          struct error *err)
+{
+    const struct gguf_array *a;
+    char key[128];
+    uint32_t n[3];
+    int r;
+
+    full_key(key, sizeof(key), arch, "rope.dimension_sections");
+    if (!gguf_find(g, key))
+        return 0;
+    r = gguf_get_array(g, key, GGUF_VALUE_I32, &a, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < 3; i++)
+        if (!gguf_array_get_u32(a, i, &n[i]))
+            return error_set(err, EINVAL, "%s has not three sections of channels", key);
+    for (uint32_t pair = 0; pair < d->dim[DIM_ROPE] / 2; pair++)
+        if (pair / 3 >= n[pair % 3])
+            return error_set(err, ENOTSUP,
+                             "%s is [%u, %u, %u], which leaves out pair %u of the %u that are "
+                             "rotated: this version takes only sections that cover all",
+                             key, n[0], n[1], n[2], pair, d->dim[DIM_ROPE] / 2);
+    return 0;
+}
+
 static int check_heads(const struct arch *arch, const uint32_t *dim, struct error *err)
 {
     uint32_t wider = dim[DIM_HEAD_K] > dim[DIM_HEAD_V] ? dim[DIM_HEAD_K] : dim[DIM_HEAD_V];
@@ -225,6 +299,7 @@ static void derive(uint32_t *dim)
     dim[DIM_ATT] = dim[DIM_HEADS] * dim[DIM_HEAD_V];
     dim[DIM_ROPE_PAIRS] = dim[DIM_ROPE] / 2;
     derive_latents(dim);
+    derive_delta(dim);
     if (dim[DIM_EXPERTS_SHARED])
         dim[DIM_FF_SHARED] = dim[DIM_EXPERTS_SHARED] * dim[DIM_FF_EXPERT];
     dim[DIM_CHOICE] = sizeof(struct expert_choice) / sizeof(uint32_t);
@@ -358,6 +433,10 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         r = check_layers(arch, &d, err);
     if (r == 0)
         r = check_latents(arch, &d, err);
+    if (r == 0)
+        r = check_delta(arch, &d, err);
+    if (r == 0)
+        r = check_sections(g, arch, &d, err);
     if (r == 0)
         r = read_scales(arch, &d, err);
     if (r < 0)

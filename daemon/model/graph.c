@@ -33,6 +33,15 @@ static const struct {
     [VALUE_SHARED_GATE] = {DIM_FF_SHARED, ROWS_TOKENS},
     [VALUE_SHARED_UP] = {DIM_FF_SHARED, ROWS_TOKENS},
     [VALUE_SHARED_OUT] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_Q_GATED] = {DIM_Q_GATED, ROWS_TOKENS},
+    [VALUE_ATT_GATE] = {DIM_ATT, ROWS_TOKENS},
+    [VALUE_DELTA_IN] = {DIM_DELTA_QKV, ROWS_TOKENS},
+    [VALUE_DELTA_QKV] = {DIM_DELTA_QKV, ROWS_TOKENS},
+    [VALUE_DELTA_GATE] = {DIM_DELTA_V, ROWS_TOKENS},
+    [VALUE_DELTA_BETA_ALPHA] = {DIM_DELTA_BETA_ALPHA, ROWS_TOKENS},
+    [VALUE_DELTA_ALPHA] = {DIM_DELTA_HEADS_V, ROWS_TOKENS},
+    [VALUE_DELTA_BETA] = {DIM_DELTA_HEADS_V, ROWS_TOKENS},
+    [VALUE_DELTA_OUT] = {DIM_DELTA_V, ROWS_TOKENS},
     [VALUE_LAST] = {DIM_EMBD, ROWS_OUTPUTS},
     [VALUE_LAST_NORMED] = {DIM_EMBD, ROWS_OUTPUTS},
     [VALUE_LOGITS] = {DIM_VOCAB, ROWS_OUTPUTS},
@@ -69,6 +78,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
             .out = steps->out,
             .in = steps->in,
             .in2 = steps->in2,
+            .in3 = steps->in3,
             .layer = layer,
             .weight = model_weight(m, steps->weight, layer),
             .bias = model_weight(m, steps->bias, layer),
@@ -187,7 +197,7 @@ static void drop_copies(struct layout *l, enum value v)
 
 static bool reads(const struct node *n, enum value v)
 {
-    return n->in == v || n->in2 == v ||
+    return n->in == v || n->in2 == v || n->in3 == v ||
            (n->out == v &&
             (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_COPY_MORE ||
              n->op == STEP_ADD || n->op == STEP_SOFTCAP || n->in == n->out));
@@ -314,7 +324,7 @@ static void release_unneeded(const struct graph *g, struct layout *l, size_t i)
     const struct node *n = &g->nodes[i];
 
     for (enum value v = VALUE_NONE + 1; v < VALUE_COUNT; v++) {
-        if ((n->out != v && n->in != v && n->in2 != v) || is_needed_after(g, i, v))
+        if ((n->out != v && n->in != v && n->in2 != v && n->in3 != v) || is_needed_after(g, i, v))
             continue;
         release(l, v);
         if (v == VALUE_CHOICES)
@@ -353,6 +363,10 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
     if (n->in2) {
         call->in2 = place_of(l, n->in2, ACT_F32)->offset;
         call->in2_bytes = place_of(l, n->in2, ACT_F32)->bytes;
+    }
+    if (n->in3) {
+        call->in3 = place_of(l, n->in3, ACT_F32)->offset;
+        call->in3_bytes = place_of(l, n->in3, ACT_F32)->bytes;
     }
     if (n->op == STEP_EXPERTS) {
         call->rows = l->places[ROWS_PLACE].offset;

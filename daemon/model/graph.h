@@ -12,7 +12,7 @@
 /* One step of one layer. */
 struct node {
     enum step_op op;
-    enum value out, in, in2;
+    enum value out, in, in2, in3;
     uint32_t layer;
     const struct weight_ref *weight, *bias; /* the model's; tensor NULL when absent */
     struct arch_part part;
@@ -31,9 +31,10 @@ struct call {
     enum call_kind kind;
     enum activation_type activation; /* of a quantize, or of a matmul's input */
     uint32_t n_splits;               /* of an attention, whose out are then parts if it is over 1 */
-    uint64_t out, in, in2;
+    uint64_t out, in, in2, in3;
     uint64_t rows; /* of a product by experts: what CALL_EXPERT_ROWS made */
-    uint64_t out_bytes, in_bytes, in2_bytes, rows_bytes; /* at the full batch; 0 where unused */
+    uint64_t out_bytes, in_bytes, in2_bytes, in3_bytes,
+        rows_bytes; /* at the full batch; 0 where unused */
 };
 
 struct graph {

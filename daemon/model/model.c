@@ -232,7 +232,7 @@ const uint32_t *model_dims(const struct model *m, uint32_t layer)
 
 bool model_stores_kv(const struct model *m, uint32_t layer)
 {
-    return m->layers[layer].kv_layer == layer;
+    return m->layers[layer].kv_layer == layer && !model_layer_kind(m, layer)->has_state;
 }
 
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer)
@@ -283,6 +283,33 @@ const char *model_type_name(const struct model *m)
             most = t->type;
     }
     return gguf_type_name(most);
+}
+
+uint64_t model_conv_state_bytes(const struct model *m, uint32_t layer)
+{
+    const uint32_t *dim = m->dims.dim;
+
+    return model_layer_kind(m, layer)->has_state
+               ? (uint64_t)(dim[DIM_TAPS] - 1) * dim[DIM_DELTA_QKV] * sizeof(float)
+               : 0;
+}
+
+uint64_t model_delta_state_bytes(const struct model *m, uint32_t layer)
+{
+    const uint32_t *dim = m->dims.dim;
+
+    return model_layer_kind(m, layer)->has_state
+               ? (uint64_t)dim[DIM_DELTA_V] * dim[DIM_DELTA_HEAD_K] * sizeof(float)
+               : 0;
+}
+
+uint64_t model_state_bytes(const struct model *m)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
+        bytes += model_conv_state_bytes(m, i) + model_delta_state_bytes(m, i);
+    return bytes;
 }
 
 uint64_t model_kv_bytes_per_token(const struct model *m)

@@ -56,6 +56,13 @@ void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64
 /* "Q4_K_M", "F16": what the file says of itself, else its most common tensor type. Static. */
 const char *model_type_name(const struct model *m);
 
+/* Bytes that a sequence's state of fixed size takes in a layer: of its convolution, of its delta
+ * rule; 0 in layers without. */
+uint64_t model_conv_state_bytes(const struct model *m, uint32_t layer);
+uint64_t model_delta_state_bytes(const struct model *m, uint32_t layer);
+/* Of both, over all layers. */
+uint64_t model_state_bytes(const struct model *m);
+
 /* Bytes of f16 keys and values one token takes over all layers. */
 uint64_t model_kv_bytes_per_token(const struct model *m);
 

@@ -14,11 +14,19 @@
 #include "device/device.h"
 #include "model/graph.h"
 
+/* Where a layer keeps the state of its sequences; only layers whose kind has_state do. */
+struct layer_state {
+    struct seq_state conv, delta;
+};
+
 struct plan_config {
     uint32_t max_tokens, max_outputs, max_seqs;
     bool has_sampler;   /* ends with the sample kernel */
     bool host_logits;   /* logits can be read by the CPU */
     bool full_barriers; /* debug: a barrier before every call; results must be equal */
+    /* One entry per layer, borrowed; NULL for models without state. plan_prepare looks only at the
+       shapes. */
+    const struct layer_state *states;
 };
 
 /* The step buffer as the CPU sees it. */

@@ -46,13 +46,26 @@ static uint64_t kv_bytes(const struct kv_layer *kv)
     return kv->n_blocks * kv->block_bytes;
 }
 
-/* Sets the barrier of a dispatch whose call reads in, in2, rows and writes out. */
+/* What of a layer's state a call goes on with; NULL where it is none of that kind. */
+static const struct seq_state *state_of(const struct recorder *r, const struct call *c)
+{
+    const struct layer_state *layer = r->cfg->states ? &r->cfg->states[c->node->layer] : NULL;
+
+    if (c->kind == CALL_NODE && c->node->op == STEP_SHORT_CONV)
+        return &layer->conv;
+    if (c->kind == CALL_NODE && c->node->op == STEP_DELTA_NET)
+        return &layer->delta;
+    return NULL;
+}
+
+/* Sets the barrier of a dispatch whose call reads in, in2, in3, rows and writes out. A state is
+ * gone on with by one call of a program, and programs wait for each other. */
 static void order(struct recorder *r, struct dispatch *d, const struct call *c)
 {
     const struct kv_layer *kv = NULL;
     bool stores = false;
     uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
-    uint64_t rows = r->workspace + c->rows;
+    uint64_t in3 = r->workspace + c->in3, rows = r->workspace + c->rows;
     struct accesses *a = &r->since_barrier;
 
     if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
@@ -61,14 +74,16 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
     }
     d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
                  conflicts(a, in2, c->in2_bytes, false) || conflicts(a, out, c->out_bytes, true) ||
+                 conflicts(a, in3, c->in3_bytes, false) ||
                  conflicts(a, rows, c->rows_bytes, false) ||
-                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 5 > ACCESS_MOST;
+                 (kv && conflicts(a, kv->base, kv_bytes(kv), stores)) || a->n + 6 > ACCESS_MOST;
     if (d->barrier) {
         a->n = 0;
         r->n_barriers++;
     }
     note(a, in, c->in_bytes, false);
     note(a, in2, c->in2_bytes, false);
+    note(a, in3, c->in3_bytes, false);
     note(a, rows, c->rows_bytes, false);
     note(a, out, c->out_bytes, true);
     if (kv)
@@ -256,6 +271,48 @@ static void record_expert_sum(const struct recorder *r, const struct node *n, st
     };
 }
 
+static void record_short_conv(const struct recorder *r, const struct call *c, struct dispatch *d,
+                              uint64_t out, uint64_t in)
+{
+    d->op = KERNEL_SHORT_CONV;
+    d->args.short_conv = (struct args_short_conv){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
+        .x = in,
+        .out = out,
+        .weight = c->node->weight->address,
+        .state = *state_of(r, c),
+        .n_cols = value_width(r->model, c->node->layer, c->node->out),
+        .n_taps = r->model->dims.dim[DIM_TAPS],
+    };
+}
+
+static void record_delta_net(const struct recorder *r, const struct call *c, struct dispatch *d)
+{
+    const struct dims *dims = &r->model->dims;
+
+    d->op = KERNEL_DELTA_NET;
+    d->args.delta_net = (struct args_delta_net){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = r->step + r->layout.seqs,
+        .x = r->workspace + c->in,
+        .alpha = r->workspace + c->in2,
+        .beta = r->workspace + c->in3,
+        .a = c->node->weight->address,
+        .dt_bias = c->node->bias->address,
+        .out = r->workspace + c->out,
+        .state = *state_of(r, c),
+        .n_heads_k = dims->dim[DIM_DELTA_HEADS_K],
+        .n_heads_v = dims->dim[DIM_DELTA_HEADS_V],
+        .n_channels_k = dims->dim[DIM_DELTA_HEAD_K],
+        .n_channels_v = dims->dim[DIM_DELTA_HEAD_V],
+        .order = r->model->arch->delta_order,
+        .eps = dims->real[REAL_NORM_EPS],
+    };
+}
+
 /* Positions that an attention looks back; 0: all. */
 static uint32_t window_of(const struct recorder *r, const struct node *n)
 {
@@ -344,6 +401,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         record_attention(r, c, d, out, in);
         break;
     case STEP_GLU:
+    case STEP_GATED:
         d->op = KERNEL_GLU;
         d->args.glu = (struct args_glu){
             .step = r->step,
@@ -351,7 +409,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .up = in2,
             .out = out,
             .n_cols = value_width(r->model, n->layer, n->out),
-            .activation = r->model->arch->activation,
+            .activation = n->op == STEP_GATED ? GLU_SIGMOID : r->model->arch->activation,
             .rows = value_rows(n->out),
         };
         break;
@@ -369,6 +427,12 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         break;
     case STEP_EXPERT_SUM:
         record_expert_sum(r, n, d, out, in, in2);
+        break;
+    case STEP_SHORT_CONV:
+        record_short_conv(r, c, d, out, in);
+        break;
+    case STEP_DELTA_NET:
+        record_delta_net(r, c, d);
         break;
     case STEP_ADD:
         d->op = KERNEL_ADD;

@@ -38,6 +38,10 @@ SHAPES = {
     # as many layers as the sizes of Gemma that scale scores otherwise
     "narrow46": (46, 60, 92, 4, 2, 22, 523),
     "narrow62": (62, 60, 92, 4, 2, 22, 523),
+    # a period of four layers and a part of another; the number of heads is that of a delta rule's values, too
+    "delta-odd": (6, 100, 172, 4, 1, 32, 523),
+    "delta80": (8, 288, 736, 6, 3, 80, 611),
+    "delta-blocks": (5, 256, 512, 8, 2, 128, 777),
 }
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
 
@@ -255,6 +259,41 @@ def gemma_cases():
     return cases
 
 
+# ---- Qwen3-Next, Qwen 3.5 ----
+
+def next_layer(m):
+    """Behind the last layer one that predicts further tokens; it must be accepted and not used."""
+    arch = m.keys["general.architecture"][1].decode()
+    add = Adder(m, arch, arch)
+    n = m.keys[arch + ".block_count"][1]
+    m.keys[arch + ".block_count"] = (U32, n + 1)
+    m.keys[arch + ".nextn_predict_layers"] = (U32, 1)
+    for t in list(m.tensors):
+        if t.name.startswith("blk.3."):    # of attention, as such a layer always is
+            m.tensors.append(Tensor(t.name.replace("blk.3.", "blk.%d." % n), t.shape, t.kind, t.data))
+    embd = m.keys[arch + ".embedding_length"][1]
+    p = "blk.%d.nextn." % n
+    add(p + "eh_proj.weight", [2 * embd, embd], 0.1)
+    for name in ("enorm", "hnorm", "shared_head_norm"):
+        add(p + name + ".weight", [embd], 0.1)
+
+
+def delta_cases():
+    def delta(family, arch, shape, kind, options=(), edit=None):
+        return Case(family, arch, shape, kind, options, edit, n_tokens=200)
+
+    quants = ("Q8_0", "Q4_K_M", "IQ4_XS")
+    cases = [delta("qwen35", "qwen35", shape, kind) for shape in ("delta-odd", "delta80") for kind in FLOATS]
+    cases += [delta("qwen35", "qwen35", "delta-blocks", kind) for kind in quants]
+    for family in ("qwen35moe", "qwen3next"):
+        cases += [delta(family, family, "delta-odd", kind, experts(7, 3, 50)) for kind in FLOATS]
+        cases += [delta(family, family, "delta80", kind, experts(12, 4, 96)) for kind in FLOATS]
+        cases += [delta(family, family, "delta-blocks", kind, experts(4, 4, 256)) for kind in quants]
+    cases += [delta("qwen35-next", "qwen35", "delta-odd", "f32", edit=next_layer),
+              delta("qwen35moe-next", "qwen35moe", "delta-odd", "f32", experts(7, 3, 50), next_layer)]
+    return cases
+
+
 class Case:
     """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
 
@@ -302,4 +341,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases()
+    return cases + expert_cases() + gemma_cases() + delta_cases()

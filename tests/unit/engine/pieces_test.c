@@ -247,8 +247,8 @@ static void sessions_take_blocks_as_they_grow(void **state)
     struct session *a, *b;
 
     cache_init(&f, 4 * KV_BLOCK_TOKENS);
-    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &a, NULL), 0);
-    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &b, NULL), 0);
+    assert_int_equal(session_create(f.kv, NULL, f.dev, 4 * KV_BLOCK_TOKENS, &a, NULL), 0);
+    assert_int_equal(session_create(f.kv, NULL, f.dev, 4 * KV_BLOCK_TOKENS, &b, NULL), 0);
     assert_int_equal(session_reserve(a, 1), 0);
     assert_int_equal(a->n_blocks, 1);
     assert_int_equal(session_reserve(a, KV_BLOCK_TOKENS), 0);
@@ -274,7 +274,7 @@ static void truncating_a_session_keeps_what_is_before(void **state)
     uint32_t first;
 
     cache_init(&f, 4 * KV_BLOCK_TOKENS);
-    assert_int_equal(session_create(f.kv, f.dev, 4 * KV_BLOCK_TOKENS, &s, NULL), 0);
+    assert_int_equal(session_create(f.kv, NULL, f.dev, 4 * KV_BLOCK_TOKENS, &s, NULL), 0);
     assert_int_equal(session_reserve(s, 3 * KV_BLOCK_TOKENS), 0);
     first = s->block_table[0];
     s->n_past = 3 * KV_BLOCK_TOKENS - 1;

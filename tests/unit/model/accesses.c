@@ -36,6 +36,17 @@ static size_t expert_accesses(const struct dispatch *d, struct access *a)
     return x->rows ? 4 : 3;
 }
 
+static size_t delta_accesses(const struct args_delta_net *x, uint64_t rows, struct access *a)
+{
+    uint64_t values = (uint64_t)x->n_heads_v * x->n_channels_v;
+
+    a[0] = floats(x->x, rows, 2ull * x->n_heads_k * x->n_channels_k + values, false);
+    a[1] = floats(x->alpha, rows, x->n_heads_v, false);
+    a[2] = floats(x->beta, rows, x->n_heads_v, false);
+    a[3] = floats(x->out, rows, values, true);
+    return 4;
+}
+
 static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct access *a)
 {
     const union kernel_args *x = &d->args;
@@ -123,8 +134,12 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
     case KERNEL_SOFTCAP:
         a[0] = floats(x->softcap.x, rows, x->softcap.n_cols, true);
         return 1;
-    case KERNEL_SHORT_CONV:
+    case KERNEL_SHORT_CONV: /* a state is one call's alone, so that it orders nothing */
+        a[0] = floats(x->short_conv.x, rows, x->short_conv.n_cols, false);
+        a[1] = floats(x->short_conv.out, rows, x->short_conv.n_cols, true);
+        return 2;
     case KERNEL_DELTA_NET:
+        return delta_accesses(&x->delta_net, rows, a);
     case KERNEL_OP_COUNT:
         break;
     }

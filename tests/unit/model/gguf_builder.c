@@ -142,6 +142,8 @@ static void fill_value(const struct builder_tensor *t, uint8_t *to, uint64_t *se
     float value = t->rows ? scale * next_float(seed) : 1.0f + 0.2f * next_float(seed);
     uint32_t bits;
 
+    if (strstr(t->name, "ssm_a") && !t->rows) /* a delta rule forgets */
+        value = -value;
     memcpy(&bits, &value, sizeof(bits));
     if (t->type == GGUF_TYPE_F32)
         memcpy(to, &bits, 4);
@@ -270,10 +272,10 @@ struct matrix {
     uint64_t cols, rows, planes;
 };
 
-/* Norms, and the biases of all experts: F32. */
+/* Norms, the biases of all experts and the taps of convolutions: F32. */
 static bool is_vector(const struct matrix *m)
 {
-    return !m->rows || strstr(m->name, ".bias");
+    return !m->rows || strstr(m->name, ".bias") || strstr(m->name, "conv1d");
 }
 
 static void add_matrices(struct gguf_builder *b, const struct builder_shape *s, uint32_t i,
@@ -310,11 +312,18 @@ static bool is_gemma(const struct builder_shape *s)
     return !strncmp(s->arch, "gemma", 5);
 }
 
+/* Of a delta rule, with attention in every second layer. */
+static bool is_delta(const struct builder_shape *s)
+{
+    return !strncmp(s->arch, "qwen35", 6) || !strcmp(s->arch, "qwen3next");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
 
-    return is_gpt_oss(s) || is_deepseek(s) || (n > 3 && !strcmp(s->arch + n - 3, "moe"));
+    return is_gpt_oss(s) || is_deepseek(s) || !strcmp(s->arch, "qwen3next") ||
+           (n > 3 && !strcmp(s->arch + n - 3, "moe"));
 }
 
 /* Whether the first layer is dense. */
@@ -356,7 +365,7 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
         ADD_MATRICES(b, s, i, experts);
     else
         ADD_MATRICES(b, s, i, dense);
-    if (!strcmp(s->arch, "qwen2moe"))
+    if (!strcmp(s->arch, "qwen2moe") || (is_delta(s) && has_experts(s)))
         ADD_MATRICES(b, s, i, shared);
     if (i && has_leading(s)) {
         add_matrices(b, s, i, shared + 1, 3);
@@ -385,6 +394,69 @@ static void latent_layer(struct gguf_builder *b, const struct builder_shape *s, 
 
     ADD_MATRICES(b, s, i, matrices);
     feed_forward(b, s, i);
+}
+
+/* A delta rule has as many heads of values and keys as attention has, each as wide. */
+static void delta_layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)
+{
+    uint32_t head = s->head_dim, v = s->heads * head, kv = s->kv_heads * head;
+    const struct matrix common[] = {
+        {"attn_norm.weight", s->embd, 0, 0},
+        {"post_attention_norm.weight", s->embd, 0, 0},
+    };
+    const struct matrix attention[] = {
+        {"attn_q.weight", s->embd, 2 * v, 0}, {"attn_k.weight", s->embd, kv, 0},
+        {"attn_v.weight", s->embd, kv, 0},    {"attn_output.weight", v, s->embd, 0},
+        {"attn_q_norm.weight", head, 0, 0},   {"attn_k_norm.weight", head, 0, 0},
+    };
+    const struct matrix delta[] = {
+        {"attn_qkv.weight", s->embd, 2 * kv + v, 0},
+        {"attn_gate.weight", s->embd, v, 0},
+        {"ssm_conv1d.weight", 4, 2 * kv + v, 0},
+        {"ssm_dt.bias", s->heads, 0, 0},
+        {"ssm_a", s->heads, 0, 0},
+        {"ssm_norm.weight", head, 0, 0},
+        {"ssm_out.weight", v, s->embd, 0},
+    };
+    const struct matrix gates[] = {
+        {"ssm_alpha.weight", s->embd, s->heads, 0},
+        {"ssm_beta.weight", s->embd, s->heads, 0},
+    };
+    const struct matrix both[] = {{"ssm_ba.weight", s->embd, 2 * s->heads, 0}};
+
+    ADD_MATRICES(b, s, i, common);
+    feed_forward(b, s, i);
+    if (i % 2 || s->layers == 1) {
+        ADD_MATRICES(b, s, i, attention);
+        return;
+    }
+    ADD_MATRICES(b, s, i, delta);
+    if (!strcmp(s->arch, "qwen3next"))
+        ADD_MATRICES(b, s, i, both);
+    else
+        ADD_MATRICES(b, s, i, gates);
+}
+
+static void delta_keys(struct gguf_builder *b, const struct builder_shape *s)
+{
+    const struct {
+        const char *key;
+        uint32_t value;
+    } keys[] = {
+        {"ssm.conv_kernel", 4},
+        {"ssm.state_size", s->head_dim},
+        {"ssm.group_count", s->kv_heads},
+        {"ssm.time_step_rank", s->heads},
+        {"ssm.inner_size", s->heads * s->head_dim},
+        {"full_attention_interval", s->layers > 1 ? 2 : 1},
+        {"rope.dimension_count", s->head_dim / 4},
+    };
+    char name[64];
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        snprintf(name, sizeof(name), "%s.%s", s->arch, keys[i].key);
+        gguf_builder_u32(b, name, keys[i].value);
+    }
 }
 
 static void latent_keys(struct gguf_builder *b, const struct builder_shape *s)
@@ -473,6 +545,8 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     }
     if (is_deepseek(s))
         latent_keys(b, s);
+    if (is_delta(s))
+        delta_keys(b, s);
     snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", s->arch);
     gguf_builder_f32(b, name, 1e-5f);
     if (!strcmp(s->arch, "gemma3")) {
@@ -483,7 +557,9 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     }
     gguf_builder_tensor(b, "token_embd.weight", s->embedding, s->embd, s->vocab);
     for (uint32_t i = 0; i < s->layers; i++)
-        is_deepseek(s) ? latent_layer(b, s, i) : layer(b, s, i);
+        is_deepseek(s) ? latent_layer(b, s, i)
+        : is_delta(s)  ? delta_layer(b, s, i)
+                       : layer(b, s, i);
     gguf_builder_tensor(b, "output_norm.weight", GGUF_TYPE_F32, s->embd, 0);
     if (!s->is_tied)
         gguf_builder_tensor(b, "output.weight", s->matrix, s->embd, s->vocab);

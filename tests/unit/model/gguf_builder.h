@@ -61,7 +61,8 @@ struct builder_shape {
 /* Every key and tensor of such a model; one of gpt-oss, deepseek2 or an architecture called
  * "...moe" has experts, and all parts of its feed-forward the width ff; of glm4moe and deepseek2
  * the first layer is dense; of gemma3 every third sees all positions, logits are capped at 20 and
- * RoPE is scaled by 8. */
+ * RoPE is scaled by 8; of qwen35, qwen35moe and qwen3next every second has attention, but that the
+ * only one has it. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -120,6 +120,8 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (n->in3)
+        assert_lies(r, i, c->in3, n->in3, ACT_F32);
     if (n->op == STEP_EXPERTS && r->cfg->max_tokens > EXPERTS_FEW_ROWS)
         assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
     if (n->out && reads_out(n))
@@ -131,6 +133,8 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
         assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (n->in3)
+        assert_lies(r, i, c->in3, n->in3, ACT_F32);
     if (c->rows_bytes)
         assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
 }
@@ -162,8 +166,9 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama",    "deepseek2", "qwen2",  "qwen2moe", "glm4moe",
-                                        "qwen3moe", "gpt-oss",   "gemma2", "gemma3"};
+    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",     "qwen2moe",
+                                        "glm4moe", "qwen3moe",  "gpt-oss",   "gemma2",
+                                        "gemma3",  "qwen35",    "qwen35moe", "qwen3next"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 
@@ -172,8 +177,9 @@ static void no_live_value_is_overwritten(void **state)
     ops.attention_splits = few_rows_in_ranges;
     dev->ops = &ops;
     srand(7);
-    for (unsigned i = 0; i < 270; i++) {
-        struct builder_shape shape = model_fixture_shape(archs[i % 9], types[(unsigned)rand() % 3]);
+    for (unsigned i = 0; i < 360; i++) {
+        struct builder_shape shape =
+            model_fixture_shape(archs[i % 12], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
         struct graph_config cfg;
         struct gguf_builder b;

@@ -348,6 +348,74 @@ static void latents_that_do_not_fit_are_refused_by_name(void **state)
         assert_refused(&shape, &refusals[i]);
 }
 
+/* ---- layers of a delta rule ---- */
+
+static void no_attention_at_all(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen35.full_attention_interval", 3);
+}
+static void heads_of_a_rule_not_multiple(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen35.ssm.group_count", 4);
+}
+static void wide_state(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen35.ssm.state_size", 512);
+}
+static void many_taps(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen35.ssm.conv_kernel", 9);
+}
+static void values_wider_than_their_gates(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "qwen35.attention.value_length", 64);
+}
+static void no_state_size(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "qwen35.ssm.state_size");
+}
+static void a_delta_rule_where_attention_stands(struct gguf_builder *b)
+{
+    gguf_builder_drop(b, "blk.0.ssm_a");
+}
+
+static void delta_rules_that_make_no_sense_are_refused(void **state)
+{
+    static const struct refusal refusals[] = {
+        {no_attention_at_all, -EINVAL, {"qwen35.full_attention_interval is 3", "2 layers"}},
+        {heads_of_a_rule_not_multiple, -EINVAL, {"qwen35.ssm.inner_size 192", "6 heads", "for 4"}},
+        {wide_state, -ENOTSUP, {"qwen35.ssm.state_size is 512", "256"}},
+        {many_taps, -ENOTSUP, {"qwen35.ssm.conv_kernel is 9", "8"}},
+        {values_wider_than_their_gates, -EINVAL, {"qwen35.attention.key_length 32", "64"}},
+        {no_state_size, -EINVAL, {"qwen35.ssm.state_size", "missing"}},
+        {a_delta_rule_where_attention_stands, -EINVAL, {"blk.0.ssm_a", "missing"}},
+    };
+    struct builder_shape shape = model_fixture_shape("qwen35", GGUF_TYPE_Q8_0);
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        assert_refused(&shape, &refusals[i]);
+}
+
+/* One of two layers keeps f16 keys and values, the other a state of floats. */
+static void layers_keep_keys_and_values_or_a_state(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen35", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_false(model_stores_kv(f.model, 0));
+    assert_true(model_stores_kv(f.model, 1));
+    assert_int_equal(model_kv_bytes_per_token(f.model), 2 * 2 * 32 * 2);
+    assert_int_equal(model_conv_state_bytes(f.model, 0), 3 * (2 * 2 + 6) * 32 * 4);
+    assert_int_equal(model_delta_state_bytes(f.model, 0), 6 * 32 * 32 * 4);
+    assert_int_equal(model_conv_state_bytes(f.model, 1), 0);
+    assert_int_equal(model_delta_state_bytes(f.model, 1), 0);
+    assert_int_equal(model_state_bytes(f.model), 3 * 10 * 32 * 4 + 6 * 32 * 32 * 4);
+    model_fixture_finish(&f);
+}
+
 static void routers_are_read_by_key_or_as_the_architecture_has_them(void **state)
 {
     struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_F32);
@@ -625,6 +693,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(layers_that_predict_further_tokens_are_kept_and_not_run),
     cmocka_unit_test(latents_that_do_not_fit_are_refused_by_name),
     cmocka_unit_test(routers_are_read_by_key_or_as_the_architecture_has_them),
+    cmocka_unit_test(delta_rules_that_make_no_sense_are_refused),
+    cmocka_unit_test(layers_keep_keys_and_values_or_a_state),
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),
     cmocka_unit_test(rope_scaling_is_read_by_its_type),

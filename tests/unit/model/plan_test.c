@@ -108,8 +108,9 @@ static void assert_ordered(const struct spy *s, uint32_t max_tokens, size_t *ret
 struct bench {
     struct model_fixture f;
     struct device *dev;
-    struct buffer *weights, *cache, *workspace, *tables;
+    struct buffer *weights, *cache, *states, *workspace, *tables;
     struct kv_layer kv[4];
+    struct layer_state layer_states[4];
 };
 
 static void make_cache(struct bench *b)
@@ -139,6 +140,28 @@ static void make_cache(struct bench *b)
     }
 }
 
+/* One slot for each sequence; garbage in them, as sequences begin with zeros at position 0. */
+static void make_states(struct bench *b)
+{
+    const struct model *m = b->f.model;
+    uint64_t slot = model_state_bytes(m), at;
+
+    if (!slot)
+        return;
+    assert_int_equal(
+        buffer_create(b->dev, m->dims.dim[DIM_LAYERS] * SEQS * slot, BUFFER_HOST, &b->states, NULL),
+        0);
+    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++) {
+        struct seq_state conv = {.slot_bytes = slot, .n_slots = SEQS};
+        struct seq_state delta = conv;
+
+        at = b->states->address + i * SEQS * slot;
+        conv.base = at;
+        delta.base = at + model_conv_state_bytes(m, i);
+        b->layer_states[i] = (struct layer_state){conv, delta};
+    }
+}
+
 static void bench_init(struct bench *b, struct device *dev, const struct builder_shape *shape,
                        const struct plan_config *largest)
 {
@@ -155,6 +178,7 @@ static void bench_init(struct bench *b, struct device *dev, const struct builder
         model_set_address(b->f.model, t, b->weights->address + t->offset);
     }
     make_cache(b);
+    make_states(b);
     assert_int_equal(plan_workspace_bytes(b->f.model, dev, largest, &bytes, NULL), 0);
     assert_int_equal(buffer_create(dev, bytes, BUFFER_HOST, &b->workspace, NULL), 0);
     assert_int_equal(
@@ -166,16 +190,19 @@ static void bench_finish(struct bench *b)
     buffer_destroy(b->tables);
     buffer_destroy(b->workspace);
     buffer_destroy(b->cache);
+    buffer_destroy(b->states);
     buffer_destroy(b->weights);
     model_fixture_finish(&b->f);
 }
 
 static struct plan *record(struct bench *b, const struct plan_config *cfg)
 {
+    struct plan_config with_states = *cfg;
     struct error err = {0};
     struct plan *p = NULL;
 
-    if (plan_create(b->f.model, b->dev, b->kv, b->workspace, cfg, &p, &err) < 0)
+    with_states.states = b->states ? b->layer_states : NULL;
+    if (plan_create(b->f.model, b->dev, b->kv, b->workspace, &with_states, &p, &err) < 0)
         fail_msg("%s", err.text);
     return p;
 }
@@ -184,12 +211,13 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2", "glm4moe", "gemma2"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2",
+                                        "glm4moe", "gemma2",   "qwen3next"};
 
-    for (unsigned i = 0; i < 32; i++) {
+    for (unsigned i = 0; i < 36; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
         struct builder_shape shape =
-            model_fixture_shape(archs[i % 5], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+            model_fixture_shape(archs[i % 6], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
         struct plan_config cfg = {
             .max_tokens = i & 1 ? 7 : 32,
             .max_outputs = 3,
@@ -364,6 +392,7 @@ static void step(struct bench *b, struct plan *p, struct timeline *lines, const 
         p->step.seqs[s] = (struct step_seq){
             .block_table = b->tables->address + s * (KV_BLOCKS / SEQS) * sizeof(uint32_t),
             .n_blocks = KV_BLOCKS / SEQS,
+            .slot = SEQS - 1 - s,
         };
         for (uint32_t i = 0; i < n_rows[s]; i++, row++) {
             p->step.tokens[row] = (struct step_token){
@@ -391,6 +420,8 @@ static void step(struct bench *b, struct plan *p, struct timeline *lines, const 
 static void run_all(struct bench *b, struct plan *p, struct timeline *lines, unsigned seed)
 {
     memset(b->cache->host, 0xff, b->cache->bytes); /* NaNs where nothing was stored */
+    if (b->states)
+        memset(b->states->host, 0xff, b->states->bytes);
     srand(seed);
     for (uint32_t s = 0; s < SEQS; s++)
         lines[s].n_past = 0;
@@ -459,8 +490,8 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",  "qwen3",
-                                        "gpt-oss", "qwen3moe",  "gemma2", "gemma3"};
+    static const char *const archs[] = {"llama",    "deepseek2", "qwen2",  "qwen3",  "gpt-oss",
+                                        "qwen3moe", "gemma2",    "gemma3", "qwen35", "qwen3next"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < sizeof(archs) / sizeof(*archs); i++) {

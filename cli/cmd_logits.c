@@ -15,21 +15,26 @@ static const char options[] =
     "  --out OUT       where the logits go: float32, little-endian, n_tokens x n_vocab, row i is\n"
     "                  the prediction after token i\n"
     "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
+    "  --vector        of an embedding model: its vector of the list instead, n_embd values\n"
     "  --full-barriers debug: a barrier before every kernel; the result must be the same\n";
 
 enum { TOKENS_MOST = 1 << 24 };
 
 struct arguments {
     const char *path, *tokens, *out, *device;
-    bool full_barriers;
+    bool full_barriers, wants_vector;
 };
 
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option longs[] = {
-        {"tokens", required_argument, NULL, 't'}, {"out", required_argument, NULL, 'o'},
-        {"device", required_argument, NULL, 'd'}, {"full-barriers", no_argument, NULL, 'b'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"tokens", required_argument, NULL, 't'},
+        {"out", required_argument, NULL, 'o'},
+        {"device", required_argument, NULL, 'd'},
+        {"full-barriers", no_argument, NULL, 'b'},
+        {"vector", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int c;
 
@@ -46,6 +51,9 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case 'b':
             a->full_barriers = true;
+            break;
+        case 'v':
+            a->wants_vector = true;
             break;
         default:
             return -EINVAL;
@@ -114,20 +122,20 @@ static int evaluate(const struct arguments *a, struct local_model *m, const uint
                     size_t n, struct error *err)
 {
     struct session *s = NULL;
-    float *logits = NULL;
-    size_t n_vocab;
-    int r;
+    const uint32_t *dim = m->lm->model->dims.dim;
+    size_t n_rows = a->wants_vector ? 1 : n, n_cols = dim[a->wants_vector ? DIM_EMBD : DIM_VOCAB];
+    float *values = calloc(n_rows, n_cols * sizeof(float));
+    int r = values ? runner_session_create(m->runner, &s, err)
+                   : error_set(err, ENOMEM, "no memory for %zu x %zu values", n_rows, n_cols);
 
-    n_vocab = m->lm->model->dims.dim[DIM_VOCAB];
-    logits = calloc(n, n_vocab * sizeof(float));
-    r = logits ? runner_session_create(m->runner, &s, err)
-               : error_set(err, ENOMEM, "no memory for %zu x %zu logits", n, n_vocab);
+    if (r == 0 && a->wants_vector)
+        r = runner_vector(m->runner, s, tokens, (uint32_t)n, values, err);
+    else if (r == 0)
+        r = runner_logits(m->runner, s, tokens, (uint32_t)n, values, err);
     if (r == 0)
-        r = runner_logits(m->runner, s, tokens, (uint32_t)n, logits, err);
-    if (r == 0)
-        r = write_file(a->out, logits, n * n_vocab, err);
+        r = write_file(a->out, values, n_rows * n_cols, err);
     session_destroy(s);
-    free(logits);
+    free(values);
     return r;
 }
 
@@ -166,5 +174,5 @@ static int run(int argc, char **argv)
     return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
 }
 
-const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT",
+const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT [--vector]",
                                        "write the logits of a token list", run};

@@ -49,7 +49,7 @@ _hearth() {
 	tokenize | logits | bench)
 		local options="--help"
 		[ "$cmd" = tokenize ] && options="--decode --special"
-		[ "$cmd" = logits ] && options="--tokens --out --device --full-barriers"
+		[ "$cmd" = logits ] && options="--tokens --out --vector --device --full-barriers"
 		[ "$cmd" = bench ] && options="-p -n -d -r --device --json"
 		if [[ $cur == -* ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

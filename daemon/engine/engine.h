@@ -227,7 +227,7 @@ struct engine_token {
 };
 
 struct engine_result {
-    enum engine_finish finish;
+    enum engine_finish finish; /* STOP for a vector that is there */
     /* Set for ENGINE_FINISH_ERROR: -EINVAL the request's fault, -EMSGSIZE the prompt is longer than
      * the context, anything else ours. */
     const struct error *error;
@@ -235,6 +235,9 @@ struct engine_result {
     uint32_t prompt_tokens, completion_tokens;
     uint32_t cached_tokens; /* of the prompt: not computed, as an earlier request had left them */
     uint64_t seed;
+    const float *vector; /* engine_embed, ENGINE_FINISH_STOP: f32[n_vector], of length 1; the
+                            engine's, gone after the callback */
+    size_t n_vector;
     /* nanoseconds */
     uint64_t queue_ns, prefill_ns, decode_ns, first_token_ns; /* first_token from engine_generate */
 };
@@ -255,6 +258,15 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
                     const struct engine_params *params, const struct engine_caller *caller,
                     const struct engine_events *events, void *user,
                     struct engine_request **ret_request, struct error *err);
+/* Queues a text whose vector is wanted, for a model that makes them (its file names a pooling; one
+ * that writes text refuses, as such models refuse engine_generate: -EINVAL through on_done). It is
+ * scheduled, counted and limited as the prompt of any request; on_done brings the vector, on_token
+ * is never called. prompt: a text or tokens, no longer than the context. Fails at once as
+ * engine_generate does. */
+int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                 enum engine_class class, const struct engine_caller *caller,
+                 const struct engine_events *events, void *user,
+                 struct engine_request **ret_request, struct error *err);
 /* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback
  * comes after this call. */
 void engine_cancel(struct engine_request *r, bool forget);

@@ -108,10 +108,30 @@ static int tokenize_chat(struct engine_request *r, struct error *err)
     return e;
 }
 
+/* A model either writes text or makes vectors. */
+static int check_kind(const struct engine_request *r, struct error *err)
+{
+    const struct model *m = r->lm->model;
+
+    if (r->wants_vector && m->dims.pooling == POOLING_NONE)
+        return error_set(err, EINVAL,
+                         "this model makes no embeddings, as its file names no pooling "
+                         "(%s.pooling_type): take an embedding model",
+                         m->arch->name);
+    if (!r->wants_vector && m->dims.pooling != POOLING_NONE)
+        return error_set(err, EINVAL,
+                         "this is an embedding model (%s.pooling_type is %s), which writes no "
+                         "text: ask it for embeddings, or take another model",
+                         m->arch->name, pooling_name(m->dims.pooling));
+    return 0;
+}
+
 int prompt_tokenize(struct engine_request *r, struct error *err)
 {
-    int e = 0;
+    int e = check_kind(r, err);
 
+    if (e < 0)
+        return e;
     if (r->text)
         e = tokenize(r, r->text, r->text_len,
                      TOKENIZE_PARSE_SPECIAL | (r->add_special ? TOKENIZE_ADD_SPECIAL : 0), err);

@@ -161,6 +161,7 @@ void request_destroy(struct engine_request *r)
     free((void *)(uintptr_t)r->params.bias);
     free(r->tokens);
     answer_finish(&r->answer);
+    pooler_finish(&r->pooler);
     loaded_model_unref(r->lm);
     free(r);
 }
@@ -207,6 +208,8 @@ void request_finish(struct engine_request *r, enum engine_finish finish)
         .cached_tokens = r->n_cached,
         .completion_tokens = r->n_tokens - n_prompt,
         .seed = r->params.sampling.seed,
+        .vector = r->wants_vector && finish == ENGINE_FINISH_STOP ? r->pooler.vector : NULL,
+        .n_vector = r->wants_vector && finish == ENGINE_FINISH_STOP ? r->pooler.width : 0,
         .queue_ns = started_ns - r->queued_ns,
         .prefill_ns = first_ns > started_ns ? first_ns - started_ns : 0,
         .decode_ns = now_ns - first_ns,

@@ -11,6 +11,7 @@
 #include "engine/answer.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
+#include "engine/pooler.h"
 #include "engine/scheduler.h"
 #include "engine/session.h"
 
@@ -34,6 +35,7 @@ struct engine_request {
     size_t text_len;
     bool add_special;
     struct engine_params params; /* stop and bias point to copies */
+    bool wants_vector;           /* of the prompt, and no answer */
     struct engine_caller caller;
     struct engine_events events;
     void *user;
@@ -61,7 +63,8 @@ struct engine_request {
     struct scheduler_entry sched;
     struct session *session;
     struct answer answer;
-    struct buffer *bias; /* struct logit_bias[n_bias] where the device reads it, or NULL */
+    struct pooler pooler; /* where a vector is wanted */
+    struct buffer *bias;  /* struct logit_bias[n_bias] where the device reads it, or NULL */
     struct step_sample sample;
     struct sample_result drawn;
     bool has_started;

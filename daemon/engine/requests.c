@@ -231,10 +231,10 @@ static void take(struct engine *e, struct engine_request *r, struct account *c)
     let_next_through(e, c);
 }
 
-int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
-                    const struct engine_params *params, const struct engine_caller *caller,
-                    const struct engine_events *events, void *user,
-                    struct engine_request **ret_request, struct error *err)
+static int begin(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                 const struct engine_params *params, bool wants_vector,
+                 const struct engine_caller *caller, const struct engine_events *events, void *user,
+                 struct engine_request **ret_request, struct error *err)
 {
     struct engine_request *r;
     struct account *account = NULL;
@@ -253,10 +253,30 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
         return code;
     }
     r->entry = entry;
+    r->wants_vector = wants_vector;
     take(e, r, account);
     if (ret_request)
         *ret_request = r;
     return 0;
+}
+
+int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                    const struct engine_params *params, const struct engine_caller *caller,
+                    const struct engine_events *events, void *user,
+                    struct engine_request **ret_request, struct error *err)
+{
+    return begin(e, model, prompt, params, false, caller, events, user, ret_request, err);
+}
+
+int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                 enum engine_class class, const struct engine_caller *caller,
+                 const struct engine_events *events, void *user,
+                 struct engine_request **ret_request, struct error *err)
+{
+    struct engine_params params = {.class = class};
+
+    engine_sampling_defaults(&params.sampling);
+    return begin(e, model, prompt, &params, true, caller, events, user, ret_request, err);
 }
 
 void engine_cancel(struct engine_request *r, bool forget)

@@ -7,7 +7,7 @@
 
 enum { BATCH_TOKENS_DEFAULT = 512, SEQS_DEFAULT = 16 };
 
-static void make_buckets(struct runner *r)
+static void make_buckets(struct runner *r, enum pooling pooling)
 {
     uint32_t batch = r->config.batch_tokens, seqs = r->config.max_seqs;
 
@@ -16,9 +16,10 @@ static void make_buckets(struct runner *r)
             t = batch;
         r->buckets[r->n_buckets++].config = (struct plan_config){
             .max_tokens = t,
-            .max_outputs = t < seqs ? t : seqs,
+            .max_outputs = t < seqs || pooling == POOLING_MEAN ? t : seqs,
             .max_seqs = t < seqs ? t : seqs,
-            .has_sampler = true,
+            .has_sampler = pooling == POOLING_NONE,
+            .host_normed = pooling != POOLING_NONE,
             .full_barriers = r->config.full_barriers,
         };
         if (t == batch)
@@ -80,7 +81,8 @@ int runner_record(struct runner *r, const struct plan_config *cfg, struct plan *
 }
 
 /* The limits as they are, and what follows from them. */
-static void configure(struct runner *r, const struct device *dev, const struct runner_config *cfg)
+static void configure(struct runner *r, const struct model *m, const struct device *dev,
+                      const struct runner_config *cfg)
 {
     struct device_info info;
 
@@ -92,7 +94,7 @@ static void configure(struct runner *r, const struct device *dev, const struct r
         r->config.batch_tokens = info.max_rows;
     if (!r->config.max_seqs)
         r->config.max_seqs = SEQS_DEFAULT;
-    make_buckets(r);
+    make_buckets(r, m->dims.pooling);
 }
 
 int runner_prepare(const struct model *m, struct device *dev, const struct runner_config *cfg,
@@ -104,7 +106,7 @@ int runner_prepare(const struct model *m, struct device *dev, const struct runne
     int e = kv && states ? 0 : error_set(err, ENOMEM, "out of memory");
 
     if (e == 0) {
-        configure(&r, dev, cfg);
+        configure(&r, m, dev, cfg);
         kv_cache_shape(m, cfg->cache_tokens, kv);
         state_slots_shape(m, r.config.max_seqs, states);
         if (index < r.n_buckets)
@@ -126,10 +128,11 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
         return error_set(err, ENOMEM, "out of memory");
     r->lm = loaded_model_ref(lm);
     r->device = dev;
-    configure(r, dev, cfg);
+    configure(r, lm->model, dev, cfg);
     for (size_t i = 0; i < RUNNER_STEPS; i++) {
         r->flights[i].ret_results = calloc(r->config.max_seqs, sizeof(*r->flights[i].ret_results));
-        if (!r->flights[i].ret_results) {
+        r->flights[i].pooled = calloc(r->config.max_seqs, sizeof(*r->flights[i].pooled));
+        if (!r->flights[i].ret_results || !r->flights[i].pooled) {
             e = error_set(err, ENOMEM, "out of memory");
             goto fail;
         }
@@ -169,8 +172,10 @@ void runner_destroy(struct runner *r)
     for (size_t i = 0; i < r->n_buckets; i++)
         for (size_t k = 0; k < RUNNER_STEPS; k++)
             plan_destroy(r->buckets[i].ring[k]);
-    for (size_t i = 0; i < RUNNER_STEPS; i++)
+    for (size_t i = 0; i < RUNNER_STEPS; i++) {
         free(r->flights[i].ret_results);
+        free(r->flights[i].pooled);
+    }
     plan_destroy(r->logits_plan);
     buffer_destroy(r->workspace);
     kv_cache_destroy(r->kv, atomic_load(&r->lm->is_left));

@@ -8,6 +8,7 @@
 #define HEARTH_ENGINE_RUNNER_H
 
 #include "engine/loaded_model.h"
+#include "engine/pooler.h"
 #include "engine/session.h"
 #include "model/plan.h"
 
@@ -47,6 +48,9 @@ struct run_item {
      * in here from the session: set n_history to how far the penalties look back. */
     const struct step_sample *sample;
     struct sample_result *ret_result; /* when sample is set */
+    /* Of a model that pools, instead of sample, or NULL: which rows it wants, and where they are
+     * added when the step has ended; until then it must stay. */
+    struct pooler *pooler;
     /* The tokens were generated, one by one, and are fed again: at most the device's exact_rows of
      * them, so that they come out as they did then. */
     bool is_generated;
@@ -75,6 +79,11 @@ uint32_t runner_steps_under_way(const struct runner *r);
 
 /* Both in one; none may be under way before (-EBUSY). */
 int runner_step(struct runner *r, const struct run_item *items, size_t n, struct error *err);
+
+/* Feeds the tokens of a text to an empty session of a model that pools and returns its vector,
+ * f32[embd], of length 1. -ENOTSUP: the model does not pool. */
+int runner_vector(struct runner *r, struct session *s, const uint32_t *tokens, uint32_t n_tokens,
+                  float *ret_vector, struct error *err);
 
 /* Feeds tokens to a session and returns the logits after every one of them, f32[n_tokens][vocab].
  * No step may be under way (-EBUSY). */

@@ -23,6 +23,11 @@ struct flight {
     uint64_t ticket;
     struct sample_result **ret_results; /* [max_seqs], of the items that draw */
     uint32_t n_drawn;
+    struct pooled_rows {
+        struct pooler *pooler;
+        uint32_t n;
+    } * pooled; /* [max_seqs], of the items that pool, in the order of their rows */
+    uint32_t n_pooled;
 };
 
 struct runner {

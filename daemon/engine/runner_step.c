@@ -36,6 +36,9 @@ static int prepare(const struct runner *r, const struct run_item *it, struct err
         end > s->max_tokens)
         return error_set(err, EINVAL, "position %u + %u tokens is beyond the context of %u",
                          s->n_past, it->n_tokens, s->max_tokens);
+    if (it->pooler ? r->lm->model->dims.pooling == POOLING_NONE
+                   : it->sample && r->lm->model->dims.pooling != POOLING_NONE)
+        return error_set(err, EINVAL, "a model either draws tokens or pools rows");
     if (!it->tokens && (it->n_tokens != 1 || s->n_history <= s->n_past))
         return error_set(err, EINVAL, "no token was drawn that could be fed");
     for (uint32_t i = 0; it->tokens && i < it->n_tokens; i++)
@@ -99,27 +102,41 @@ static int wait_for(struct runner *r, uint64_t ticket, struct error *err)
     return e;
 }
 
+/* Asks for the rows of an item that its pooler wants; returns how many there are then. */
+static uint32_t want_rows(struct flight *f, const struct run_item *it, uint32_t first_row,
+                          uint32_t n_outputs)
+{
+    struct pooler_rows rows = pooler_rows(it->pooler, it->session->n_past, it->n_tokens);
+
+    for (uint32_t i = 0; i < rows.n; i++)
+        f->plan->step.output_rows[n_outputs++] = first_row + rows.first + i;
+    f->pooled[f->n_pooled++] = (struct pooled_rows){it->pooler, rows.n};
+    return n_outputs;
+}
+
 /* Writes the step and what is to become of its results. */
 static void write_step(struct flight *f, const struct run_item *items, size_t n, uint32_t n_tokens)
 {
     const struct step *step = &f->plan->step;
-    uint32_t row = 0, n_positions = 0;
+    uint32_t row = 0, n_positions = 0, n_outputs = 0;
 
-    f->n_drawn = 0;
+    f->n_drawn = f->n_pooled = 0;
     for (size_t i = 0; i < n; i++) {
         const struct run_item *it = &items[i];
 
         write_rows(step, it, (uint32_t)i, row);
+        if (it->pooler)
+            n_outputs = want_rows(f, it, row, n_outputs);
         row += it->n_tokens;
         if (it->session->n_past + it->n_tokens > n_positions)
             n_positions = it->session->n_past + it->n_tokens;
         if (!it->sample)
             continue;
-        step->output_rows[f->n_drawn] = row - 1;
+        step->output_rows[n_outputs++] = row - 1;
         write_sample(step, it, f->n_drawn);
         f->ret_results[f->n_drawn++] = it->ret_result;
     }
-    plan_set_header(f->plan, (struct step_header){n_tokens, f->n_drawn, (uint32_t)n, n_positions});
+    plan_set_header(f->plan, (struct step_header){n_tokens, n_outputs, (uint32_t)n, n_positions});
 }
 
 /* A plan of the bucket's ring that is not under way: the second is made when both are needed. */
@@ -178,6 +195,17 @@ int runner_submit(struct runner *r, const struct run_item *items, size_t n, stru
     return 0;
 }
 
+/* The rows of the step to those that asked for them. */
+static void pool_rows(const struct runner *r, const struct flight *f)
+{
+    const float *rows = f->plan->step.normed;
+
+    for (uint32_t i = 0; i < f->n_pooled; i++) {
+        pooler_add(f->pooled[i].pooler, rows, f->pooled[i].n);
+        rows += (size_t)f->pooled[i].n * r->lm->model->dims.dim[DIM_EMBD];
+    }
+}
+
 int runner_finish(struct runner *r, struct error *err)
 {
     struct flight *f = &r->flights[r->first_flight];
@@ -190,6 +218,8 @@ int runner_finish(struct runner *r, struct error *err)
     r->n_flights--;
     for (uint32_t i = 0; e == 0 && i < f->n_drawn; i++)
         *f->ret_results[i] = f->plan->step.results[i];
+    if (e == 0)
+        pool_rows(r, f);
     return e;
 }
 
@@ -215,6 +245,34 @@ int runner_step(struct runner *r, const struct run_item *items, size_t n, struct
     if (e == 0)
         e = runner_submit(r, items, n, err);
     return e < 0 ? e : runner_finish(r, err);
+}
+
+int runner_vector(struct runner *r, struct session *s, const uint32_t *tokens, uint32_t n_tokens,
+                  float *ret_vector, struct error *err)
+{
+    const struct dims *d = &r->lm->model->dims;
+    struct pooler p;
+    int e = 0;
+
+    if (d->pooling == POOLING_NONE)
+        return error_set(err, ENOTSUP, "the model has no pooling: it makes no vectors");
+    if (pooler_init(&p, d->pooling, d->dim[DIM_EMBD]) < 0)
+        e = error_set(err, ENOMEM, "out of memory");
+    else
+        pooler_begin(&p, n_tokens);
+    for (uint32_t i = 0, n; e == 0 && i < n_tokens; i += n) {
+        struct run_item it = {.session = s, .tokens = tokens + i, .is_prompt = true, .pooler = &p};
+
+        n = n_tokens - i < r->config.batch_tokens ? n_tokens - i : r->config.batch_tokens;
+        it.n_tokens = n;
+        e = runner_step(r, &it, 1, err);
+    }
+    if (e == 0) {
+        pooler_end(&p);
+        memcpy(ret_vector, p.vector, p.width * sizeof(float));
+    }
+    pooler_finish(&p);
+    return e;
 }
 
 static int logits_chunk(struct runner *r, const struct run_item *it, float *ret_logits,

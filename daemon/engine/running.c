@@ -60,7 +60,7 @@ void running_fail(struct running_model *m, struct engine_request *r, const struc
 /* Ends a request well; text still held back goes out first. */
 void running_complete(struct running_model *m, struct engine_request *r, enum engine_finish how)
 {
-    struct event *ev = event_new(m->events, EVENT_TOKEN, r);
+    struct event *ev = r->wants_vector ? NULL : event_new(m->events, EVENT_TOKEN, r);
 
     if (ev) {
         ev->token = -1;
@@ -236,7 +236,12 @@ static int check_prompt(const struct running_model *m, const struct engine_reque
 
     if (!r->n_tokens)
         return error_set(err, EINVAL, "the prompt is empty");
-    if (r->n_tokens >= m->config.context_tokens)
+    if (r->wants_vector && r->n_tokens > m->config.context_tokens)
+        return error_set(err, EMSGSIZE,
+                         "the text has %u tokens, and the context holds %u: cut it, or start the "
+                         "service with a larger context if the model was trained for one",
+                         r->n_tokens, m->config.context_tokens);
+    if (!r->wants_vector && r->n_tokens >= m->config.context_tokens)
         return error_set(err, EMSGSIZE,
                          "the prompt has %u tokens, and the context holds %u with the answer: "
                          "shorten it or start the service with a larger context",
@@ -272,8 +277,13 @@ void running_model_add(struct running_model *m, struct engine_request *r)
         error_set(&err, ENOMEM, "out of memory");
     else
         check_prompt(m, r, &err);
-    if (!err.code)
+    if (!err.code && r->wants_vector) {
+        if (pooler_init(&r->pooler, m->lm->model->dims.pooling, m->lm->model->dims.dim[DIM_EMBD]) <
+            0)
+            error_set(&err, ENOMEM, "out of memory");
+    } else if (!err.code) {
         reserve_answer(m, r, &err);
+    }
     if (err.code) {
         running_fail(m, r, &err);
         return;

@@ -91,7 +91,14 @@ static void make_room(struct running_model *m, struct batch *b, struct engine_re
 {
     struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched, among_own);
     struct engine_request *other = victim ? request_of(victim) : NULL;
+    struct error err = {0};
 
+    if (!other && r->wants_vector) {
+        error_set(&err, EMSGSIZE,
+                  "the text has %u tokens, and the cache does not hold them: cut it", r->n_tokens);
+        running_fail(m, r, &err);
+        return;
+    }
     if (!other) {
         running_complete(m, r, ENGINE_FINISH_CONTEXT);
         return;
@@ -112,6 +119,8 @@ static void take_prefix(struct engine_request *r)
     if (r->session->n_past)
         return;
     n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
+    if (r->wants_vector)
+        pooler_begin(&r->pooler, r->n_tokens);
     running_note_pending(r);
     r->sched.n_blocks = r->session->n_blocks;
     if (!r->has_started)
@@ -183,7 +192,7 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
         make_room(m, b, r, is_over);
         return;
     }
-    if (n_past + mb.n_tokens == r->n_tokens) {
+    if (!r->wants_vector && n_past + mb.n_tokens == r->n_tokens) {
         mb.ev = event_new(m->events, EVENT_TOKEN, r);
         if (!mb.ev) {
             running_fail(m, r, &(struct error){-ENOMEM, "out of memory"});
@@ -239,6 +248,14 @@ static void advance(struct running_model *m, struct engine_request *r, struct ev
         running_complete(m, r, ENGINE_FINISH_CONTEXT);
 }
 
+/* All of a text was fed. */
+static void give_vector(struct running_model *m, struct engine_request *r)
+{
+    r->first_token_ns = clock_now_ns();
+    pooler_end(&r->pooler);
+    running_finish(m, r, ENGINE_FINISH_STOP);
+}
+
 static int run_batch(struct running_model *m, const struct batch *b, struct error *err)
 {
     struct run_item items[RUNNING_SEQS_MOST];
@@ -254,6 +271,7 @@ static int run_batch(struct running_model *m, const struct batch *b, struct erro
             .is_prompt = !b->is_generated,
             .sample = b->members[i].ev ? &r->sample : NULL,
             .ret_result = &r->drawn,
+            .pooler = r->wants_vector ? &r->pooler : NULL,
         };
     }
     return runner_step(m->runner, items, b->n, err);
@@ -317,6 +335,8 @@ static void step(struct running_model *m, struct batch *b, struct running_stats 
         running_note_pending(r);
         if (b->members[i].ev)
             advance(m, r, b->members[i].ev, stats);
+        else if (r->wants_vector && r->session->n_past == r->n_tokens)
+            give_vector(m, r);
     }
 }
 

@@ -72,6 +72,9 @@ static struct runner_config runner_config(const struct worker *w, const struct l
         token_bytes;
     if (cfg.cache_tokens < context)
         cfg.cache_tokens = context;
+    /* a pooling that counts earlier rows must compute them */
+    if (d->pooling != POOLING_NONE && d->pooling != POOLING_LAST)
+        return cfg;
     cfg.prefix_tokens = cfg.cache_tokens / 100 * w->config.prefix_percent +
                         cfg.cache_tokens % 100 * w->config.prefix_percent / 100;
     return cfg;

@@ -406,6 +406,36 @@ static int read_router(const struct gguf *g, const struct arch *arch, struct dim
     return check_experts(arch, d, err);
 }
 
+/* As GGUF numbers them; 4 is that of models that rank. */
+static const char *const poolings[] = {
+    [POOLING_NONE] = "none",
+    [POOLING_MEAN] = "mean",
+    [POOLING_CLS] = "cls",
+    [POOLING_LAST] = "last",
+};
+
+const char *pooling_name(enum pooling pooling)
+{
+    return poolings[pooling];
+}
+
+static int read_pooling(const struct gguf *g, const struct arch *arch, struct dims *d,
+                        struct error *err)
+{
+    uint32_t number;
+    int r = get_u32_or(g, arch, "pooling_type", POOLING_NONE, &number, err);
+
+    if (r < 0)
+        return r;
+    if (number >= sizeof(poolings) / sizeof(*poolings))
+        return error_set(err, ENOTSUP,
+                         "%s.pooling_type is %u%s: this version knows 0 (none), 1 (mean), 2 (cls) "
+                         "and 3 (last)",
+                         arch->name, number, number == 4 ? " (rank)" : "");
+    d->pooling = (enum pooling)number;
+    return 0;
+}
+
 int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
               struct error *err)
 {
@@ -439,6 +469,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         r = check_sections(g, arch, &d, err);
     if (r == 0)
         r = read_scales(arch, &d, err);
+    if (r == 0)
+        r = read_pooling(g, arch, &d, err);
     if (r < 0)
         return r;
     if (arch->has_experts) {

@@ -86,6 +86,8 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
         };
         if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
             continue;
+        if (node->out == VALUE_LOGITS && g->result != VALUE_LOGITS)
+            continue;
         if (node->op == STEP_SOFTCAP && m->dims.real[REAL_LOGIT_SOFTCAP] == 0.0f)
             continue;
         g->n_nodes++;
@@ -217,7 +219,7 @@ static bool is_needed_after(const struct graph *g, size_t i, enum value v)
         if (overwrites(&g->nodes[i], v))
             return false;
     }
-    return v == VALUE_LOGITS;
+    return v == g->result;
 }
 
 static bool is_matmul(const struct node *n)
@@ -387,6 +389,8 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
     struct graph *g = calloc(1, sizeof(*g));
     int r;
 
+    if (g)
+        g->result = cfg->ends_normed ? VALUE_LAST_NORMED : VALUE_LOGITS;
     if (!g || build_nodes(g, m) < 0) {
         graph_destroy(g);
         return error_set(err, ENOMEM, "out of memory");
@@ -399,7 +403,7 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
         }
     }
     g->workspace_bytes = l.peak;
-    g->logits = place_of(&l, VALUE_LOGITS, ACT_F32)->offset;
+    g->result_place = place_of(&l, g->result, ACT_F32)->offset;
     *ret_graph = g;
     return 0;
 }

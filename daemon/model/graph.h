@@ -42,12 +42,14 @@ struct graph {
     struct call *calls;
     size_t n_nodes, n_calls;
     uint64_t workspace_bytes;
-    uint64_t logits; /* offset of f32[max_outputs][vocab], live at the end */
+    enum value result;     /* live at the end: VALUE_LOGITS, or the normed rows they are made of */
+    uint64_t result_place; /* its offset: f32[max_outputs][width of the value] */
 };
 
 struct graph_config {
     uint32_t max_tokens;  /* rows of the batch */
     uint32_t max_outputs; /* rows whose logits can be asked for */
+    bool ends_normed;     /* with the rows themselves, and no logits */
 };
 
 /* -ENOMEM; -ENOTSUP when the device cannot run a weight type (named). */

@@ -32,6 +32,9 @@ static struct step_layout lay_out_step(const struct model *m, const struct plan_
     }
     if (cfg->host_logits)
         l.logits = append(&l.result_bytes, cfg->max_outputs * n_vocab * sizeof(float));
+    if (cfg->host_normed)
+        l.normed = append(&l.result_bytes,
+                          (uint64_t)cfg->max_outputs * m->dims.dim[DIM_EMBD] * sizeof(float));
     return l;
 }
 
@@ -50,13 +53,19 @@ static void point_into(struct plan *p, const struct step_layout *l)
     }
     if (p->config.host_logits)
         p->step.logits = (void *)(back + l->logits);
+    if (p->config.host_normed)
+        p->step.normed = (void *)(back + l->normed);
 }
 
 /* ---- plans ---- */
 
 static struct graph_config graph_config(const struct plan_config *cfg)
 {
-    return (struct graph_config){.max_tokens = cfg->max_tokens, .max_outputs = cfg->max_outputs};
+    return (struct graph_config){
+        .max_tokens = cfg->max_tokens,
+        .max_outputs = cfg->max_outputs,
+        .ends_normed = cfg->host_normed,
+    };
 }
 
 int plan_workspace_bytes(const struct model *m, struct device *dev, const struct plan_config *cfg,

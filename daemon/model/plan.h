@@ -23,6 +23,7 @@ struct plan_config {
     uint32_t max_tokens, max_outputs, max_seqs;
     bool has_sampler;   /* ends with the sample kernel */
     bool host_logits;   /* logits can be read by the CPU */
+    bool host_normed;   /* the normed rows can, and there are no logits, nor a sampler */
     bool full_barriers; /* debug: a barrier before every call; results must be equal */
     /* One entry per layer, borrowed; NULL for models without state. plan_prepare looks only at the
        shapes. */
@@ -39,6 +40,7 @@ struct step {
     /* of the result buffer, which the device writes: */
     struct sample_result *results; /* [max_outputs], NULL without sampler */
     float *logits;                 /* [max_outputs][vocab]; NULL unless host_logits */
+    float *normed;                 /* [max_outputs][embd]; NULL unless host_normed */
 };
 
 struct plan {

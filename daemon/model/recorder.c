@@ -32,6 +32,8 @@ static uint64_t out_address(const struct recorder *r, const struct call *c)
 {
     if (r->cfg->host_logits && c->kind == CALL_NODE && c->node->out == VALUE_LOGITS)
         return r->results + r->layout.logits;
+    if (r->cfg->host_normed && c->kind == CALL_NODE && c->node->out == VALUE_LAST_NORMED)
+        return r->results + r->layout.normed;
     return r->workspace + c->out;
 }
 
@@ -529,7 +531,7 @@ static void record_sampler(struct recorder *r)
                 .step = r->step,
                 .samples = r->step + r->layout.samples,
                 .logits = r->cfg->host_logits ? r->results + r->layout.logits
-                                              : r->workspace + r->graph->logits,
+                                              : r->workspace + r->graph->result_place,
                 .results = r->results + r->layout.results,
                 .scratch = r->step + r->layout.scratch,
                 .n_vocab = r->model->dims.dim[DIM_VOCAB],

@@ -12,7 +12,7 @@
 /* Offsets of the parts of the step buffer, and of the result buffer. */
 struct step_layout {
     uint64_t tokens, output_rows, seqs, samples, scratch, bytes;
-    uint64_t results, logits, result_bytes;
+    uint64_t results, logits, normed, result_bytes;
 };
 
 enum { ACCESS_MOST = 64 };

@@ -106,6 +106,16 @@ int api_pick_model(struct exchange *x, const char *name, const char **ret_name,
     return 0;
 }
 
+void api_set_deadline(struct exchange *x, struct timer *deadline, double client_seconds)
+{
+    double seconds = x->server->config.request_timeout;
+
+    if (client_seconds > 0 && (seconds <= 0 || client_seconds < seconds))
+        seconds = client_seconds;
+    if (seconds > 0)
+        loop_timer_set(x->server->loop, deadline, x->started_ns + (uint64_t)(seconds * 1e9));
+}
+
 double api_milliseconds(uint64_t ns)
 {
     return (double)(ns / 1000) / 1e3;

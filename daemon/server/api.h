@@ -3,6 +3,7 @@
 #ifndef HEARTH_SERVER_API_H
 #define HEARTH_SERVER_API_H
 
+#include "loop/timer.h"
 #include "server/exchange.h"
 
 /* api_openai.c; tail: what follows the route's prefix, decoded */
@@ -10,6 +11,8 @@ void api_chat_completions(struct exchange *x, const char *tail);
 void api_completions(struct exchange *x, const char *tail);
 void api_models(struct exchange *x, const char *tail);
 void api_model(struct exchange *x, const char *tail);
+/* api_embeddings.c */
+void api_embeddings(struct exchange *x, const char *tail);
 /* api_text.c */
 void api_tokenize(struct exchange *x, const char *tail);
 void api_detokenize(struct exchange *x, const char *tail);
@@ -41,6 +44,9 @@ int api_check_name(struct exchange *x, const char *name, struct api_error *err);
  * engine_dispatch or engine_models. */
 int api_pick_model(struct exchange *x, const char *name, const char **ret_name,
                    struct api_error *err);
+/* Sets the timer to the earlier of what the client gives the request (0: nothing said) and what the
+ * server allows. */
+void api_set_deadline(struct exchange *x, struct timer *deadline, double client_seconds);
 /* Microseconds may be cut, never rounded up. */
 double api_milliseconds(uint64_t ns);
 

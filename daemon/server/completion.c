@@ -311,19 +311,6 @@ static void on_deadline(struct timer *t)
     engine_expire(container_of(t, struct completion, deadline)->request);
 }
 
-/* The earlier of what the client gives it and what the server allows. */
-static void set_deadline(struct completion *a, double client_seconds)
-{
-    const struct server *s = a->x->server;
-    double seconds = s->config.request_timeout;
-
-    if (client_seconds > 0 && (seconds <= 0 || client_seconds < seconds))
-        seconds = client_seconds;
-    a->deadline.fire = on_deadline;
-    if (seconds > 0)
-        loop_timer_set(s->loop, &a->deadline, a->x->started_ns + (uint64_t)(seconds * 1e9));
-}
-
 static void on_done(void *user, const struct engine_result *r)
 {
     struct completion *a = user;
@@ -401,7 +388,8 @@ int completion_start(struct exchange *x, const char *model, const struct engine_
         completion_destroy(a);
         return api_engine_error(x, &why, "model", err);
     }
-    set_deadline(a, params->timeout_seconds);
+    a->deadline.fire = on_deadline;
+    api_set_deadline(x, &a->deadline, params->timeout_seconds);
     x->ops = &completion_ops;
     x->user = a;
     return 0;

@@ -162,15 +162,14 @@ static int read_stream(struct params *p, const json_t *object, struct api_error 
     return options ? fields_bool(options, "include_usage", &p->includes_usage, err) : 0;
 }
 
-/* OpenAI's tiers: "flex" may take longer, which here is the background class. */
-static int read_tier(struct params *p, const json_t *object, struct api_error *err)
+int params_read_class(const json_t *object, enum engine_class *class, struct api_error *err)
 {
     const char *tier = NULL;
 
     if (fields_string(object, "service_tier", &tier, err) < 0)
         return -1;
     if (tier && strcmp(tier, "flex") == 0)
-        p->engine.class = ENGINE_BACKGROUND;
+        *class = ENGINE_BACKGROUND;
     else if (tier && strcmp(tier, "auto") != 0 && strcmp(tier, "default") != 0 &&
              strcmp(tier, "priority") != 0)
         return fields_fail(err, 400, "service_tier", "invalid_value",
@@ -201,9 +200,10 @@ int params_init(struct params *p, const json_t *object, bool is_chat, struct api
     if (fields_string(object, "model", &p->model, err) < 0 || read_stream(p, object, err) < 0 ||
         fields_bool(object, "ignore_eos", &p->engine.ignore_eos, err) < 0 ||
         fields_number(object, "timeout", 0.001, 1e6, &p->timeout_seconds, err) < 0 ||
-        read_tier(p, object, err) < 0 || read_sampling(&p->engine.sampling, object, err) < 0 ||
-        read_stop(p, object, err) < 0 || read_logprobs(p, object, is_chat, err) < 0 ||
-        refuse_unsupported(object, err) < 0 || read_bias(p, object, err) < 0) {
+        params_read_class(object, &p->engine.class, err) < 0 ||
+        read_sampling(&p->engine.sampling, object, err) < 0 || read_stop(p, object, err) < 0 ||
+        read_logprobs(p, object, is_chat, err) < 0 || refuse_unsupported(object, err) < 0 ||
+        read_bias(p, object, err) < 0) {
         params_finish(p);
         return -1;
     }

@@ -21,4 +21,7 @@ struct params {
 int params_init(struct params *p, const json_t *object, bool is_chat, struct api_error *err);
 void params_finish(struct params *p);
 
+/* OpenAI's tiers: "flex" may take longer, which here is the background class. */
+int params_read_class(const json_t *object, enum engine_class *class, struct api_error *err);
+
 #endif

@@ -15,6 +15,7 @@ struct route {
 static const struct route routes[] = {
     {"/v1/chat/completions", HTTP_POST, api_chat_completions},
     {"/v1/completions", HTTP_POST, api_completions},
+    {"/v1/embeddings", HTTP_POST, api_embeddings},
     {"/v1/models", HTTP_GET, api_models},
     {"/v1/models/", HTTP_GET, api_model},
     {"/tokenize", HTTP_POST, api_tokenize},

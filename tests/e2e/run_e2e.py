@@ -16,7 +16,7 @@ import termios
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import BUILD, HEARTH, HEARTHD, MODEL, NAME, Daemon, Skip, UnixConnection, equal, has, run
+from harness import BUILD, HEARTH, HEARTHD, MODEL, NAME, ROOT, Daemon, Skip, UnixConnection, equal, has, run
 
 _daemon = None
 
@@ -31,6 +31,66 @@ def daemon():
 
 def still_well(d):
     equal(d.text("What is 12 + 34?"), "12 + 34 = 46.")
+
+
+# ---- embeddings ----
+
+def pooled(d, pooling="mean"):
+    """The demo model told to make vectors, in the daemon's directory: its name."""
+    sys.path.insert(0, os.path.join(ROOT, "tests", "parity"))
+    import ggufedit
+    name = "demo-" + pooling
+    path = os.path.join(d.models, name + ".gguf")
+    if not os.path.exists(path):
+        m = ggufedit.Model(MODEL)
+        m.keys["llama.pooling_type"] = (ggufedit.U32, {"mean": 1, "cls": 2, "last": 3}[pooling])
+        m.write(path)
+    return name
+
+
+def embeddings(d, fields):
+    status, answer = d.post("/v1/embeddings", fields)
+    equal(status, 200, answer)
+    return [item["embedding"] for item in answer["data"]], answer
+
+
+def near(a, b, most=1e-2):
+    assert len(a) == len(b) and sum((x - y) ** 2 for x, y in zip(a, b)) < most ** 2, (a[:4], b[:4])
+
+
+def texts_become_vectors_in_their_order():
+    d = daemon()
+    texts = ["What is %d + %d?" % (i, 2 * i) for i in range(40)]
+    for pooling in ("mean", "last"):
+        model = pooled(d, pooling)
+        together, answer = embeddings(d, {"model": model, "input": texts})
+        equal([item["index"] for item in answer["data"]], list(range(40)))
+        for i in (0, 17, 39):
+            (alone,), one = embeddings(d, {"model": model, "input": texts[i]})
+            near(alone, together[i])
+            assert abs(sum(x * x for x in alone) - 1) < 1e-4
+        assert answer["usage"]["prompt_tokens"] > 39 * one["usage"]["prompt_tokens"] / 2
+        # tokens are taken as they are: the same as the text's, with what the model adds to it
+        ids = d.post("/tokenize", {"model": model, "content": texts[39], "add_special": True})[1]["tokens"]
+        (of_ids,), _ = embeddings(d, {"model": model, "input": ids})
+        near(of_ids, together[39])
+        (short,), _ = embeddings(d, {"model": model, "input": ids, "dimensions": 8})
+        scale = sum(x * x for x in of_ids[:8]) ** 0.5
+        near(short, [x / scale for x in of_ids[:8]])
+        status, answer = d.post("/v1/embeddings", {"model": model, "input": ["x", "word " * 3000]})
+        equal((status, answer["error"]["code"]), (400, "context_length_exceeded"), answer)
+        has(answer["error"]["message"], "input 1: ")
+    still_well(d)
+
+
+def models_refuse_what_they_are_not_for():
+    d = daemon()
+    status, answer = d.post("/v1/embeddings", {"model": NAME, "input": "x"})
+    equal(status, 400)
+    has(answer["error"]["message"], "llama.pooling_type", "embedding model")
+    status, answer = d.post("/v1/chat/completions", {"model": pooled(d), "messages": [{"role": "user", "content": "Hello"}]})
+    equal(status, 400)
+    has(answer["error"]["message"], "embedding model", "mean")
 
 
 # ---- answers ----
@@ -544,7 +604,7 @@ def openai_client_passes():
         if p.returncode:
             raise Skip("npm cannot fetch the client: " + p.stderr.strip().replace("\n", " ")[:200])
     d = daemon()
-    p = subprocess.run(["node", "test.mjs", d.socket, NAME], cwd=where, capture_output=True, text=True, timeout=300)
+    p = subprocess.run(["node", "test.mjs", d.socket, NAME, pooled(d)], cwd=where, capture_output=True, text=True, timeout=300)
     for line in p.stdout.splitlines():
         print("# " + line)
     equal(p.returncode, 0, p.stdout[-3000:] + p.stderr[-1000:])
@@ -561,7 +621,7 @@ TESTS = [
     pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, user_with_too_many_requests_is_told_to_wait, sigterm_lets_running_answers_finish,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,
     unload_while_streaming_ends_the_stream, metrics_are_prometheus_text, log_has_requests_and_never_prompts,
-    help_and_wrong_flags_of_the_daemon, openai_client_passes,
+    help_and_wrong_flags_of_the_daemon, texts_become_vectors_in_their_order, models_refuse_what_they_are_not_for, openai_client_passes,
 ]
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The official openai client against a running daemon: node test.mjs SOCKET MODEL, TAP on stdout.
-// MODEL is the demo model, whose answers are known.
+// The official openai client against a running daemon: node test.mjs SOCKET MODEL EMBEDDER, TAP on
+// stdout. MODEL is the demo model, whose answers are known; EMBEDDER one that makes vectors.
 import http from 'node:http';
 import { Readable } from 'node:stream';
 import OpenAI from 'openai';
 
-const [socketPath, model] = process.argv.slice(2);
+const [socketPath, model, embedder] = process.argv.slice(2);
 
 // fetch over a Unix socket
 function socketFetch(input, init = {}) {
@@ -132,6 +132,20 @@ const tests = {
       return;
     }
     throw new Error('accepted');
+  },
+  async embeddings_are_vectors_of_length_one() {
+    const input = ['What is Hearth?', 'What is a hearth?', '12 + 34'];
+    const r = await client.embeddings.create({ model: embedder, input });  // as base64, which the client decodes
+    const plain = await client.embeddings.create({ model: embedder, input: input[1], encoding_format: 'float' });
+    const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+    equal(r.data.length, 3);
+    for (const [i, d] of r.data.entries()) {
+      equal(d.index, i);
+      equal(Math.round(dot(d.embedding, d.embedding) * 1e4), 1e4, 'square of the length');
+    }
+    equal(Math.round(dot(r.data[1].embedding, plain.data[0].embedding) * 1e3), 1e3, 'the same text');
+    equal(dot(r.data[0].embedding, r.data[1].embedding) > dot(r.data[0].embedding, r.data[2].embedding), true, 'nearer');
+    equal(r.usage.total_tokens, r.usage.prompt_tokens);
   },
   async abort_ends_the_request() {
     const stream = await client.chat.completions.create(ask('What is Hearth?', { stream: true }));

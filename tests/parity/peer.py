@@ -2,6 +2,7 @@
 """The peer implementation the logits are compared with, and the cache of what it said."""
 import hashlib
 import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -141,3 +142,38 @@ def reference(model, tokens, version, is_widened=False):
             run([os.path.join(PEER, "peer"), "reflogits", visible, out, "-t", "1"] + [str(t) for t in tokens])
             place(out, path)
     return read_logits(path, tokens)
+
+
+def is_whole(path):
+    try:
+        with open(path) as f:
+            json.load(f)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def vectors(model, texts, version):
+    """The peer's vectors of length 1 of the texts, f32[n_texts][n_embd]: what `llama-embedding` prints
+    with seven digits."""
+    with open(model, "rb") as f:
+        key = digest(f.read(), texts, version)
+    path = os.path.join(cache_dir(), "vectors-%s.json" % key)
+    if not os.path.exists(path):
+        with tempfile.TemporaryDirectory(prefix="hearth-parity-", dir="/tmp") as tmp:
+            visible, prompts, out = (os.path.join(tmp, name) for name in ("model.gguf", "prompts", "vectors"))
+            shutil.copyfile(model, visible)
+            with open(prompts, "w") as f:
+                f.write("\n".join(texts))
+            tries = 0
+            # now and then it ends before its log, which these are part of, is written
+            while not is_whole(out):
+                tries += 1
+                if tries > 9:
+                    raise RuntimeError("llama-embedding never writes its vectors to the end")
+                run(["sh", "-c", "exec \"$0\" llama-embedding -m \"$1\" -f \"$2\" --embd-output-format array --embd-normalize 2"
+                     " -b 2048 -ub 2048 -ctk f32 -ctv f32 -fa off -dev none -t 1 > \"$3\"",
+                     os.path.join(PEER, "peer"), visible, prompts, out])
+            place(out, path)
+    with open(path) as f:
+        return np.array(json.load(f), "<f4")

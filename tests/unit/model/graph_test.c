@@ -150,8 +150,12 @@ static void replay(const struct model *m, const struct device *dev, const struct
     r.graph = g;
     for (size_t i = 0; i < g->n_calls; i++)
         replay_call(&r, i);
-    assert_lies(&r, g->n_calls, g->logits, VALUE_LOGITS, ACT_F32);
-    assert_int_equal(r.versions[VALUE_LOGITS], m->dims.real[REAL_LOGIT_SOFTCAP] > 0 ? 2 : 1);
+    assert_lies(&r, g->n_calls, g->result_place,
+                cfg->ends_normed ? VALUE_LAST_NORMED : VALUE_LOGITS, ACT_F32);
+    assert_int_equal(r.versions[VALUE_LAST_NORMED], 1);
+    assert_int_equal(r.versions[VALUE_LOGITS], cfg->ends_normed                       ? 0
+                                               : m->dims.real[REAL_LOGIT_SOFTCAP] > 0 ? 2
+                                                                                      : 1);
     graph_destroy(g);
 }
 
@@ -181,7 +185,7 @@ static void no_live_value_is_overwritten(void **state)
         struct builder_shape shape =
             model_fixture_shape(archs[i % 12], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
-        struct graph_config cfg;
+        struct graph_config cfg = {.ends_normed = i % 2};
         struct gguf_builder b;
         struct model_fixture f;
 

@@ -222,8 +222,9 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
             .max_tokens = i & 1 ? 7 : 32,
             .max_outputs = 3,
             .max_seqs = SEQS,
-            .has_sampler = i & 8,
-            .host_logits = !(i & 8),
+            .has_sampler = i % 3 == 0,
+            .host_logits = i % 3 == 1,
+            .host_normed = i % 3 == 2,
         };
         struct bench b;
         struct plan *p;

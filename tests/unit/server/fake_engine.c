@@ -24,7 +24,7 @@ struct engine_request {
     uint32_t n_made, n_told; /* tokens */
     int top_logprobs;
     size_t echoed;
-    bool has_started, is_paused, is_cancelled, is_expired;
+    bool wants_vector, has_started, is_paused, is_cancelled, is_expired;
 };
 
 struct engine_load {
@@ -158,6 +158,7 @@ int engine_event_fd(const struct engine *e)
 static void tell_done(struct engine *e, struct engine_request *r, enum engine_finish finish,
                       const struct error *why)
 {
+    float x = r->wants_vector ? (float)atof(r->script + 7) / 3 : 0, vector[3] = {x, 2 * x, 2 * x};
     const struct engine_events *events = r->events;
     void *user = r->user;
     struct engine_result result = {
@@ -166,6 +167,8 @@ static void tell_done(struct engine *e, struct engine_request *r, enum engine_fi
         .prompt_tokens = (uint32_t)strlen(r->script),
         .completion_tokens = r->n_told,
         .seed = 7,
+        .vector = r->wants_vector && finish == ENGINE_FINISH_STOP ? vector : NULL,
+        .n_vector = 3,
         .queue_ns = 1000,
         .prefill_ns = 2000000,
         .decode_ns = 3000000,
@@ -222,6 +225,10 @@ static bool tell_token(struct engine *e, struct engine_request *r)
         r->has_started = true;
         if (r->events->on_start)
             r->events->on_start(r->user, (uint32_t)strlen(r->script));
+    }
+    if (r->wants_vector) {
+        tell_done(e, r, ENGINE_FINISH_STOP, NULL);
+        return false;
     }
     if (strcmp(r->script, "fail") == 0 && r->n_told == 2) {
         tell_done(e, r, ENGINE_FINISH_ERROR, &io);
@@ -548,6 +555,24 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     list_push_back(&e->requests, &r->link);
     *ret_request = r;
     poke(e);
+    pthread_mutex_unlock(&e->lock);
+    return 0;
+}
+
+int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,
+                 enum engine_class class, const struct engine_caller *caller,
+                 const struct engine_events *events, void *user,
+                 struct engine_request **ret_request, struct error *err)
+{
+    const struct engine_params params = {.class = class, .max_tokens = 1};
+    int r = engine_generate(e, model, prompt, &params, caller, events, user, ret_request, err);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&e->lock);
+    (*ret_request)->wants_vector = true;
+    if (e->seen.n_running > e->seen.n_together)
+        e->seen.n_together = e->seen.n_running;
     pthread_mutex_unlock(&e->lock);
     return 0;
 }

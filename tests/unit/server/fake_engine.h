@@ -10,6 +10,9 @@
  *     toolong     refused as longer than the context
  *     wait        never starts
  *     spent       refused: the user's tokens of a minute are spent; 17 s until there are more
+ * and of a text whose vector is wanted
+ *     vector X    {X, 2X, 2X} / 3
+ *     toolong, wait, spent as above
  * Models: "tiny" is ready, "cold" can be loaded, "broken" cannot.
  */
 #ifndef HEARTH_TESTS_FAKE_ENGINE_H
@@ -21,8 +24,9 @@
 struct fake_seen {
     struct engine_params params;
     struct engine_caller caller;
-    char chat[4096]; /* the object for the template, dumped with sorted keys */
-    char stop[64];   /* the first one */
+    char chat[4096];     /* the object for the template, dumped with sorted keys */
+    char stop[64];       /* the first one */
+    uint32_t n_together; /* most vectors under way at a time */
     uint32_t n_generated, n_cancelled, n_pauses, n_tokens, n_running;
 };
 void fake_engine_look(struct engine *e, struct fake_seen *ret_seen);

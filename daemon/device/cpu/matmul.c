@@ -9,6 +9,10 @@
 /* Weights of one item: enough to be worth taking, little enough that workers end together. */
 #define ITEM_BYTES (48u << 10)
 
+/* Rows of weights that a tile of float products has beside DOT_ROWS of activations: two where there
+ * are registers for all sums. */
+#define WEIGHT_ROWS (LANES == 16 ? 2u : 1u)
+
 /* Rows of weights of one item, of n_rows in each of n_products: a multiple of 16, the width of a
  * tile. */
 static uint32_t rows_per_item(enum gguf_type type, uint32_t n_products, uint32_t n_rows,
@@ -25,53 +29,90 @@ static uint32_t rows_per_item(enum gguf_type type, uint32_t n_products, uint32_t
     return (uint32_t)n;
 }
 
-static inline __attribute__((always_inline)) void dot_float(const void *w, const void *const *x,
+/* n_w rows of weights, w_bytes apart, with n rows of activations: out[n_w][n]. Each sum is made in
+ * the same order whatever it is computed with. */
+static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, size_t w_bytes,
+                                                            unsigned n_w, const void *const *x,
                                                             unsigned n, uint32_t n_cols, float *out,
                                                             enum gguf_type type)
 {
-    vf sum[DOT_ROWS][2] = {0};
-    float tail[DOT_ROWS] = {0};
+    vf sum[WEIGHT_ROWS * DOT_ROWS][2];
+    float tail[WEIGHT_ROWS * DOT_ROWS];
     uint32_t k = 0;
 
+#pragma GCC unroll 8 /* all of them: so that the sums stay in registers */
+    for (unsigned i = 0; i < n_w * n; i++) {
+        sum[i][0] = sum[i][1] = vec_set(0);
+        tail[i] = 0;
+    }
     for (; k + 2 * LANES <= n_cols; k += 2 * LANES) {
+#pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             uint32_t at = k + (uint32_t)half * LANES;
-            vf v = type == GGUF_TYPE_F32   ? vec_load((const float *)w + at)
-                   : type == GGUF_TYPE_F16 ? vec_load_f16((const uint16_t *)w + at)
-                                           : vec_load_bf16((const uint16_t *)w + at);
 
-            for (unsigned r = 0; r < n; r++)
-                sum[r][half] += v * vec_load((const float *)x[r] + at);
+#pragma GCC unroll 8
+            for (unsigned i = 0; i < n_w * n; i++) {
+                const void *row = w + i / n * w_bytes;
+                vf v = type == GGUF_TYPE_F32   ? vec_load((const float *)row + at)
+                       : type == GGUF_TYPE_F16 ? vec_load_f16((const uint16_t *)row + at)
+                                               : vec_load_bf16((const uint16_t *)row + at);
+
+                sum[i][half] += v * vec_load((const float *)x[i % n] + at);
+            }
         }
     }
     for (; k < n_cols; k++) {
-        float v = type == GGUF_TYPE_F32   ? ((const float *)w)[k]
-                  : type == GGUF_TYPE_F16 ? ref_f16_to_f32(((const uint16_t *)w)[k])
-                                          : ref_bf16_to_f32(((const uint16_t *)w)[k]);
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < n_w * n; i++) {
+            const void *row = w + i / n * w_bytes;
+            float v = type == GGUF_TYPE_F32   ? ((const float *)row)[k]
+                      : type == GGUF_TYPE_F16 ? ref_f16_to_f32(((const uint16_t *)row)[k])
+                                              : ref_bf16_to_f32(((const uint16_t *)row)[k]);
 
-        for (unsigned r = 0; r < n; r++)
-            tail[r] += v * ((const float *)x[r])[k];
+            tail[i] += v * ((const float *)x[i % n])[k];
+        }
     }
-    for (unsigned r = 0; r < n; r++)
-        out[r] = vec_sum(sum[r][0] + sum[r][1]) + tail[r];
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < n_w * n; i++)
+        out[i] = vec_sum(sum[i][0] + sum[i][1]) + tail[i];
 }
 
 #define FLOAT_DOT(name, type)                                                                      \
     static void name(const void *w, const void *const *x, unsigned n, uint32_t n_cols, float *out) \
     {                                                                                              \
         if (n == 4)                                                                                \
-            dot_float(w, x, 4, n_cols, out, type);                                                 \
+            dot_float(w, 0, 1, x, 4, n_cols, out, type);                                           \
         else if (n == 3)                                                                           \
-            dot_float(w, x, 3, n_cols, out, type);                                                 \
+            dot_float(w, 0, 1, x, 3, n_cols, out, type);                                           \
         else if (n == 2)                                                                           \
-            dot_float(w, x, 2, n_cols, out, type);                                                 \
+            dot_float(w, 0, 1, x, 2, n_cols, out, type);                                           \
         else                                                                                       \
-            dot_float(w, x, 1, n_cols, out, type);                                                 \
+            dot_float(w, 0, 1, x, 1, n_cols, out, type);                                           \
+    }                                                                                              \
+    static void name##_tile(const void *w, size_t w_bytes, const void *const *x, uint32_t n_cols,  \
+                            float *out)                                                            \
+    {                                                                                              \
+        dot_float(w, w_bytes, WEIGHT_ROWS, x, DOT_ROWS, n_cols, out, type);                        \
     }
 
 FLOAT_DOT(dot_f32, GGUF_TYPE_F32)
 FLOAT_DOT(dot_f16, GGUF_TYPE_F16)
 FLOAT_DOT(dot_bf16, GGUF_TYPE_BF16)
+
+/* WEIGHT_ROWS rows of weights, w_bytes apart, with DOT_ROWS of activations: out[WEIGHT_ROWS]
+ * [DOT_ROWS], the same bits as of single rows. */
+typedef void tile_fn(const void *w, size_t w_bytes, const void *const *x, uint32_t n_cols,
+                     float *out);
+
+static tile_fn *choose_tile(enum gguf_type weight, enum activation_type activation)
+{
+    if (activation != ACT_F32)
+        return NULL;
+    return weight == GGUF_TYPE_F32    ? dot_f32_tile
+           : weight == GGUF_TYPE_F16  ? dot_f16_tile
+           : weight == GGUF_TYPE_BF16 ? dot_bf16_tile
+                                      : NULL;
+}
 
 static dot_fn *choose(enum gguf_type weight, enum activation_type activation)
 {
@@ -89,27 +130,45 @@ static dot_fn *choose(enum gguf_type weight, enum activation_type activation)
     }
 }
 
-static void write_out(const struct product *p, uint32_t row, uint32_t r, float sum)
+static void write_to(const struct product *p, uint32_t row, float *out, float sum)
 {
-    float *y = product_out(p, r) + row;
+    float *y = out + row;
 
     if (p->bias)
         sum += p->bias[row];
     *y = p->accumulate ? *y + sum : sum;
 }
 
-/* One weight row against up to DOT_ROWS rows of activations. */
-static void row_by_dots(const struct product *p, dot_fn *dot, const uint8_t *w, uint32_t row,
-                        uint32_t r0, uint32_t n)
+static void write_out(const struct product *p, uint32_t row, uint32_t r, float sum)
 {
-    const void *list[DOT_ROWS];
-    float sum[DOT_ROWS];
+    write_to(p, row, product_out(p, r), sum);
+}
 
-    for (uint32_t i = 0; i < n; i++)
+/* Weight rows [first, end) against n rows of activations from r0 on, at most DOT_ROWS. */
+static void rows_by_dots(const struct product *p, dot_fn *dot, uint32_t first, uint32_t end,
+                         uint32_t r0, uint32_t n)
+{
+    size_t row_bytes = gguf_type_row_bytes(p->weight_type, p->n_cols);
+    tile_fn *tile = n == DOT_ROWS ? choose_tile(p->weight_type, p->activation) : NULL;
+    const void *list[DOT_ROWS];
+    float *outs[DOT_ROWS], sum[2 * DOT_ROWS];
+    uint32_t at_once;
+
+    for (uint32_t i = 0; i < n; i++) {
         list[i] = product_x(p, r0 + i);
-    dot(w, list, n, p->n_cols, sum);
-    for (uint32_t i = 0; i < n; i++)
-        write_out(p, row, r0 + i, sum[i]);
+        outs[i] = product_out(p, r0 + i);
+    }
+    for (uint32_t row = first; row < end; row += at_once) {
+        const uint8_t *w = p->weight + row * row_bytes;
+
+        at_once = tile && end - row >= WEIGHT_ROWS ? WEIGHT_ROWS : 1;
+        if (at_once > 1)
+            tile(w, row_bytes, list, p->n_cols, sum);
+        else
+            dot(w, list, n, p->n_cols, sum);
+        for (uint32_t i = 0; i < at_once * n; i++)
+            write_to(p, row + i / n, outs[i % n], sum[i]);
+    }
 }
 
 enum { PANEL = 4096 };
@@ -169,9 +228,7 @@ static void multiply(const struct product *p, uint32_t first, uint32_t end, bool
         return;
     }
     for (uint32_t r = 0; r < p->rows; r += DOT_ROWS)
-        for (uint32_t i = first; i < end; i++)
-            row_by_dots(p, dot, p->weight + i * row_bytes, i, r,
-                        p->rows - r < DOT_ROWS ? p->rows - r : DOT_ROWS);
+        rows_by_dots(p, dot, first, end, r, p->rows - r < DOT_ROWS ? p->rows - r : DOT_ROWS);
 }
 
 /* ---- matmul ---- */

@@ -51,15 +51,26 @@ static inline vf vec_max(vf a, vf b)
     return vec_select(a > b, a, b);
 }
 
+/* Halves added to one another; in intrinsics, as compilers make it of the loop lane by lane. */
 static inline float vec_sum(vf v)
 {
-    float s = 0;
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    __m256 halves =
+        _mm256_add_ps(_mm512_extractf32x8_ps((__m512)v, 0), _mm512_extractf32x8_ps((__m512)v, 1));
+#else
+    __m256 halves = (__m256)v;
+#endif
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
 
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+#else
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++)
             v[i] += v[i + half];
-    s = v[0];
-    return s;
+    return v[0];
+#endif
 }
 
 static inline float vec_greatest(vf v)

@@ -329,6 +329,53 @@ static void a_weight_may_begin_where_windows_overlap(void **state)
     free(pages);
 }
 
+/* How a prompt is cut into steps must not show in what comes out. */
+static void a_row_of_a_float_product_is_the_same_whatever_is_computed_with_it(void **state)
+{
+    enum {
+        N_ROWS = 5,
+        N_COLS = 72,
+        MOST = 7
+    }; /* tiles and what is left of them, in each direction */
+    struct fixture *f = *state;
+    struct step_header *step = f->buf->host;
+    float *w = (float *)(void *)((char *)f->buf->host + 4096);
+    float *x = (float *)(void *)((char *)f->buf->host + 8192);
+    float *out = (float *)(void *)((char *)f->buf->host + 12288), want[MOST * N_ROWS];
+    struct dispatch d = matmul_dispatch(f);
+    uint64_t ticket = 0;
+
+    d.weight_type = GGUF_TYPE_F32;
+    d.activation = ACT_F32;
+    d.max_rows = 64;
+    d.args.matmul.n_rows = N_ROWS;
+    d.args.matmul.n_cols = N_COLS;
+    for (int i = 0; i < N_ROWS * N_COLS; i++)
+        w[i] = (float)(i * 7919 % 1009) / 1009 - 0.5f;
+    for (int i = 0; i < MOST * N_COLS; i++)
+        x[i] = (float)(i * 104729 % 997) / 997 - 0.5f;
+    for (uint32_t n = 1; n <= MOST; n++) {
+        struct program *p;
+
+        step->n_tokens = n;
+        assert_int_equal(program_create(f->dev, &d, 1, &p, NULL), 0);
+        assert_int_equal(device_submit(f->dev, p, &ticket, NULL), 0);
+        assert_int_equal(device_wait(f->dev, ticket, UINT64_MAX, NULL), 0);
+        program_destroy(p);
+        if (n > 1)
+            assert_memory_equal(out, want, (n - 1) * N_ROWS * sizeof(float));
+        memcpy(want, out, n * N_ROWS * sizeof(float));
+    }
+    for (int r = 0; r < MOST; r++)
+        for (int i = 0; i < N_ROWS; i++) {
+            double sum = 0;
+
+            for (int k = 0; k < N_COLS; k++)
+                sum += (double)w[i * N_COLS + k] * x[r * N_COLS + k];
+            assert_float_equal(want[r * N_ROWS + i], sum, 1e-5);
+        }
+}
+
 static void the_cpu_of_a_configuration_is_found_where_it_is_allowed(void **state)
 {
     static const struct {
@@ -393,6 +440,7 @@ static const struct CMUnitTest tests[] = {
     DEVICE_TEST(shapes_that_make_no_sense_are_refused),
     DEVICE_TEST(programs_run_in_the_order_of_submission),
     DEVICE_TEST(a_weight_may_begin_where_windows_overlap),
+    DEVICE_TEST(a_row_of_a_float_product_is_the_same_whatever_is_computed_with_it),
     DEVICE_TEST(waiting_ends_when_its_time_is_up),
     DEVICE_TEST(no_wake_up_is_lost),
 };

@@ -142,15 +142,17 @@ static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
 static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
                        const struct kv_cache_config *cfg, struct pool_key *ret)
 {
+    const struct gguf_tensor *factors = model_rope_factors(m, 0, cfg->context_tokens)->tensor;
     struct device_info info;
-    char layout[320];
+    char layout[512];
     int n;
 
     device_get_info(dev, &info);
     n = snprintf(layout, sizeof(layout),
-                 "f16, %u layers of %u blocks of %u tokens of %llu bytes, on %s",
+                 "f16, %u layers of %u blocks of %u tokens of %llu bytes, rotated by %s, on %s",
                  m->dims.dim[DIM_LAYERS], kv->n_blocks, KV_BLOCK_TOKENS,
-                 (unsigned long long)model_kv_bytes_per_token(m), info.name);
+                 (unsigned long long)model_kv_bytes_per_token(m),
+                 factors ? factors->name : "no factors", info.name);
     pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
 }
 

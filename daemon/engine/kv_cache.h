@@ -36,8 +36,9 @@ struct kv_cache {
 
 struct kv_cache_config {
     struct pool_config pools;
-    uint64_t n_tokens;      /* at least so many positions */
-    uint64_t prefix_tokens; /* at most so many of them may be shared */
+    uint64_t n_tokens;       /* at least so many positions */
+    uint64_t prefix_tokens;  /* at most so many of them may be shared */
+    uint32_t context_tokens; /* longest session: some models rotate their keys by it */
     /* The model's, by which a later process finds the pool, if its kind can be found and the layout
      * is the same; NULL: none shall. */
     const struct pool_key *model_key;

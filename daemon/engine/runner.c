@@ -18,6 +18,7 @@ static void make_buckets(struct runner *r, enum pooling pooling)
             .max_tokens = t,
             .max_outputs = t < seqs || pooling == POOLING_MEAN ? t : seqs,
             .max_seqs = t < seqs ? t : seqs,
+            .context_tokens = r->config.context_tokens,
             .has_sampler = pooling == POOLING_NONE,
             .host_normed = pooling != POOLING_NONE,
             .full_barriers = r->config.full_barriers,
@@ -29,6 +30,7 @@ static void make_buckets(struct runner *r, enum pooling pooling)
         .max_tokens = RUNNER_LOGITS_TOKENS,
         .max_outputs = RUNNER_LOGITS_TOKENS,
         .max_seqs = 1,
+        .context_tokens = r->config.context_tokens,
         .host_logits = true,
         .full_barriers = r->config.full_barriers,
     };
@@ -58,6 +60,7 @@ static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
     const struct kv_cache_config cfg = {
         .pools = r->config.pools,
         .n_tokens = n_tokens,
+        .context_tokens = r->config.context_tokens,
         /* of a prefix whose state is not there keys and values are of no use */
         .prefix_tokens = r->states ? 0 : r->config.prefix_tokens,
         /* what shares nothing has nothing to be found, and takes no other's */

@@ -70,6 +70,9 @@ enum dim {
     DIM_DELTA_QKV,        /* 2 * DIM_DELTA_HEADS_K * DIM_DELTA_HEAD_K + DIM_DELTA_V */
     DIM_DELTA_GROUP,      /* value heads to each key head */
     DIM_DELTA_BETA_ALPHA, /* 2 * DIM_DELTA_HEADS_V */
+    DIM_QK,               /* DIM_Q + DIM_K */
+    DIM_QKV,              /* DIM_QK + DIM_V */
+    DIM_GATE_UP,          /* 2 * DIM_FF */
     DIM_COUNT,
 };
 
@@ -117,6 +120,8 @@ enum weight {
     WEIGHT_OUTPUT_NORM,
     WEIGHT_OUTPUT,
     WEIGHT_ROPE_FACTORS,
+    WEIGHT_ROPE_FACTORS_LONG, /* for sessions longer than DIM_ROPE_CONTEXT, and the others */
+    WEIGHT_ROPE_FACTORS_SHORT,
     WEIGHT_ATTN_NORM,
     WEIGHT_ATTN_Q,
     WEIGHT_ATTN_Q_BIAS,
@@ -180,6 +185,10 @@ struct arch_weight {
     enum weight fallback; /* role to use when an optional tensor is absent (tied embeddings) */
     enum dim planes;      /* GGUF shape [cols, rows, planes]; DIM_ONE but for experts */
     unsigned kinds;       /* of layers that have it, 1 << index of kinds; 0: all */
+    /* Where the tensor holds several weights, rows below each other (of vectors: elements behind
+     * each other): it has `of` rows, and this one's begin at `first`. of DIM_ONE: it is this one's
+     * alone. */
+    enum dim of, first;
 };
 
 /* What flows between steps; each value is f32[rows][width], width and rows as graph.c tabulates. */

@@ -95,6 +95,14 @@ static int read_real(const struct gguf *g, const struct arch *arch, const struct
     return 0;
 }
 
+static bool has_role(const struct arch *arch, enum weight role)
+{
+    for (const struct arch_weight *row = arch->weights; row->pattern; row++)
+        if (row->role == role)
+            return true;
+    return false;
+}
+
 /* The scaling type says how the factor is meant; a factor alone means linear. */
 static int read_scaling(const struct gguf *g, const struct arch *arch, struct dims *d,
                         struct error *err)
@@ -112,7 +120,8 @@ static int read_scaling(const struct gguf *g, const struct arch *arch, struct di
             d->real[REAL_ROPE_FACTOR] = 1.0f;
         else if (!strcmp(type.data, "yarn"))
             d->is_yarn = true;
-        else if (strcmp(type.data, "linear"))
+        else if (strcmp(type.data, "linear") &&
+                 (strcmp(type.data, "longrope") || !has_role(arch, WEIGHT_ROPE_FACTORS_LONG)))
             return error_set(err, ENOTSUP,
                              "%s is \"%.40s\": this version knows none, linear and yarn", key,
                              type.data);
@@ -297,6 +306,9 @@ static void derive(uint32_t *dim)
     dim[DIM_K] = dim[DIM_KV_HEADS] * dim[DIM_HEAD_K];
     dim[DIM_V] = dim[DIM_KV_HEADS] * dim[DIM_HEAD_V];
     dim[DIM_ATT] = dim[DIM_HEADS] * dim[DIM_HEAD_V];
+    dim[DIM_QK] = dim[DIM_Q] + dim[DIM_K];
+    dim[DIM_QKV] = dim[DIM_QK] + dim[DIM_V];
+    dim[DIM_GATE_UP] = 2 * dim[DIM_FF];
     dim[DIM_ROPE_PAIRS] = dim[DIM_ROPE] / 2;
     derive_latents(dim);
     derive_delta(dim);

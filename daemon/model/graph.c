@@ -68,8 +68,15 @@ static size_t count_steps(const struct arch_step *steps)
     return n;
 }
 
-static void add_nodes(struct graph *g, const struct model *m, const struct arch_step *steps,
-                      uint32_t layer)
+static const struct weight_ref *weight_of(const struct model *m, const struct graph_config *cfg,
+                                          const struct arch_step *step, uint32_t layer)
+{
+    return step->weight == WEIGHT_ROPE_FACTORS ? model_rope_factors(m, layer, cfg->context_tokens)
+                                               : model_weight(m, step->weight, layer);
+}
+
+static void add_nodes(struct graph *g, const struct model *m, const struct graph_config *cfg,
+                      const struct arch_step *steps, uint32_t layer)
 {
     for (; steps->op != STEP_END; steps++) {
         struct node *node = &g->nodes[g->n_nodes];
@@ -80,7 +87,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
             .in2 = steps->in2,
             .in3 = steps->in3,
             .layer = layer,
-            .weight = model_weight(m, steps->weight, layer),
+            .weight = weight_of(m, cfg, steps, layer),
             .bias = model_weight(m, steps->bias, layer),
             .part = steps->part,
         };
@@ -94,7 +101,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct arch_
     }
 }
 
-static int build_nodes(struct graph *g, const struct model *m)
+static int build_nodes(struct graph *g, const struct model *m, const struct graph_config *cfg)
 {
     const struct arch *a = m->arch;
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
@@ -108,10 +115,10 @@ static int build_nodes(struct graph *g, const struct model *m)
     g->calls = calloc(most * 2, sizeof(*g->calls));
     if (!g->nodes || !g->calls)
         return -ENOMEM;
-    add_nodes(g, m, a->before, MODEL_GLOBAL);
+    add_nodes(g, m, cfg, a->before, MODEL_GLOBAL);
     for (uint32_t i = 0; i < n_layers; i++)
-        add_nodes(g, m, model_layer_kind(m, i)->steps, i);
-    add_nodes(g, m, a->after, MODEL_GLOBAL);
+        add_nodes(g, m, cfg, model_layer_kind(m, i)->steps, i);
+    add_nodes(g, m, cfg, a->after, MODEL_GLOBAL);
     return 0;
 }
 
@@ -391,7 +398,7 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
 
     if (g)
         g->result = cfg->ends_normed ? VALUE_LAST_NORMED : VALUE_LOGITS;
-    if (!g || build_nodes(g, m) < 0) {
+    if (!g || build_nodes(g, m, cfg) < 0) {
         graph_destroy(g);
         return error_set(err, ENOMEM, "out of memory");
     }

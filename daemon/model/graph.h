@@ -47,9 +47,10 @@ struct graph {
 };
 
 struct graph_config {
-    uint32_t max_tokens;  /* rows of the batch */
-    uint32_t max_outputs; /* rows whose logits can be asked for */
-    bool ends_normed;     /* with the rows themselves, and no logits */
+    uint32_t max_tokens;     /* rows of the batch */
+    uint32_t max_outputs;    /* rows whose logits can be asked for */
+    uint32_t context_tokens; /* longest session */
+    bool ends_normed;        /* with the rows themselves, and no logits */
 };
 
 /* -ENOMEM; -ENOTSUP when the device cannot run a weight type (named). */

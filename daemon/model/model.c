@@ -46,6 +46,8 @@ static int check_shape(const struct model *m, const struct arch_weight *row, uin
     const uint32_t *dim = model_dims(m, layer);
     uint64_t cols = dim[row->cols], rows = dim[row->rows], planes = dim[row->planes];
 
+    if (row->of)
+        *(row->flags & WEIGHT_VECTOR ? &cols : &rows) = dim[row->of];
     if (t->shape[0] != cols || t->shape[1] != rows || t->shape[2] != planes || t->shape[3] != 1)
         return error_set(err, EINVAL,
                          "tensor %s has shape [%llu, %llu, %llu] where the metadata calls for "
@@ -60,6 +62,20 @@ static int check_shape(const struct model *m, const struct arch_weight *row, uin
         return error_set(err, ENOTSUP, "tensor %s is %s, which no kernel of this version reads",
                          t->name, gguf_type_name(t->type));
     return 0;
+}
+
+/* The rows of the tensor that are the weight's. */
+static struct weight_ref weight_of(const struct model *m, const struct arch_weight *row,
+                                   uint32_t layer, const struct gguf_tensor *t)
+{
+    const uint32_t *dim = model_dims(m, layer);
+    struct weight_ref ref = {.tensor = t, .n_rows = dim[row->rows]};
+
+    if (row->of && row->flags & WEIGHT_VECTOR)
+        ref.offset = dim[row->first] * sizeof(float);
+    else if (row->of)
+        ref.offset = dim[row->first] * gguf_type_row_bytes(t->type, t->shape[0]);
+    return ref;
 }
 
 static int bind_role(struct model *m, const struct arch_weight *row, uint32_t layer,
@@ -82,8 +98,8 @@ static int bind_role(struct model *m, const struct arch_weight *row, uint32_t la
     r = check_shape(m, row, layer, t, err);
     if (r < 0)
         return r;
-    slot(m, row->role, layer)->tensor = t;
-    ++*n_bound;
+    *slot(m, row->role, layer) = weight_of(m, row, layer, t);
+    *n_bound += !slot(m, row->role, layer)->offset; /* a tensor of several weights counts once */
     return 0;
 }
 
@@ -248,13 +264,24 @@ const struct weight_ref *model_weight(const struct model *m, enum weight role, u
     return ref;
 }
 
+const struct weight_ref *model_rope_factors(const struct model *m, uint32_t layer,
+                                            uint32_t context_tokens)
+{
+    const struct weight_ref *factors = model_weight(m, WEIGHT_ROPE_FACTORS, layer);
+    bool is_long = context_tokens > m->dims.dim[DIM_ROPE_CONTEXT];
+
+    if (factors->tensor)
+        return factors;
+    return model_weight(m, is_long ? WEIGHT_ROPE_FACTORS_LONG : WEIGHT_ROPE_FACTORS_SHORT, layer);
+}
+
 void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address)
 {
     size_t n_slots = ((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT;
 
     for (size_t i = 0; i < n_slots; i++)
         if (m->weights[i].tensor == tensor)
-            m->weights[i].address = address;
+            m->weights[i].address = address + m->weights[i].offset;
 }
 
 /* general.file_type as the GGUF specification numbers it. */

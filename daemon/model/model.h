@@ -14,7 +14,9 @@
 
 struct weight_ref {
     const struct gguf_tensor *tensor; /* NULL: the model has none */
-    uint64_t address;                 /* 0 until told */
+    uint64_t address;                 /* of the weight; 0 until told */
+    uint64_t offset;                  /* of the weight in the tensor, which may hold several */
+    uint32_t n_rows;                  /* the weight's; 1 for vectors */
 };
 
 struct layer {
@@ -50,7 +52,12 @@ bool model_stores_kv(const struct model *m, uint32_t layer);
 /* The tensor of a role in a layer, following the role's fallback; never NULL, its tensor may be. */
 const struct weight_ref *model_weight(const struct model *m, enum weight role, uint32_t layer);
 
-/* Tells where a tensor of the directory lies (tied ones play several roles). */
+/* The divisors of the rotations of a layer, for sessions of up to so many tokens; never NULL, its
+ * tensor may be. */
+const struct weight_ref *model_rope_factors(const struct model *m, uint32_t layer,
+                                            uint32_t context_tokens);
+
+/* Tells where a tensor of the directory lies (it may play several roles). */
 void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address);
 
 /* "Q4_K_M", "F16": what the file says of itself, else its most common tensor type. Static. */

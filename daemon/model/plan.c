@@ -65,6 +65,7 @@ static struct graph_config graph_config(const struct plan_config *cfg)
         .max_tokens = cfg->max_tokens,
         .max_outputs = cfg->max_outputs,
         .ends_normed = cfg->host_normed,
+        .context_tokens = cfg->context_tokens,
     };
 }
 

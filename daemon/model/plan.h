@@ -21,10 +21,11 @@ struct layer_state {
 
 struct plan_config {
     uint32_t max_tokens, max_outputs, max_seqs;
-    bool has_sampler;   /* ends with the sample kernel */
-    bool host_logits;   /* logits can be read by the CPU */
-    bool host_normed;   /* the normed rows can, and there are no logits, nor a sampler */
-    bool full_barriers; /* debug: a barrier before every call; results must be equal */
+    uint32_t context_tokens; /* longest session: some models rotate by it */
+    bool has_sampler;        /* ends with the sample kernel */
+    bool host_logits;        /* logits can be read by the CPU */
+    bool host_normed;        /* the normed rows can, and there are no logits, nor a sampler */
+    bool full_barriers;      /* debug: a barrier before every call; results must be equal */
     /* One entry per layer, borrowed; NULL for models without state. plan_prepare looks only at the
        shapes. */
     const struct layer_state *states;

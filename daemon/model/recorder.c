@@ -177,7 +177,7 @@ static void record_matmul(const struct recorder *r, const struct call *c, struct
         .x = in,
         .out = out,
         .bias = n->bias->tensor ? n->bias->address : 0,
-        .n_rows = (uint32_t)t->shape[1],
+        .n_rows = n->weight->n_rows,
         .n_cols = (uint32_t)t->shape[0],
         .rows = value_rows(n->in),
         .accumulate = n->op == STEP_MATMUL_ADD,

@@ -292,6 +292,52 @@ def delta_cases():
     cases += [delta("qwen35-next", "qwen35", "delta-odd", "f32", edit=next_layer),
               delta("qwen35moe-next", "qwen35moe", "delta-odd", "f32", experts(7, 3, 50), next_layer)]
     return cases
+# ---- Phi 3 ----
+
+def stack(m, parts, name):
+    """The rows of several tensors of each layer, given by the ends of their names, as one tensor."""
+    for t in [t for t in m.tensors if t.name.endswith(parts[0])]:
+        prefix = t.name[:-len(parts[0])]
+        tensors = [m.tensor(prefix + p) for p in parts]
+        rows = sum(t.shape[1] for t in tensors)
+        m.tensors = [t for t in m.tensors if t not in tensors]
+        m.tensors.append(Tensor(prefix + name, [t.shape[0], rows], t.kind, b"".join(t.data for t in tensors)))
+
+
+def phi3(m):
+    """A llama file as phi3: queries, keys and values are one tensor, as gates and what they gate are."""
+    Adder(m, "llama", "phi3")
+    stack(m, ["attn_q.weight", "attn_k.weight", "attn_v.weight"], "attn_qkv.weight")
+    stack(m, ["ffn_gate.weight", "ffn_up.weight"], "ffn_up.weight")
+
+
+def phi3_divisors(m, first_context):
+    """The same with divisors for long and for short contexts, and three quarters of each head rotated."""
+    phi3(m)
+    n = m.keys["phi3.rope.dimension_count"][1] // 8 * 6
+    rng = np.random.default_rng(5)
+    m.keys["phi3.rope.dimension_count"] = (U32, n)
+    m.keys["phi3.rope.scaling.original_context_length"] = (U32, first_context)
+    m.keys["phi3.rope.scaling.attn_factor"] = (F32, 1.19)
+    for name, most in ("long", 40), ("short", 2):
+        factors = np.sort(rng.uniform(1, most, n // 2)).astype("<f4")
+        m.tensors.append(Tensor("rope_factors_%s.weight" % name, [n // 2], 0, factors.tobytes()))
+
+
+def phi3_long(m):
+    phi3_divisors(m, 64)
+
+
+def phi3_short(m):
+    phi3_divisors(m, 4096)
+
+
+def phi3_cases():
+    cases = [Case("phi3", "llama", shape, kind, edit=phi3) for shape in ("square-gqa7", "square-narrow") for kind in FLOATS]
+    cases += [Case("phi3", "llama", "blocks", kind, edit=phi3) for kind in ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K")]
+    cases += [Case("phi3-long", "llama", shape, "f32", edit=phi3_long) for shape in ("square-gqa7", "square-narrow")]
+    return cases + [Case("phi3-long", "llama", "blocks", "Q4_K_M", edit=phi3_long),
+                    Case("phi3-short", "llama", "square-gqa7", "f16", edit=phi3_short)]
 
 
 class Case:
@@ -341,4 +387,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases() + delta_cases()
+    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases()

@@ -318,6 +318,11 @@ static bool is_delta(const struct builder_shape *s)
     return !strncmp(s->arch, "qwen35", 6) || !strcmp(s->arch, "qwen3next");
 }
 
+static bool is_fused(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "phi3");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
@@ -337,6 +342,10 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
     const struct matrix dense[] = {
         {"ffn_gate.weight", s->embd, s->ff, 0},
         {"ffn_up.weight", s->embd, s->ff, 0},
+        {"ffn_down.weight", s->ff, s->embd, 0},
+    };
+    const struct matrix fused[] = {
+        {"ffn_up.weight", s->embd, 2 * s->ff, 0},
         {"ffn_down.weight", s->ff, s->embd, 0},
     };
     const struct matrix experts[] = {
@@ -363,6 +372,8 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
 
     if (has_experts(s) && (i || !has_leading(s)))
         ADD_MATRICES(b, s, i, experts);
+    else if (is_fused(s))
+        ADD_MATRICES(b, s, i, fused);
     else
         ADD_MATRICES(b, s, i, dense);
     if (!strcmp(s->arch, "qwen2moe") || (is_delta(s) && has_experts(s)))
@@ -480,6 +491,11 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
         {"attn_k.weight", s->embd, kv, 0},     {"attn_v.weight", s->embd, kv, 0},
         {"attn_output.weight", q, s->embd, 0},
     };
+    const struct matrix fused[] = {
+        {"attn_norm.weight", s->embd, 0, 0},
+        {"attn_qkv.weight", s->embd, q + 2 * kv, 0},
+        {"attn_output.weight", q, s->embd, 0},
+    };
     const struct matrix norm[] = {
         {is_glm(s) ? "post_attention_norm.weight" : "ffn_norm.weight", s->embd, 0, 0}};
     const struct matrix oss[] = {
@@ -495,7 +511,10 @@ static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_
     bool has_head_norms = !strncmp(s->arch, "qwen3", 5) || !strcmp(s->arch, "gemma3");
     char name[64];
 
-    ADD_MATRICES(b, s, i, attention);
+    if (is_fused(s))
+        ADD_MATRICES(b, s, i, fused);
+    else
+        ADD_MATRICES(b, s, i, attention);
     if (is_gpt_oss(s))
         ADD_MATRICES(b, s, i, oss);
     else

@@ -62,7 +62,8 @@ struct builder_shape {
  * "...moe" has experts, and all parts of its feed-forward the width ff; of glm4moe and deepseek2
  * the first layer is dense; of gemma3 every third sees all positions, logits are capped at 20 and
  * RoPE is scaled by 8; of qwen35, qwen35moe and qwen3next every second has attention, but that the
- * only one has it. */
+ * only one has it; of phi3 queries, keys and values are one tensor, and gates are the
+ * first half of another. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -162,15 +162,13 @@ static void make_states(struct bench *b)
     }
 }
 
-static void bench_init(struct bench *b, struct device *dev, const struct builder_shape *shape,
-                       const struct plan_config *largest)
+static void bench_init_built(struct bench *b, struct device *dev,
+                             const struct gguf_builder *builder, const struct plan_config *largest)
 {
-    struct gguf_builder builder;
     uint64_t bytes;
 
     *b = (struct bench){.dev = dev};
-    gguf_builder_transformer(&builder, shape);
-    model_fixture_init(&b->f, &builder);
+    model_fixture_init(&b->f, builder);
     assert_int_equal(buffer_create(dev, b->f.file_bytes, BUFFER_HOST, &b->weights, NULL), 0);
     memcpy(b->weights->host, b->f.file, b->f.file_bytes);
     for (size_t i = 0; i < gguf_n_tensors(b->f.gguf); i++) {
@@ -183,6 +181,15 @@ static void bench_init(struct bench *b, struct device *dev, const struct builder
     assert_int_equal(buffer_create(dev, bytes, BUFFER_HOST, &b->workspace, NULL), 0);
     assert_int_equal(
         buffer_create(dev, KV_BLOCKS * sizeof(uint32_t), BUFFER_HOST, &b->tables, NULL), 0);
+}
+
+static void bench_init(struct bench *b, struct device *dev, const struct builder_shape *shape,
+                       const struct plan_config *largest)
+{
+    struct gguf_builder builder;
+
+    gguf_builder_transformer(&builder, shape);
+    bench_init_built(b, dev, &builder, largest);
 }
 
 static void bench_finish(struct bench *b)
@@ -211,13 +218,13 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2",
-                                        "glm4moe", "gemma2",   "qwen3next"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe",  "deepseek2", "glm4moe",
+                                        "gemma2",  "qwen3next", "phi3"};
 
     for (unsigned i = 0; i < 36; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
         struct builder_shape shape =
-            model_fixture_shape(archs[i % 6], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+            model_fixture_shape(archs[i % 7], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
         struct plan_config cfg = {
             .max_tokens = i & 1 ? 7 : 32,
             .max_outputs = 3,
@@ -321,6 +328,52 @@ static void gemma_layers_differ_in_window_and_rope(void **state)
     assert_int_equal(layer, 4);
     assert_int_equal(n_ropes, 8);
     assert_int_equal(spy->list[spy->n - 1].op, KERNEL_SOFTCAP);
+    bench_finish(&b);
+    device_destroy(&spy->device);
+    free(spy);
+}
+
+/* Two weights in one tensor are read apart; sessions longer than the first context have their own
+ * divisors. */
+static void phi_reads_parts_of_tensors_and_the_divisors_of_its_context(void **state)
+{
+    struct spy *spy = calloc(1, sizeof(*spy));
+    struct builder_shape shape = model_fixture_shape("phi3", GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
+    struct gguf_builder builder;
+    uint64_t qkv[3], n_qkv = 0;
+    struct bench b;
+
+    spy->device.ops = &spy_ops;
+    spy->device.info.max_rows = 4096;
+    shape.layers = 1;
+    gguf_builder_transformer(&builder, &shape);
+    gguf_builder_tensor(&builder, "rope_factors_long.weight", GGUF_TYPE_F32, 16, 0);
+    gguf_builder_tensor(&builder, "rope_factors_short.weight", GGUF_TYPE_F32, 16, 0);
+    gguf_builder_u32(&builder, "phi3.rope.scaling.original_context_length", 512);
+    bench_init_built(&b, &spy->device, &builder, &cfg);
+    for (cfg.context_tokens = 512; cfg.context_tokens <= 513; cfg.context_tokens++) {
+        uint64_t factors = model_rope_factors(b.f.model, 0, cfg.context_tokens)->address;
+        size_t n_ropes = 0;
+
+        plan_destroy(record(&b, &cfg));
+        n_qkv = 0;
+        for (size_t i = 0; i < spy->n; i++) {
+            const struct dispatch *d = &spy->list[i];
+
+            if (d->op == KERNEL_MATMUL && n_qkv < 3) {
+                assert_int_equal(d->args.matmul.n_rows, n_qkv ? 64 : 192);
+                qkv[n_qkv++] = d->args.matmul.weight;
+            }
+            if (d->op == KERNEL_ROPE) {
+                assert_int_equal(d->args.rope.factors, factors);
+                n_ropes++;
+            }
+        }
+        assert_int_equal(n_ropes, 2);
+        assert_int_equal(qkv[1] - qkv[0], 192 * 96 * 2);
+        assert_int_equal(qkv[2] - qkv[1], 64 * 96 * 2);
+    }
     bench_finish(&b);
     device_destroy(&spy->device);
     free(spy);
@@ -491,8 +544,9 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama",    "deepseek2", "qwen2",  "qwen3",  "gpt-oss",
-                                        "qwen3moe", "gemma2",    "gemma3", "qwen35", "qwen3next"};
+    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",  "qwen3",
+                                        "gpt-oss", "qwen3moe",  "gemma2", "gemma3",
+                                        "qwen35",  "qwen3next", "phi3"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < sizeof(archs) / sizeof(*archs); i++) {
@@ -589,6 +643,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
     cmocka_unit_test(windows_and_sinks_are_of_the_layers_that_have_them),
     cmocka_unit_test(gemma_layers_differ_in_window_and_rope),
+    cmocka_unit_test(phi_reads_parts_of_tensors_and_the_divisors_of_its_context),
     cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),

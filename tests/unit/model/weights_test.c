@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* From tensors to weights: those that share a tensor, and those that are chosen among. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include <errno.h>
+
+static void several_weights_are_rows_of_one_tensor(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("phi3", GGUF_TYPE_Q8_0);
+    uint64_t row_bytes = gguf_type_row_bytes(GGUF_TYPE_Q8_0, shape.embd);
+    const struct weight_ref *q, *k, *v, *gate, *up;
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    for (size_t i = 0; i < gguf_n_tensors(f.gguf); i++)
+        model_set_address(f.model, gguf_tensor(f.gguf, i), (i + 1) << 20);
+    q = model_weight(f.model, WEIGHT_ATTN_Q, 1);
+    k = model_weight(f.model, WEIGHT_ATTN_K, 1);
+    v = model_weight(f.model, WEIGHT_ATTN_V, 1);
+    assert_string_equal(q->tensor->name, "blk.1.attn_qkv.weight");
+    assert_ptr_equal(k->tensor, q->tensor);
+    assert_ptr_equal(v->tensor, q->tensor);
+    assert_int_equal(q->n_rows, 192);
+    assert_int_equal(k->n_rows, 64);
+    assert_int_equal(v->n_rows, 64);
+    assert_int_equal(k->address - q->address, 192 * row_bytes);
+    assert_int_equal(v->address - q->address, 256 * row_bytes);
+    gate = model_weight(f.model, WEIGHT_FFN_GATE, 0);
+    up = model_weight(f.model, WEIGHT_FFN_UP, 0);
+    assert_int_equal(gate->n_rows, shape.ff);
+    assert_int_equal(up->address - gate->address, shape.ff * row_bytes);
+    model_fixture_finish(&f);
+
+    gguf_builder_find(&b, "blk.0.attn_qkv.weight")->rows = 256;
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "blk.0.attn_qkv.weight");
+    assert_says(err.text, "[96, 320, 1]");
+    gguf_builder_transformer(&b, &shape); /* that many weights are in one tensor excuses no other */
+    gguf_builder_tensor(&b, "blk.0.attn_q.weight", GGUF_TYPE_F32, shape.embd, 192);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(err.text, "blk.0.attn_q.weight");
+}
+
+static void long_contexts_have_divisors_of_their_own(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("phi3", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_null(model_rope_factors(f.model, 0, 1 << 20)->tensor);
+    model_fixture_finish(&f);
+    gguf_builder_tensor(&b, "rope_factors_long.weight", GGUF_TYPE_F32, 16, 0);
+    gguf_builder_tensor(&b, "rope_factors_short.weight", GGUF_TYPE_F32, 16, 0);
+    gguf_builder_u32(&b, "phi3.rope.scaling.original_context_length", 512);
+    gguf_builder_str(&b, "phi3.rope.scaling.type", "longrope");
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_rope_factors(f.model, 1, 512)->tensor->name,
+                        "rope_factors_short.weight");
+    assert_string_equal(model_rope_factors(f.model, 1, 513)->tensor->name,
+                        "rope_factors_long.weight");
+    model_fixture_finish(&f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(several_weights_are_rows_of_one_tensor),
+    cmocka_unit_test(long_contexts_have_divisors_of_their_own),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -46,7 +46,8 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
     rc.context_tokens = m->lm->model->dims.dim[DIM_CONTEXT];
     if (cfg->context_tokens && cfg->context_tokens < rc.context_tokens)
         rc.context_tokens = cfg->context_tokens;
-    rc.cache_tokens = rc.context_tokens;
+    rc.cache = kv_size_of(m->lm->model, rc.context_tokens, 1,
+                          rc.batch_tokens ? rc.batch_tokens : RUNNER_BATCH_TOKENS);
     return runner_create(m->lm, m->device, &rc, &m->runner, err);
 }
 

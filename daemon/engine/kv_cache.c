@@ -8,52 +8,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* Layers start on large pages, so that a window of them can be mapped by large GPU pages. */
-#define LAYER_ALIGN  (2ull << 20)
-#define WINDOW_BYTES (2ull << 30)
-
-/* 0 for a layer that has none of its own. */
-static uint64_t layer_block_bytes(const struct model *m, uint32_t layer)
-{
-    const uint32_t *dim = model_dims(m, layer);
-
-    return model_stores_kv(m, layer) ? (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2
-                                     : 0;
-}
+#define WINDOW_BYTES    (2ull << 30)
+#define DIRECTORY_ALIGN (2ull << 20) /* layers after it start on large pages */
 
 static uint64_t align(uint64_t bytes)
 {
-    return (bytes + LAYER_ALIGN - 1) & ~(LAYER_ALIGN - 1);
-}
-
-static uint64_t layer_bytes(const struct model *m, uint32_t layer, uint64_t n_blocks)
-{
-    return align(layer_block_bytes(m, layer) * n_blocks);
-}
-
-/* Of all layers. */
-static uint64_t layers_bytes(const struct model *m, uint64_t n_blocks)
-{
-    uint64_t n = 0;
-
-    for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
-        n += layer_bytes(m, i, n_blocks);
-    return n;
-}
-
-static struct kv_layer layer_at(const struct model *m, uint32_t layer, uint32_t n_blocks,
-                                uint64_t base)
-{
-    const uint32_t *dim = model_dims(m, layer);
-
-    return (struct kv_layer){
-        .base = base,
-        .block_bytes = layer_block_bytes(m, layer),
-        .n_kv_heads = dim[DIM_KV_HEADS],
-        .n_channels_k = dim[DIM_HEAD_K],
-        .n_channels_v = dim[DIM_HEAD_V],
-        .n_blocks = n_blocks,
-    };
+    return (bytes + DIRECTORY_ALIGN - 1) & ~(DIRECTORY_ALIGN - 1);
 }
 
 /* A window of the pool that the device maps, or where it cannot, memory of its own. */
@@ -81,17 +41,17 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
 /* Makes the cache's windows of whole layers, from `start` on, each as large as fits, and points the
  * layers there. */
 static int make_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
-                       uint64_t start, struct error *err)
+                       const struct kv_size *size, uint64_t start, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
 
     for (uint32_t first = 0, end; first < n_layers; first = end) {
-        uint64_t bytes = layer_bytes(m, first, kv->n_blocks), at = 0;
+        uint64_t bytes = kv_size_layer_bytes(m, size, first), at = 0;
         struct buffer *buf;
         int r;
 
         for (end = first + 1; end < n_layers; end++) {
-            uint64_t more = layer_bytes(m, end, kv->n_blocks);
+            uint64_t more = kv_size_layer_bytes(m, size, end);
             if (bytes && more && bytes + more > WINDOW_BYTES)
                 break;
             bytes += more;
@@ -101,8 +61,8 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
             return r;
         kv->buffers[kv->n_buffers++] = buf;
         for (uint32_t i = first; i < end; i++) {
-            kv->layers[i] = layer_at(m, i, kv->n_blocks, buf->address + at);
-            at += layer_bytes(m, i, kv->n_blocks);
+            kv->layers[i] = kv_size_layer(m, size, i, buf->address + at);
+            at += kv_size_layer_bytes(m, size, i);
         }
         start += bytes;
     }
@@ -124,9 +84,11 @@ static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
         seed = (uintptr_t)kv; /* early boot */
     r = prefix_cache_create(kv->n_blocks, most < kv->n_blocks ? (uint32_t)most : kv->n_blocks, seed,
                             &kv->prefixes);
+    if (r == 0 && kv->n_window_blocks)
+        r = window_blocks_create(kv->n_window_blocks, kv->n_blocks, &kv->windows);
     if (r == 0 && key)
         r = prefix_directory_open(&kv->directory, pool_data(kv->pool), kv->n_blocks, key->hex,
-                                  kv->prefixes);
+                                  kv->prefixes, kv->windows);
     if (r < 0)
         return r;
     kv->n_found = (uint32_t)r;
@@ -148,11 +110,13 @@ static void derive_key(const struct kv_cache *kv, const struct model *m, struct 
     int n;
 
     device_get_info(dev, &info);
-    n = snprintf(layout, sizeof(layout),
-                 "f16, %u layers of %u blocks of %u tokens of %llu bytes, rotated by %s, on %s",
-                 m->dims.dim[DIM_LAYERS], kv->n_blocks, KV_BLOCK_TOKENS,
-                 (unsigned long long)model_kv_bytes_per_token(m),
-                 factors ? factors->name : "no factors", info.name);
+    n = snprintf(
+        layout, sizeof(layout),
+        "f16, %u layers of %u blocks and %u of windows, of %u tokens of %llu bytes, rotated "
+        "by %s, on %s",
+        m->dims.dim[DIM_LAYERS], kv->n_blocks, kv->n_window_blocks, KV_BLOCK_TOKENS,
+        (unsigned long long)model_kv_bytes_per_token(m), factors ? factors->name : "no factors",
+        info.name);
     pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
 }
 
@@ -193,35 +157,32 @@ static int make_memory(struct kv_cache *kv, const struct model *m, struct device
     device_get_info(dev, &info);
     if (info.is_zero_copy)
         r = make_pool(kv, cfg, cfg->model_key ? &key : NULL,
-                      directory_bytes + layers_bytes(m, kv->n_blocks), err);
+                      directory_bytes + kv_size_layers_bytes(m, &cfg->size), err);
     if (r == 0)
-        r = make_layers(kv, m, dev, directory_bytes, err);
+        r = make_layers(kv, m, dev, &cfg->size, directory_bytes, err);
     if (r < 0)
         return r;
     r = make_blocks(kv, cfg, is_named(kv->pool) ? &key : NULL);
     return r < 0 ? error_set(err, -r, "out of memory") : 0;
 }
 
-uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens)
+uint64_t kv_cache_memory_bytes(const struct model *m, const struct kv_size *size)
 {
-    uint64_t blocks = kv_blocks_for(n_tokens);
-
-    return align(prefix_directory_bytes((uint32_t)blocks)) + layers_bytes(m, blocks);
+    return align(prefix_directory_bytes((uint32_t)kv_blocks_for(size->tokens))) +
+           kv_size_layers_bytes(m, size);
 }
 
-void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers)
+void kv_cache_shape(const struct model *m, const struct kv_size *size, struct kv_layer *ret_layers)
 {
-    uint64_t blocks = kv_blocks_for(n_tokens);
-
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
-        ret_layers[i] = layer_at(m, i, (uint32_t)blocks, 0);
+        ret_layers[i] = kv_size_layer(m, size, i, 0);
 }
 
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err)
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
-    uint64_t blocks = kv_blocks_for(cfg->n_tokens), bytes;
+    uint64_t blocks = kv_blocks_for(cfg->size.tokens), bytes;
     uint64_t block_bytes = KV_BLOCK_TOKENS * model_kv_bytes_per_token(m);
     struct kv_cache *kv = calloc(1, sizeof(*kv));
     int r;
@@ -231,11 +192,15 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
     if (!blocks || blocks > UINT32_MAX / KV_BLOCK_TOKENS ||
         __builtin_mul_overflow(blocks, block_bytes, &bytes) || bytes > UINT64_MAX / 2) {
         r = error_set(err, EINVAL, "a cache of %llu tokens is not possible",
-                      (unsigned long long)cfg->n_tokens);
+                      (unsigned long long)cfg->size.tokens);
         goto fail;
     }
+    kv->size = cfg->size;
     kv->n_blocks = (uint32_t)blocks;
-    kv->block_bytes = block_bytes;
+    kv->n_window_blocks = (uint32_t)kv_size_window_blocks(m, &cfg->size);
+    kv->window = m->dims.dim[DIM_WINDOW];
+    kv->block_bytes = kv_size_block_bytes(m, &cfg->size, false);
+    kv->window_block_bytes = kv_size_block_bytes(m, &cfg->size, true);
     kv->layers = calloc(n_layers, sizeof(*kv->layers));
     kv->buffers = calloc(n_layers, sizeof(struct buffer *));
     r = kv->layers && kv->buffers ? make_memory(kv, m, dev, cfg, err)
@@ -263,6 +228,7 @@ void kv_cache_destroy(struct kv_cache *kv, bool is_left)
     free(kv->free_list);
     free(kv->ref_counts);
     prefix_cache_destroy(kv->prefixes);
+    window_blocks_destroy(kv->windows);
     free(kv);
 }
 
@@ -273,6 +239,8 @@ static bool evict(struct kv_cache *kv, uint32_t *ret_block)
         return false;
     if (kv->directory.records)
         prefix_directory_clear(&kv->directory, *ret_block);
+    if (kv->windows)
+        window_blocks_part(kv->windows, *ret_block);
     return true;
 }
 
@@ -339,6 +307,22 @@ bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint3
     return enter(kv, uid, parent, tokens, *block);
 }
 
+int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window)
+{
+    uint32_t left;
+    int r = window_blocks_take(kv->windows, ret_window, &left);
+
+    if (r == 0 && left != WINDOW_NONE && kv->directory.records)
+        prefix_directory_set_window(&kv->directory, left, WINDOW_NONE);
+    return r;
+}
+
+void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window)
+{
+    if (window_blocks_join(kv->windows, block, window) && kv->directory.records)
+        prefix_directory_set_window(&kv->directory, block, *window);
+}
+
 bool kv_cache_is_kept(const struct kv_cache *kv)
 {
     return kv->directory.records;
@@ -347,4 +331,24 @@ bool kv_cache_is_kept(const struct kv_cache *kv)
 uint32_t kv_cache_n_held(const struct kv_cache *kv)
 {
     return kv->n_blocks - kv->n_free - prefix_cache_n_idle(kv->prefixes);
+}
+
+uint64_t kv_cache_bytes(const struct kv_cache *kv)
+{
+    return kv->n_blocks * kv->block_bytes + kv->n_window_blocks * kv->window_block_bytes;
+}
+
+uint64_t kv_cache_held_bytes(const struct kv_cache *kv)
+{
+    uint64_t windows = kv->windows ? window_blocks_n_held(kv->windows) : 0;
+
+    return kv_cache_n_held(kv) * kv->block_bytes + windows * kv->window_block_bytes;
+}
+
+uint64_t kv_cache_shared_bytes(const struct kv_cache *kv)
+{
+    uint64_t windows = kv->windows ? window_blocks_n_shared(kv->windows) : 0;
+
+    return prefix_cache_n_entered(kv->prefixes) * kv->block_bytes +
+           windows * kv->window_block_bytes;
 }

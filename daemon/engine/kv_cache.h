@@ -3,40 +3,40 @@
  * The key/value cache of one loaded model: a pool cut into blocks of KV_BLOCK_TOKENS positions over
  * all layers, and the count of who holds each block. A full block may be shared: it is entered
  * among its user's prefixes, is never written again, and stays when nobody holds it any more, until
- * the room is needed; where the pool can be found again, so can what is shared in it. Belongs to
- * the device thread.
+ * the room is needed; where the pool can be found again, so can what is shared in it. Layers that
+ * look back only so far have blocks of their own, fewer than the others, where that saves memory.
+ * Belongs to the device thread.
  */
 #ifndef HEARTH_ENGINE_KV_CACHE_H
 #define HEARTH_ENGINE_KV_CACHE_H
 
 #include "device/device.h"
+#include "engine/kv_size.h"
 #include "engine/prefix_directory.h"
-#include "model/model.h"
 #include "pool/pool.h"
-
-/* Blocks that hold so many positions. */
-static inline uint64_t kv_blocks_for(uint64_t n_tokens)
-{
-    return (n_tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-}
 
 struct kv_cache {
     struct pool *pool;       /* NULL where the device holds the cache in memory of its own */
     struct buffer **buffers; /* [n_buffers] windows of the pool */
     size_t n_buffers;
     struct kv_layer *layers; /* [n_layers], for plans; zeros for layers without */
+    struct kv_size size;
     uint32_t n_blocks, n_free;
     uint32_t *free_list;  /* the first n_free are free */
     uint32_t *ref_counts; /* [n_blocks] */
     struct prefix_cache *prefixes;
+    struct window_blocks *windows; /* blocks of windowed layers; NULL: those are in the others */
+    uint32_t window;               /* positions these layers look back, their own included */
+    uint32_t n_window_blocks;
     struct prefix_directory directory; /* of the pool, if a later process can find it */
     uint32_t n_found;                  /* blocks that an earlier process had shared */
-    uint64_t block_bytes;              /* of one block over all layers */
+    uint64_t block_bytes;              /* of one block over all its layers */
+    uint64_t window_block_bytes;       /* of one of windowed layers */
 };
 
 struct kv_cache_config {
     struct pool_config pools;
-    uint64_t n_tokens;       /* at least so many positions */
+    struct kv_size size;     /* at least */
     uint64_t prefix_tokens;  /* at most so many of them may be shared */
     uint32_t context_tokens; /* longest session: some models rotate their keys by it */
     /* The model's, by which a later process finds the pool, if its kind can be found and the layout
@@ -45,10 +45,10 @@ struct kv_cache_config {
 };
 
 /* What a cache of so many positions takes, all its parts in large pages. */
-uint64_t kv_cache_memory_bytes(const struct model *m, uint64_t n_tokens);
+uint64_t kv_cache_memory_bytes(const struct model *m, const struct kv_size *size);
 
 /* The layers of such a cache, [n_layers], without their addresses. */
-void kv_cache_shape(const struct model *m, uint64_t n_tokens, struct kv_layer *ret_layers);
+void kv_cache_shape(const struct model *m, const struct kv_size *size, struct kv_layer *ret_layers);
 
 /* With what an earlier process left in such a cache. The device must outlive it. */
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
@@ -75,9 +75,20 @@ bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const
 bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
                     uint32_t *block);
 
+/* Takes a block of windowed layers with one reference (window_blocks_unref() gives it back), if
+ * need be from the shared block it stayed with for longest; -ENOSPC when all are held. */
+int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window);
+/* The caller's block of windowed layers belongs to a shared block of the same tokens from now on.
+ * Where that has one already, the caller's reference moves there. */
+void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window);
+
 /* A later process can find what is shared. */
 bool kv_cache_is_kept(const struct kv_cache *kv);
 /* Blocks that somebody holds. */
 uint32_t kv_cache_n_held(const struct kv_cache *kv);
+/* Bytes of all blocks, of those that somebody holds, and of those that are shared. */
+uint64_t kv_cache_bytes(const struct kv_cache *kv);
+uint64_t kv_cache_held_bytes(const struct kv_cache *kv);
+uint64_t kv_cache_shared_bytes(const struct kv_cache *kv);
 
 #endif

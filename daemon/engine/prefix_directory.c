@@ -9,7 +9,7 @@
 
 /* As bytes in the pool: "HearthKV", then the version of what follows. */
 #define MAGIC   0x564b687472616548u
-#define VERSION 1u
+#define VERSION 2u
 
 enum { PAGE_BYTES = 4096, LAYOUT_BYTES = 64 };
 
@@ -24,7 +24,8 @@ struct prefix_record {
     uint64_t serial;           /* rises from record to record, so a parent's is the lower one */
     uint32_t uid, parent;
     uint32_t tokens[KV_BLOCK_TOKENS];
-    uint64_t reserved; /* 0 */
+    uint32_t window;   /* the block of windowed layers, or WINDOW_NONE */
+    uint32_t reserved; /* 0 */
 };
 
 static_assert(sizeof(struct prefix_record) == 160, "part of the format");
@@ -48,8 +49,8 @@ uint64_t prefix_directory_bytes(uint32_t n_blocks)
  * writes the pool could make any record. */
 static uint64_t checksum_of(const struct prefix_record *r, uint32_t block)
 {
-    const uint32_t head[] = {block, (uint32_t)r->serial, (uint32_t)(r->serial >> 32), r->uid,
-                             r->parent};
+    const uint32_t head[] = {block,  (uint32_t)r->serial, (uint32_t)(r->serial >> 32),
+                             r->uid, r->parent,           r->window};
     uint64_t h = 0xcbf29ce484222325u;
 
     for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)
@@ -112,6 +113,16 @@ static uint32_t enter_all(struct found *list, uint32_t n, uint32_t *place, struc
     return n_entered;
 }
 
+/* The blocks of windowed layers that belong to what was entered. */
+static void restore_windows(struct prefix_directory *d, const struct found *list, uint32_t n,
+                            struct window_blocks *windows)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (list[i].is_entered && list[i].record.window != WINDOW_NONE &&
+            (!windows || !window_blocks_restore(windows, list[i].block, list[i].record.window)))
+            prefix_directory_set_window(d, list[i].block, WINDOW_NONE);
+}
+
 /* All that was entered becomes idle, the least recently used first. */
 static void release_all(struct found *list, uint32_t n, const uint32_t *place,
                         struct prefix_cache *p)
@@ -130,7 +141,8 @@ static void release_all(struct found *list, uint32_t n, const uint32_t *place,
             prefix_cache_release(p, list[i].block);
 }
 
-static int rebuild(struct prefix_directory *d, struct prefix_cache *p)
+static int rebuild(struct prefix_directory *d, struct prefix_cache *p,
+                   struct window_blocks *windows)
 {
     struct found *list = calloc(d->n_blocks, sizeof(*list));
     uint32_t *place = malloc(d->n_blocks * sizeof(*place)), n = 0, n_entered;
@@ -151,6 +163,7 @@ static int rebuild(struct prefix_directory *d, struct prefix_cache *p)
     n_entered = enter_all(list, n, place, p);
     d->next_serial = n ? list[n - 1].record.serial + 1 : 1;
     release_all(list, n, place, p);
+    restore_windows(d, list, n, windows);
     free(list);
     free(place);
     return (int)n_entered;
@@ -167,7 +180,8 @@ static void format(struct directory_header *h, uint32_t n_blocks, const char *la
 }
 
 int prefix_directory_open(struct prefix_directory *d, void *memory, uint32_t n_blocks,
-                          const char layout[64], struct prefix_cache *p)
+                          const char layout[64], struct prefix_cache *p,
+                          struct window_blocks *windows)
 {
     struct directory_header *h = memory, seen;
     int n_entered;
@@ -178,7 +192,7 @@ int prefix_directory_open(struct prefix_directory *d, void *memory, uint32_t n_b
         format(h, n_blocks, layout);
     d->records = (struct prefix_record *)(void *)((char *)memory + PAGE_BYTES);
     d->n_blocks = n_blocks;
-    n_entered = rebuild(d, p);
+    n_entered = rebuild(d, p, windows);
     for (uint32_t i = 0; n_entered >= 0 && i < n_blocks; i++)
         if (!prefix_cache_has(p, i))
             prefix_directory_clear(d, i);
@@ -194,8 +208,18 @@ void prefix_directory_set(struct prefix_directory *d, uid_t uid, uint32_t parent
     r->serial = d->next_serial++;
     r->uid = uid;
     r->parent = parent;
+    r->window = WINDOW_NONE;
     r->reserved = 0;
     memcpy(r->tokens, tokens, sizeof(r->tokens));
+    atomic_store_explicit(&r->checksum, checksum_of(r, block), memory_order_release);
+}
+
+void prefix_directory_set_window(struct prefix_directory *d, uint32_t block, uint32_t window)
+{
+    struct prefix_record *r = &d->records[block];
+
+    prefix_directory_clear(d, block);
+    r->window = window;
     atomic_store_explicit(&r->checksum, checksum_of(r, block), memory_order_release);
 }
 

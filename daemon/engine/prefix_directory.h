@@ -11,6 +11,7 @@
 #define HEARTH_ENGINE_PREFIX_DIRECTORY_H
 
 #include "engine/prefix_cache.h"
+#include "engine/window_blocks.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,15 +28,20 @@ uint64_t prefix_directory_bytes(uint32_t n_blocks);
 /*
  * Opens the directory in memory of that size (page-aligned, borrowed) and enters what is valid into
  * the empty tree, all idle, in the order in which it was entered. What is of another layout (64
- * bytes that name all that decides how blocks are to be read) or not valid is wiped. Returns how
- * many blocks were entered; -ENOMEM.
+ * bytes that name all that decides how blocks are to be read) or not valid is wiped. Blocks of
+ * windowed layers that belong to what was entered are restored in `windows` (NULL: there are none).
+ * Returns how many blocks were entered; -ENOMEM.
  */
 int prefix_directory_open(struct prefix_directory *d, void *memory, uint32_t n_blocks,
-                          const char layout[64], struct prefix_cache *p);
+                          const char layout[64], struct prefix_cache *p,
+                          struct window_blocks *windows);
 
 /* Records a block that is complete, as it was entered into the tree. */
 void prefix_directory_set(struct prefix_directory *d, uid_t uid, uint32_t parent,
                           const uint32_t *tokens, uint32_t block);
+/* The block of windowed layers, complete, that belongs to a recorded block; WINDOW_NONE: none any
+ * more, said before that one is written again. */
+void prefix_directory_set_window(struct prefix_directory *d, uint32_t block, uint32_t window);
 /* Before the block is written again. */
 void prefix_directory_clear(struct prefix_directory *d, uint32_t block);
 

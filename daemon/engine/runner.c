@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BATCH_TOKENS_DEFAULT = 512, SEQS_DEFAULT = 16 };
-
 static void make_buckets(struct runner *r, enum pooling pooling)
 {
     uint32_t batch = r->config.batch_tokens, seqs = r->config.max_seqs;
@@ -55,11 +53,11 @@ static int create_workspace(struct runner *r, struct error *err)
     return buffer_create(r->device, most, BUFFER_DEVICE, &r->workspace, err);
 }
 
-static int create_cache(struct runner *r, uint64_t n_tokens, struct error *err)
+static int create_cache(struct runner *r, const struct kv_size *size, struct error *err)
 {
     const struct kv_cache_config cfg = {
         .pools = r->config.pools,
-        .n_tokens = n_tokens,
+        .size = *size,
         .context_tokens = r->config.context_tokens,
         /* of a prefix whose state is not there keys and values are of no use */
         .prefix_tokens = r->states ? 0 : r->config.prefix_tokens,
@@ -92,11 +90,11 @@ static void configure(struct runner *r, const struct model *m, const struct devi
     device_get_info(dev, &info);
     r->config = *cfg;
     if (!r->config.batch_tokens)
-        r->config.batch_tokens = BATCH_TOKENS_DEFAULT;
+        r->config.batch_tokens = RUNNER_BATCH_TOKENS;
     if (info.max_rows && r->config.batch_tokens > info.max_rows)
         r->config.batch_tokens = info.max_rows;
     if (!r->config.max_seqs)
-        r->config.max_seqs = SEQS_DEFAULT;
+        r->config.max_seqs = RUNNER_SEQS;
     make_buckets(r, m->dims.pooling);
 }
 
@@ -110,7 +108,7 @@ int runner_prepare(const struct model *m, struct device *dev, const struct runne
 
     if (e == 0) {
         configure(&r, m, dev, cfg);
-        kv_cache_shape(m, cfg->cache_tokens, kv);
+        kv_cache_shape(m, &cfg->cache, kv);
         state_slots_shape(m, r.config.max_seqs, states);
         if (index < r.n_buckets)
             r.buckets[index].config.states = states;
@@ -146,9 +144,9 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     e = state_slots_create(lm->model, dev, r->config.max_seqs, &r->states, err);
     if (e < 0)
         goto fail;
-    e = create_cache(r, cfg->cache_tokens, err);
-    if ((e == -ENOMEM || e == -EDQUOT) && cfg->least_tokens)
-        e = create_cache(r, cfg->least_tokens, err);
+    e = create_cache(r, &cfg->cache, err);
+    if ((e == -ENOMEM || e == -EDQUOT) && cfg->least.tokens)
+        e = create_cache(r, &cfg->least, err);
     if (e < 0)
         goto fail;
     e = create_workspace(r, err);
@@ -200,16 +198,14 @@ const struct kv_cache *runner_kv(const struct runner *r)
 
 uint64_t runner_cache_bytes(const struct runner *r)
 {
-    return kv_cache_memory_bytes(r->lm->model, (uint64_t)r->kv->n_blocks * KV_BLOCK_TOKENS) +
+    return kv_cache_memory_bytes(r->lm->model, &r->kv->size) +
            state_slots_memory_bytes(r->lm->model, r->config.max_seqs);
 }
 
 uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_config *cfg)
 {
-    uint64_t n_tokens = cfg->least_tokens ? cfg->least_tokens : cfg->cache_tokens;
-
-    return kv_cache_memory_bytes(m, n_tokens) +
-           state_slots_memory_bytes(m, cfg->max_seqs ? cfg->max_seqs : SEQS_DEFAULT);
+    return kv_cache_memory_bytes(m, cfg->least.tokens ? &cfg->least : &cfg->cache) +
+           state_slots_memory_bytes(m, cfg->max_seqs ? cfg->max_seqs : RUNNER_SEQS);
 }
 
 uint32_t runner_batch_tokens(const struct runner *r)

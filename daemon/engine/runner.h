@@ -14,13 +14,15 @@
 
 struct runner;
 
+enum { RUNNER_BATCH_TOKENS = 512, RUNNER_SEQS = 16 };
+
 struct runner_config {
     uint32_t context_tokens; /* longest session; at least 1 */
-    uint64_t cache_tokens;   /* positions the cache holds over all sessions */
-    uint64_t least_tokens;   /* with so many it goes as well where memory is short; 0: with none */
+    struct kv_size cache;    /* what the cache holds over all sessions */
+    struct kv_size least;    /* goes as well where memory is short; of 0 tokens: nothing does */
     uint64_t prefix_tokens;  /* of these, most that sessions may share with later ones */
-    uint32_t batch_tokens;   /* longest step; 0: 512 */
-    uint32_t max_seqs;       /* sessions in one step, and with state of fixed size; 0: 16 */
+    uint32_t batch_tokens;   /* longest step; 0: RUNNER_BATCH_TOKENS */
+    uint32_t max_seqs; /* sessions in one step, and with state of fixed size; 0: RUNNER_SEQS */
     struct pool_config pools;
     bool full_barriers; /* debug */
 };

@@ -74,6 +74,8 @@ static void write_rows(const struct step *step, const struct run_item *it, uint3
         .n_blocks = s->n_blocks,
         .slot = s->slot,
     };
+    step->window_seqs[seq] = step->seqs[seq];
+    step->window_seqs[seq].block_table = session_window_table_address(s);
 }
 
 static void write_sample(const struct step *step, const struct run_item *it, uint32_t output)
@@ -301,6 +303,7 @@ static int logits_chunk(struct runner *r, const struct run_item *it, float *ret_
     memcpy(ret_logits, step->logits, it->n_tokens * row_floats * sizeof(float));
     it->session->n_past += it->n_tokens;
     it->session->n_history = it->session->n_past;
+    session_slide(it->session, it->session->n_past);
     return 0;
 }
 

@@ -135,10 +135,10 @@ void running_model_figures(struct running_model *m)
     };
 
     if (kv) {
-        f.kv_bytes = kv->n_blocks * kv->block_bytes;
+        f.kv_bytes = kv_cache_bytes(kv);
         f.kv_memory_bytes = runner_cache_bytes(m->runner);
-        f.kv_used_bytes = kv_cache_n_held(kv) * kv->block_bytes;
-        f.prefix_bytes = prefix_cache_n_entered(kv->prefixes) * kv->block_bytes;
+        f.kv_used_bytes = kv_cache_held_bytes(kv);
+        f.prefix_bytes = kv_cache_shared_bytes(kv);
         f.found_bytes = kv->n_found * kv->block_bytes;
         f.is_cache_kept = kv_cache_is_kept(kv);
         f.private_bytes = runner_private_bytes(m->runner);
@@ -213,7 +213,9 @@ static void set_sample(struct engine_request *r)
 
 uint64_t running_blocks_most(const struct running_model *m, const struct engine_request *r)
 {
-    uint64_t block_bytes = model_kv_bytes_per_token(m->lm->model) * KV_BLOCK_TOKENS;
+    const struct kv_size *size = &m->config.cache;
+    /* with a block its share of what windowed layers have */
+    uint64_t block_bytes = kv_size_bytes(m->lm->model, size) / kv_blocks_for(size->tokens);
 
     return r->limits.kv_bytes ? r->limits.kv_bytes / block_bytes : UINT64_MAX;
 }

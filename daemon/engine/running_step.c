@@ -332,6 +332,7 @@ static void step(struct running_model *m, struct batch *b, struct running_stats 
         struct engine_request *r = b->members[i].r;
 
         session_share_prefix(r->session, r->caller.uid, r->session->n_past);
+        session_slide(r->session, r->session->n_past);
         running_note_pending(r);
         if (b->members[i].ev)
             advance(m, r, b->members[i].ev, stats);

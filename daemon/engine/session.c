@@ -7,11 +7,21 @@
 
 enum { PROMPT_REST_TOKENS = 2 };
 
+static int create_table(struct device *dev, uint32_t max_tokens, struct block_table *t,
+                        struct error *err)
+{
+    uint64_t bytes = kv_blocks_for(max_tokens) * sizeof(uint32_t);
+
+    t->blocks = calloc(1, bytes);
+    if (!t->blocks)
+        return error_set(err, ENOMEM, "out of memory");
+    return buffer_create(dev, bytes, BUFFER_HOST, &t->shown, err);
+}
+
 int session_create(struct kv_cache *kv, struct state_slots *states, struct device *dev,
                    uint32_t max_tokens, struct session **ret_session, struct error *err)
 {
     struct session *s = calloc(1, sizeof(*s));
-    uint64_t table_bytes = kv_blocks_for(max_tokens) * sizeof(uint32_t);
     int r;
 
     if (!s)
@@ -20,10 +30,9 @@ int session_create(struct kv_cache *kv, struct state_slots *states, struct devic
     s->states = states;
     s->slot = STATE_NO_SLOT;
     s->max_tokens = max_tokens;
-    s->block_table = calloc(1, table_bytes);
-    r = s->block_table ? 0 : error_set(err, ENOMEM, "out of memory");
-    if (r == 0)
-        r = buffer_create(dev, table_bytes, BUFFER_HOST, &s->table, err);
+    r = create_table(dev, max_tokens, &s->table, err);
+    if (r == 0 && kv->windows)
+        r = create_table(dev, max_tokens, &s->windows, err);
     if (r == 0)
         r = buffer_create(dev, (uint64_t)max_tokens * sizeof(uint32_t), BUFFER_HOST | BUFFER_READ,
                           &s->tokens, err);
@@ -41,16 +50,18 @@ void session_destroy(struct session *s)
     if (!s)
         return;
     session_truncate(s, 0);
-    buffer_destroy(s->table);
+    buffer_destroy(s->table.shown);
+    buffer_destroy(s->windows.shown);
     buffer_destroy(s->tokens);
-    free(s->block_table);
+    free(s->table.blocks);
+    free(s->windows.blocks);
     free(s);
 }
 
-/* Tells the device entry i of the block table. */
-static void show_entry(struct session *s, uint32_t i)
+static void set_entry(struct block_table *t, uint32_t i, uint32_t block)
 {
-    ((uint32_t *)s->table->host)[i] = s->block_table[i];
+    t->blocks[i] = block;
+    ((uint32_t *)t->shown->host)[i] = block;
 }
 
 int session_reserve(struct session *s, uint32_t n_tokens)
@@ -58,12 +69,49 @@ int session_reserve(struct session *s, uint32_t n_tokens)
     if (s->states && s->slot == STATE_NO_SLOT && state_slots_take(s->states, &s->slot) < 0)
         return -ENOSPC;
     while (s->n_blocks < kv_blocks_for(n_tokens)) {
-        int r = kv_cache_take(s->kv, &s->block_table[s->n_blocks]);
+        uint32_t block, window;
+        int r = kv_cache_take(s->kv, &block);
+
         if (r < 0)
             return r;
-        show_entry(s, s->n_blocks++);
+        if (s->kv->windows) {
+            r = kv_cache_take_window(s->kv, &window);
+            if (r < 0) {
+                kv_cache_unref(s->kv, block);
+                return r;
+            }
+            set_entry(&s->windows, s->n_blocks, window);
+        }
+        set_entry(&s->table, s->n_blocks++, block);
     }
     return 0;
+}
+
+/* The first block that windowed layers look at from the next of n positions on. */
+static uint32_t first_seen(const struct session *s, uint32_t n_tokens)
+{
+    uint32_t window = s->kv->window;
+
+    return n_tokens >= window ? (n_tokens + 1 - window) / KV_BLOCK_TOKENS : 0;
+}
+
+void session_slide(struct session *s, uint32_t n_done)
+{
+    if (!s->kv->windows)
+        return;
+    for (uint32_t end = first_seen(s, n_done); s->first_window < end; s->first_window++) {
+        window_blocks_unref(s->kv->windows, s->windows.blocks[s->first_window]);
+        set_entry(&s->windows, s->first_window, WINDOW_NONE);
+    }
+}
+
+/* Gives back the last block. */
+static void drop_block(struct session *s)
+{
+    s->n_blocks--;
+    if (s->kv->windows && s->n_blocks >= s->first_window)
+        window_blocks_unref(s->kv->windows, s->windows.blocks[s->n_blocks]);
+    kv_cache_unref(s->kv, s->table.blocks[s->n_blocks]);
 }
 
 void session_truncate(struct session *s, uint32_t n_tokens)
@@ -81,8 +129,12 @@ void session_truncate(struct session *s, uint32_t n_tokens)
         n_tokens = n_full * KV_BLOCK_TOKENS;
         s->n_shared = n_full;
     }
+    if (s->kv->windows && first_seen(s, n_tokens) < s->first_window)
+        n_tokens = s->n_shared = 0;
     while (s->n_blocks > kv_blocks_for(n_tokens))
-        kv_cache_unref(s->kv, s->block_table[--s->n_blocks]);
+        drop_block(s);
+    if (s->first_window > s->n_blocks)
+        s->first_window = s->n_blocks;
     if (s->n_past > n_tokens)
         s->n_past = n_tokens;
     if (s->n_history > n_tokens)
@@ -92,21 +144,55 @@ void session_truncate(struct session *s, uint32_t n_tokens)
 /* The block before the i-th of the session. */
 static uint32_t parent_of(const struct session *s, uint32_t i)
 {
-    return i ? s->block_table[i - 1] : PREFIX_ROOT;
+    return i ? s->table.blocks[i - 1] : PREFIX_ROOT;
+}
+
+/* After how many of the first n blocks windowed layers find all that they look at. */
+static uint32_t most_seen(const struct session *s, uint32_t n)
+{
+    uint32_t best = 0, run = 0; /* blocks in a row that have one for windows */
+
+    for (uint32_t i = 0; i < n; i++) {
+        bool has = window_blocks_of(s->kv->windows, s->table.blocks[i]) != WINDOW_NONE;
+        run = has ? run + 1 : 0;
+        if (run >= i + 1 - first_seen(s, (i + 1) * KV_BLOCK_TOKENS))
+            best = i + 1;
+    }
+    return best;
+}
+
+/* Of the blocks that were found, keeps those that windowed layers can go on from. */
+static uint32_t take_windows(struct session *s, uint32_t n)
+{
+    uint32_t best = most_seen(s, n);
+
+    while (n > best)
+        kv_cache_unref(s->kv, s->table.blocks[--n]);
+    s->first_window = first_seen(s, n * KV_BLOCK_TOKENS);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t window = window_blocks_of(s->kv->windows, s->table.blocks[i]);
+
+        set_entry(&s->windows, i, i < s->first_window ? WINDOW_NONE : window);
+        if (i >= s->first_window)
+            window_blocks_hold(s->kv->windows, s->table.blocks[i]);
+    }
+    return n;
 }
 
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens)
 {
-    uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0;
+    uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0, block;
 
     session_truncate(s, 0); /* what a step that failed has reserved */
     if (s->states)
         return 0; /* there are keys and values of the prefix, but not the state after it */
     most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
-    while (i < most && kv_cache_take_shared(s->kv, uid, parent_of(s, i),
-                                            tokens + i * KV_BLOCK_TOKENS, &s->block_table[i]))
-        show_entry(s, i++);
+    while (i < most &&
+           kv_cache_take_shared(s->kv, uid, parent_of(s, i), tokens + i * KV_BLOCK_TOKENS, &block))
+        set_entry(&s->table, i++, block);
+    if (s->kv->windows)
+        i = take_windows(s, i);
     s->n_blocks = s->n_shared = i;
     s->n_past = s->n_history = i * KV_BLOCK_TOKENS;
     memcpy(s->history, tokens, s->n_history * sizeof(*tokens));
@@ -117,15 +203,30 @@ void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
 {
     if (s->states)
         return;
-    while (s->n_shared < n_done / KV_BLOCK_TOKENS &&
-           kv_cache_share(s->kv, uid, parent_of(s, s->n_shared),
-                          s->history + s->n_shared * KV_BLOCK_TOKENS, &s->block_table[s->n_shared]))
-        show_entry(s, s->n_shared++);
+    while (s->n_shared < n_done / KV_BLOCK_TOKENS) {
+        uint32_t i = s->n_shared, block = s->table.blocks[i];
+
+        if (!kv_cache_share(s->kv, uid, parent_of(s, i), s->history + i * KV_BLOCK_TOKENS, &block))
+            return;
+        set_entry(&s->table, i, block);
+        if (s->kv->windows && i >= s->first_window) {
+            uint32_t window = s->windows.blocks[i];
+
+            kv_cache_share_window(s->kv, block, &window);
+            set_entry(&s->windows, i, window);
+        }
+        s->n_shared++;
+    }
 }
 
 uint64_t session_block_table_address(const struct session *s)
 {
-    return s->table->address;
+    return s->table.shown->address;
+}
+
+uint64_t session_window_table_address(const struct session *s)
+{
+    return (s->windows.shown ? s->windows.shown : s->table.shown)->address;
 }
 
 uint64_t session_history_address(const struct session *s)

@@ -3,7 +3,8 @@
  * A session is one mutable timeline on a loaded model: the tokens seen so far and the cache blocks
  * that hold their keys and values, with a slot for what its model keeps in fixed size. Its full
  * blocks may be shared with later sessions of the same user; only full ones, so that no session
- * ever writes into a block that another reads. Belongs to the device thread.
+ * ever writes into a block that another reads. Of layers that look back only so far it holds the
+ * last blocks alone. Belongs to the device thread.
  */
 #ifndef HEARTH_ENGINE_SESSION_H
 #define HEARTH_ENGINE_SESSION_H
@@ -11,15 +12,22 @@
 #include "engine/kv_cache.h"
 #include "engine/state_slots.h"
 
+/* Blocks of one kind by position: entry i holds the positions from i * KV_BLOCK_TOKENS on. */
+struct block_table {
+    uint32_t *blocks;     /* [max_blocks] */
+    struct buffer *shown; /* the same for the device, which may hold it in memory of its own: only
+                             written here, as reading that back is slow */
+};
+
 struct session {
     struct kv_cache *kv;        /* the runner's */
     struct state_slots *states; /* the runner's; NULL for models without state */
     uint32_t slot;              /* of these; STATE_NO_SLOT: none */
-    uint32_t *block_table;      /* [max_blocks] */
-    struct buffer *table;  /* the same for the device, which may hold it in memory of its own: only
-                              written here, as reading that back is slow */
-    struct buffer *tokens; /* holds the history */
-    uint32_t *history;     /* [max_tokens]: every token so far; the device writes those it draws */
+    struct block_table table;
+    struct block_table windows; /* of windowed layers, where these have blocks of their own */
+    uint32_t first_window;      /* entries of windows before this one are not held */
+    struct buffer *tokens;      /* holds the history */
+    uint32_t *history; /* [max_tokens]: every token so far; the device writes those it draws */
     uint32_t n_blocks;
     uint32_t n_shared;  /* of these, from the first on, shared: not to be written any more */
     uint32_t n_past;    /* positions whose keys and values are stored */
@@ -35,15 +43,19 @@ void session_destroy(struct session *s); /* NULL is fine; gives its blocks back 
 /* Makes sure blocks exist for the first n positions, and a slot for the state; -ENOSPC when there
  * is none left (what was taken stays with the session). */
 int session_reserve(struct session *s, uint32_t n_tokens);
+/* Lets go of what windowed layers will not look at any more when the device is done with n_done
+ * positions. */
+void session_slide(struct session *s, uint32_t n_done);
 /* Forgets everything from position n on; where n lies within a shared block, from that block on
- * (n_past tells), as computing less than a block again costs less than a copy. A state of fixed
- * size cannot go back: with one, all is forgotten where n is before n_past. */
+ * (n_past tells), as computing less than a block again costs less than a copy. All is forgotten
+ * where windowed layers would miss what they let go of; and with a state of fixed size, which
+ * cannot go back, where n is before n_past. */
 void session_truncate(struct session *s, uint32_t n_tokens);
 
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of
- * these tokens. At least two tokens are left to compute: the logits after the last are needed, and
- * a single one would be computed by the kernels for generated tokens, which round otherwise.
- * Returns how many tokens are there now: n_past. */
+ * these tokens, as far as windowed layers can go on from there. At least two tokens are left to
+ * compute: the logits after the last are needed, and a single one would be computed by the kernels
+ * for generated tokens, which round otherwise. Returns how many tokens are there now: n_past. */
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens);
 /* Shares the blocks that are full of the first n_done positions, with which the device is done:
@@ -51,6 +63,8 @@ uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *token
 void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done);
 
 uint64_t session_block_table_address(const struct session *s);
+/* Of windowed layers: the same table, where they have no blocks of their own. */
+uint64_t session_window_table_address(const struct session *s);
 uint64_t session_history_address(const struct session *s);
 
 #endif

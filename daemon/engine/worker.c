@@ -55,28 +55,30 @@ static uint64_t default_cache_bytes(const struct worker *w, uint64_t context_byt
 
 static struct runner_config runner_config(const struct worker *w, const struct loaded_model *lm)
 {
-    const struct dims *d = &lm->model->dims;
-    uint64_t token_bytes = model_kv_bytes_per_token(lm->model);
+    const struct model *m = lm->model;
     uint32_t context = w->config.context_tokens ? w->config.context_tokens : CONTEXT_DEFAULT;
     struct runner_config cfg = {
         .batch_tokens = w->config.batch_tokens,
         .pools = w->config.pools,
     };
+    uint32_t batch = cfg.batch_tokens ? cfg.batch_tokens : RUNNER_BATCH_TOKENS;
+    struct kv_size one;
+    uint64_t bytes = w->config.kv_bytes;
 
-    if (context > d->dim[DIM_CONTEXT])
-        context = d->dim[DIM_CONTEXT];
+    if (context > m->dims.dim[DIM_CONTEXT])
+        context = m->dims.dim[DIM_CONTEXT];
     cfg.context_tokens = context;
-    cfg.least_tokens = w->config.kv_bytes ? 0 : context;
-    cfg.cache_tokens =
-        (w->config.kv_bytes ? w->config.kv_bytes : default_cache_bytes(w, context * token_bytes)) /
-        token_bytes;
-    if (cfg.cache_tokens < context)
-        cfg.cache_tokens = context;
+    one = kv_size_of(m, context, 1, batch);
+    if (!bytes) {
+        cfg.least = one;
+        bytes = default_cache_bytes(w, kv_size_bytes(m, &one));
+    }
+    cfg.cache = kv_size_within(m, bytes, context, RUNNING_SEQS_MOST, batch);
     /* a pooling that counts earlier rows must compute them */
-    if (d->pooling != POOLING_NONE && d->pooling != POOLING_LAST)
+    if (m->dims.pooling != POOLING_NONE && m->dims.pooling != POOLING_LAST)
         return cfg;
-    cfg.prefix_tokens = cfg.cache_tokens / 100 * w->config.prefix_percent +
-                        cfg.cache_tokens % 100 * w->config.prefix_percent / 100;
+    cfg.prefix_tokens = cfg.cache.tokens / 100 * w->config.prefix_percent +
+                        cfg.cache.tokens % 100 * w->config.prefix_percent / 100;
     return cfg;
 }
 

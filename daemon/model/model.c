@@ -339,12 +339,22 @@ uint64_t model_state_bytes(const struct model *m)
     return bytes;
 }
 
-uint64_t model_kv_bytes_per_token(const struct model *m)
+static uint64_t kv_bytes_per_token(const struct model *m, bool is_windowed)
 {
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
-        if (model_stores_kv(m, i))
+        if (model_stores_kv(m, i) && model_layer_kind(m, i)->is_windowed == is_windowed)
             n += ((uint64_t)m->layers[i].dim[DIM_K] + m->layers[i].dim[DIM_V]) * 2;
     return n;
+}
+
+uint64_t model_kv_bytes_per_token(const struct model *m)
+{
+    return kv_bytes_per_token(m, false) + kv_bytes_per_token(m, true);
+}
+
+uint64_t model_window_kv_bytes_per_token(const struct model *m)
+{
+    return kv_bytes_per_token(m, true);
 }

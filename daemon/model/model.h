@@ -72,5 +72,7 @@ uint64_t model_state_bytes(const struct model *m);
 
 /* Bytes of f16 keys and values one token takes over all layers. */
 uint64_t model_kv_bytes_per_token(const struct model *m);
+/* Of these, in layers that look back only DIM_WINDOW positions. */
+uint64_t model_window_kv_bytes_per_token(const struct model *m);
 
 #endif

@@ -25,6 +25,7 @@ static struct step_layout lay_out_step(const struct model *m, const struct plan_
     l.tokens = append(&l.bytes, cfg->max_tokens * sizeof(struct step_token));
     l.output_rows = append(&l.bytes, cfg->max_outputs * sizeof(uint32_t));
     l.seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
+    l.window_seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
     if (cfg->has_sampler) {
         l.samples = append(&l.bytes, cfg->max_outputs * sizeof(struct step_sample));
         l.results = append(&l.result_bytes, cfg->max_outputs * sizeof(struct sample_result));
@@ -47,6 +48,7 @@ static void point_into(struct plan *p, const struct step_layout *l)
     p->step.tokens = (void *)(host + l->tokens);
     p->step.output_rows = (void *)(host + l->output_rows);
     p->step.seqs = (void *)(host + l->seqs);
+    p->step.window_seqs = (void *)(host + l->window_seqs);
     if (p->config.has_sampler) {
         p->step.samples = (void *)(host + l->samples);
         p->step.results = (void *)(back + l->results);

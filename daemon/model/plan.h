@@ -34,10 +34,11 @@ struct plan_config {
 /* The step buffer as the CPU sees it. */
 struct step {
     struct step_header *header;
-    struct step_token *tokens;   /* [max_tokens] */
-    uint32_t *output_rows;       /* [max_outputs], indices into tokens */
-    struct step_seq *seqs;       /* [max_seqs] */
-    struct step_sample *samples; /* [max_outputs], NULL without sampler */
+    struct step_token *tokens;    /* [max_tokens] */
+    uint32_t *output_rows;        /* [max_outputs], indices into tokens */
+    struct step_seq *seqs;        /* [max_seqs] */
+    struct step_seq *window_seqs; /* [max_seqs]: the same with the blocks of windowed layers */
+    struct step_sample *samples;  /* [max_outputs], NULL without sampler */
     /* of the result buffer, which the device writes: */
     struct sample_result *results; /* [max_outputs], NULL without sampler */
     float *logits;                 /* [max_outputs][vocab]; NULL unless host_logits */

@@ -321,6 +321,12 @@ static uint32_t window_of(const struct recorder *r, const struct node *n)
     return model_layer_kind(r->model, n->layer)->is_windowed ? r->model->dims.dim[DIM_WINDOW] : 0;
 }
 
+/* Where a layer's keys and values lie, by sequence. */
+static uint64_t seqs_of(const struct recorder *r, const struct node *n)
+{
+    return r->step + (window_of(r, n) ? r->layout.window_seqs : r->layout.seqs);
+}
+
 static uint64_t sinks_of(const struct node *n)
 {
     return n->weight->tensor ? n->weight->address : 0;
@@ -335,7 +341,7 @@ static void record_attention(const struct recorder *r, const struct call *c, str
     d->args.attention = (struct args_attention){
         .step = r->step,
         .tokens = r->step + r->layout.tokens,
-        .seqs = r->step + r->layout.seqs,
+        .seqs = seqs_of(r, c->node),
         .q = in,
         .out = out,
         .sinks = c->n_splits > 1 ? 0 : sinks_of(c->node),
@@ -393,7 +399,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         d->args.kv_store = (struct args_kv_store){
             .step = r->step,
             .tokens = r->step + r->layout.tokens,
-            .seqs = r->step + r->layout.seqs,
+            .seqs = seqs_of(r, c->node),
             .k = in,
             .v = in2,
             .kv = *kv_of(r, n),

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { BLOCKS = 24, USERS = 3, NAMES = 6 };
+enum { BLOCKS = 24, USERS = 3, NAMES = 6, WINDOWS = 5 };
 
 static _Alignas(4096) uint8_t memory[2 * 4096 + BLOCKS * 160];
 static const char layout[64] = "fuzz";
@@ -22,16 +22,30 @@ static const uint32_t *words(uint8_t name)
     return tokens;
 }
 
-/* Opens the directory as a new process would. */
+/* Opens the directory as a new process would. Blocks of windows belong to one block each, and to
+ * those alone that were entered. */
 static void come(struct prefix_directory *d, struct prefix_cache **cache)
 {
+    struct window_blocks *windows;
+    uint32_t n_shared = 0;
     int n;
 
     prefix_cache_destroy(*cache);
     *cache = NULL;
-    if (prefix_cache_create(BLOCKS, BLOCKS - 2, 1, cache) < 0)
+    if (prefix_cache_create(BLOCKS, BLOCKS - 2, 1, cache) < 0 ||
+        window_blocks_create(WINDOWS, BLOCKS, &windows) < 0)
         abort();
-    n = prefix_directory_open(d, memory, BLOCKS, layout, *cache);
+    n = prefix_directory_open(d, memory, BLOCKS, layout, *cache, windows);
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        if (window_blocks_of(windows, i) != WINDOW_NONE) {
+            n_shared++;
+            if (!prefix_cache_has(*cache, i))
+                abort();
+        }
+    if (n_shared != window_blocks_n_idle(windows) || n_shared != window_blocks_n_shared(windows) ||
+        n_shared > WINDOWS)
+        abort();
+    window_blocks_destroy(windows);
     if (n < 0 || n > BLOCKS - 2 || prefix_cache_n_entered(*cache) != (uint32_t)n ||
         prefix_cache_n_idle(*cache) != (uint32_t)n)
         abort();
@@ -73,6 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  words(data[4] % NAMES), block);
         else if (data[0] < 180)
             prefix_directory_clear(&d, block);
+        else if (data[0] < 190)
+            prefix_directory_set_window(&d, block, data[2] % (WINDOWS + 2));
         else if (data[0] < 220)
             memory[((size_t)data[1] | (size_t)data[2] << 8) % sizeof(memory)] ^= data[3];
         else

@@ -57,7 +57,7 @@ static void house_init(struct house *h)
         .pools = {.kind = has_module ? POOL_KIND_KMOD : POOL_KIND_MEMFD,
                   .numa_node = -1,
                   .keeper = &h->manager.keeper},
-        .n_tokens = BLOCKS * KV_BLOCK_TOKENS,
+        .size.tokens = BLOCKS * KV_BLOCK_TOKENS,
         .prefix_tokens = BLOCKS * KV_BLOCK_TOKENS,
         .model_key = &h->model_key,
     };
@@ -213,10 +213,10 @@ static void a_cache_of_another_model_or_layout_is_not_taken(void **state)
 
     house_init(&h);
     run(&h, ALICE, 0, 4);
-    h.config.n_tokens += KV_BLOCK_TOKENS;
+    h.config.size.tokens += KV_BLOCK_TOKENS;
     restart(&h);
     assert_int_equal(h.kv->n_found, 0);
-    h.config.n_tokens -= KV_BLOCK_TOKENS;
+    h.config.size.tokens -= KV_BLOCK_TOKENS;
     h.model_key.hex[5] ^= 1;
     restart(&h);
     assert_int_equal(h.kv->n_found, 0);
@@ -328,8 +328,8 @@ static void a_cache_that_is_mapped_in_part_is_not_kept(void **state)
     struct house h;
 
     house_init(&h);
-    h.config.n_tokens = ((1ull << 30) / h.kv->layers[0].block_bytes + 1) * KV_BLOCK_TOKENS;
-    if (kv_cache_memory_bytes(h.model.model, h.config.n_tokens) > pool_available_bytes())
+    h.config.size.tokens = ((1ull << 30) / h.kv->layers[0].block_bytes + 1) * KV_BLOCK_TOKENS;
+    if (kv_cache_memory_bytes(h.model.model, &h.config.size) > pool_available_bytes())
         SKIP("too little memory");
     kv_cache_destroy(h.kv, true);
     come(&h);

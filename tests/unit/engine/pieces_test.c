@@ -170,7 +170,7 @@ struct cache_fixture {
 static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
 {
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
-    struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .n_tokens = n_tokens};
+    struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .size.tokens = n_tokens};
     struct gguf_builder b;
     struct error err = {0};
 
@@ -231,7 +231,7 @@ static void impossible_caches_are_refused(void **state)
 
     cache_init(&f, 1);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .n_tokens = sizes[i]};
+        struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .size.tokens = sizes[i]};
         struct kv_cache *kv = NULL;
         struct error err = {0};
         assert_true(kv_cache_create(f.model.model, f.dev, &cfg, &kv, &err) < 0);
@@ -276,7 +276,7 @@ static void truncating_a_session_keeps_what_is_before(void **state)
     cache_init(&f, 4 * KV_BLOCK_TOKENS);
     assert_int_equal(session_create(f.kv, NULL, f.dev, 4 * KV_BLOCK_TOKENS, &s, NULL), 0);
     assert_int_equal(session_reserve(s, 3 * KV_BLOCK_TOKENS), 0);
-    first = s->block_table[0];
+    first = s->table.blocks[0];
     s->n_past = 3 * KV_BLOCK_TOKENS - 1;
     s->n_history = s->n_past + 1;
     session_truncate(s, KV_BLOCK_TOKENS + 2);
@@ -285,7 +285,7 @@ static void truncating_a_session_keeps_what_is_before(void **state)
     assert_int_equal(s->n_history, KV_BLOCK_TOKENS + 2);
     session_truncate(s, KV_BLOCK_TOKENS);
     assert_int_equal(s->n_blocks, 1);
-    assert_int_equal(s->block_table[0], first);
+    assert_int_equal(s->table.blocks[0], first);
     session_truncate(s, 4 * KV_BLOCK_TOKENS); /* beyond the end: nothing */
     assert_int_equal(s->n_past, KV_BLOCK_TOKENS);
     session_destroy(s);

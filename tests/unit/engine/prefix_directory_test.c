@@ -24,7 +24,7 @@ struct house {
 static void come(struct house *h, uint32_t most_entered)
 {
     assert_int_equal(prefix_cache_create(BLOCKS, most_entered, 42, &h->cache), 0);
-    h->n_found = prefix_directory_open(&h->directory, h->memory, BLOCKS, layout, h->cache);
+    h->n_found = prefix_directory_open(&h->directory, h->memory, BLOCKS, layout, h->cache, NULL);
     assert_int_equal(prefix_cache_n_entered(h->cache), h->n_found);
     assert_int_equal(prefix_cache_n_idle(h->cache), h->n_found);
 }

@@ -13,7 +13,7 @@
 static void init(struct bench *b, uint32_t batch_tokens, uint64_t cache_tokens)
 {
     bench_init(b, (struct runner_config){
-                      .cache_tokens = cache_tokens, .batch_tokens = batch_tokens, .max_seqs = 3});
+                      .cache.tokens = cache_tokens, .batch_tokens = batch_tokens, .max_seqs = 3});
 }
 
 static const struct step_sample greedy = {.top_p = 1.0f, .repeat_penalty = 1.0f, .n_top = 5};
@@ -343,7 +343,7 @@ static void a_cache_that_memory_cannot_hold_shrinks_where_it_may(void **state)
 {
     struct runner_config cfg = {
         .context_tokens = 128,
-        .cache_tokens = 1ull << 31, /* terabytes */
+        .cache.tokens = 1ull << 31, /* terabytes */
         .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
     };
     struct runner *large = NULL;
@@ -353,7 +353,7 @@ static void a_cache_that_memory_cannot_hold_shrinks_where_it_may(void **state)
     init(&b, 64, 128);
     assert_int_equal(runner_create(b.lm, b.dev, &cfg, &large, &err), -ENOMEM);
     assert_true(err.text[0]);
-    cfg.least_tokens = 128;
+    cfg.least.tokens = 128;
     assert_int_equal(runner_create(b.lm, b.dev, &cfg, &large, &err), 0);
     assert_int_equal(runner_kv(large)->n_blocks, 4);
     runner_destroy(large);

@@ -28,7 +28,7 @@ static void stage_init(struct stage *s)
 {
     struct runner_config cfg = {
         .context_tokens = 128,
-        .cache_tokens = 128,
+        .cache.tokens = 128,
         .prefix_tokens = 128,
         .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
     };

@@ -20,7 +20,7 @@ enum { ALICE = 1000, BOB = 1001 };
 
 static void init(struct bench *b, uint64_t cache_tokens)
 {
-    bench_init(b, (struct runner_config){.cache_tokens = cache_tokens,
+    bench_init(b, (struct runner_config){.cache.tokens = cache_tokens,
                                          .prefix_tokens = cache_tokens,
                                          .batch_tokens = 128});
 }
@@ -189,8 +189,8 @@ static void what_two_sessions_compute_at_once_is_kept_once(void **state)
     session_share_prefix(first, ALICE, PROMPT_TOKENS);
     session_share_prefix(second, ALICE, PROMPT_TOKENS);
     assert_int_equal(n_held(&b), 4);
-    assert_memory_equal(first->block_table, second->block_table, 2 * sizeof(uint32_t));
-    assert_int_not_equal(first->block_table[2], second->block_table[2]);
+    assert_memory_equal(first->table.blocks, second->table.blocks, 2 * sizeof(uint32_t));
+    assert_int_not_equal(first->table.blocks[2], second->table.blocks[2]);
     session_destroy(first);
     assert_int_equal(n_held(&b), 3);
     session_destroy(second);
@@ -244,7 +244,7 @@ static void reserved_blocks_make_room_for_taken_ones(void **state)
 static void kept_bench_init(struct bench *b, struct manager *manager)
 {
     bench_init_in(
-        b, (struct runner_config){.cache_tokens = 256, .prefix_tokens = 256},
+        b, (struct runner_config){.cache.tokens = 256, .prefix_tokens = 256},
         (struct pool_config){.kind = POOL_KIND_MEMFD, .numa_node = -1, .keeper = &manager->keeper});
 }
 

@@ -448,6 +448,7 @@ static void step(struct bench *b, struct plan *p, struct timeline *lines, const 
             .n_blocks = KV_BLOCKS / SEQS,
             .slot = SEQS - 1 - s,
         };
+        p->step.window_seqs[s] = p->step.seqs[s];
         for (uint32_t i = 0; i < n_rows[s]; i++, row++) {
             p->step.tokens[row] = (struct step_token){
                 .token = lines[s].tokens[lines[s].n_past + i],

@@ -241,6 +241,7 @@ static bool evict(struct kv_cache *kv, uint32_t *ret_block)
         prefix_directory_clear(&kv->directory, *ret_block);
     if (kv->windows)
         window_blocks_part(kv->windows, *ret_block);
+    state_slots_forget(kv->states, *ret_block);
     return true;
 }
 

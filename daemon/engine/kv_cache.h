@@ -13,6 +13,7 @@
 #include "device/device.h"
 #include "engine/kv_size.h"
 #include "engine/prefix_directory.h"
+#include "engine/state_slots.h"
 #include "pool/pool.h"
 
 struct kv_cache {
@@ -32,6 +33,7 @@ struct kv_cache {
     uint32_t n_found;                  /* blocks that an earlier process had shared */
     uint64_t block_bytes;              /* of one block over all its layers */
     uint64_t window_block_bytes;       /* of one of windowed layers */
+    struct state_slots *states; /* the runner's, whose checkpoints go with their blocks; or NULL */
 };
 
 struct kv_cache_config {

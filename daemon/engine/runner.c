@@ -5,6 +5,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Slots besides those of the sessions, so that there is always room for some checkpoints. */
+enum { CHECKPOINT_SLOTS = 8 };
+
+static uint32_t n_state_slots(const struct runner_config *cfg)
+{
+    uint32_t n_seqs = cfg->max_seqs ? cfg->max_seqs : RUNNER_SEQS;
+
+    return cfg->prefix_tokens ? n_seqs + CHECKPOINT_SLOTS : n_seqs;
+}
+
 static void make_buckets(struct runner *r, enum pooling pooling)
 {
     uint32_t batch = r->config.batch_tokens, seqs = r->config.max_seqs;
@@ -59,9 +69,9 @@ static int create_cache(struct runner *r, const struct kv_size *size, struct err
         .pools = r->config.pools,
         .size = *size,
         .context_tokens = r->config.context_tokens,
-        /* of a prefix whose state is not there keys and values are of no use */
-        .prefix_tokens = r->states ? 0 : r->config.prefix_tokens,
-        /* what shares nothing has nothing to be found, and takes no other's */
+        .prefix_tokens = r->config.prefix_tokens,
+        /* what shares nothing has nothing to be found, and takes no other's; and of what is found
+           the state would be missing */
         .model_key = r->config.prefix_tokens && !r->states ? &r->lm->key : NULL,
     };
 
@@ -109,7 +119,7 @@ int runner_prepare(const struct model *m, struct device *dev, const struct runne
     if (e == 0) {
         configure(&r, m, dev, cfg);
         kv_cache_shape(m, &cfg->cache, kv);
-        state_slots_shape(m, r.config.max_seqs, states);
+        state_slots_shape(m, n_state_slots(cfg), states);
         if (index < r.n_buckets)
             r.buckets[index].config.states = states;
         e = index < r.n_buckets ? plan_prepare(m, dev, kv, &r.buckets[index].config, err) : -ENOENT;
@@ -141,7 +151,7 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     e = weights_import(lm, dev, &r->weights, err);
     if (e < 0)
         goto fail;
-    e = state_slots_create(lm->model, dev, r->config.max_seqs, &r->states, err);
+    e = state_slots_create(lm->model, dev, n_state_slots(&r->config), &r->states, err);
     if (e < 0)
         goto fail;
     e = create_cache(r, &cfg->cache, err);
@@ -149,6 +159,7 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
         e = create_cache(r, &cfg->least, err);
     if (e < 0)
         goto fail;
+    r->kv->states = r->states;
     e = create_workspace(r, err);
     if (e < 0)
         goto fail;
@@ -199,13 +210,13 @@ const struct kv_cache *runner_kv(const struct runner *r)
 uint64_t runner_cache_bytes(const struct runner *r)
 {
     return kv_cache_memory_bytes(r->lm->model, &r->kv->size) +
-           state_slots_memory_bytes(r->lm->model, r->config.max_seqs);
+           state_slots_memory_bytes(r->lm->model, n_state_slots(&r->config));
 }
 
 uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_config *cfg)
 {
     return kv_cache_memory_bytes(m, cfg->least.tokens ? &cfg->least : &cfg->cache) +
-           state_slots_memory_bytes(m, cfg->max_seqs ? cfg->max_seqs : RUNNER_SEQS);
+           state_slots_memory_bytes(m, n_state_slots(cfg));
 }
 
 uint32_t runner_batch_tokens(const struct runner *r)

@@ -139,7 +139,9 @@ static uint32_t tokens_of(const struct running_model *m, const struct batch *b,
         return 0;
     /* What was generated is fed again so that it comes out as it did, or the answer might go on in
      * another way than it began. */
-    return b->is_generated && n > m->exact_rows ? m->exact_rows : n;
+    if (b->is_generated)
+        return n > m->exact_rows ? m->exact_rows : n;
+    return session_until_checkpoint(r->session, n);
 }
 
 /* Whether so many positions are more than the user may hold beside what its other requests do. */

@@ -66,8 +66,6 @@ static void set_entry(struct block_table *t, uint32_t i, uint32_t block)
 
 int session_reserve(struct session *s, uint32_t n_tokens)
 {
-    if (s->states && s->slot == STATE_NO_SLOT && state_slots_take(s->states, &s->slot) < 0)
-        return -ENOSPC;
     while (s->n_blocks < kv_blocks_for(n_tokens)) {
         uint32_t block, window;
         int r = kv_cache_take(s->kv, &block);
@@ -84,6 +82,9 @@ int session_reserve(struct session *s, uint32_t n_tokens)
         }
         set_entry(&s->table, s->n_blocks++, block);
     }
+    /* behind the blocks: who holds a slot holds blocks, by which others find who can give way */
+    if (s->states && s->slot == STATE_NO_SLOT)
+        return state_slots_take(s->states, &s->slot);
     return 0;
 }
 
@@ -114,16 +115,22 @@ static void drop_block(struct session *s)
     kv_cache_unref(s->kv, s->table.blocks[s->n_blocks]);
 }
 
+static void give_back_slot(struct session *s)
+{
+    if (s->slot == STATE_NO_SLOT)
+        return;
+    state_slots_give(s->states, s->slot);
+    s->slot = STATE_NO_SLOT;
+}
+
 void session_truncate(struct session *s, uint32_t n_tokens)
 {
     uint32_t n_full;
 
     if (s->states && n_tokens < s->n_past)
         n_tokens = 0;
-    if (!n_tokens && s->slot != STATE_NO_SLOT) {
-        state_slots_give(s->states, s->slot);
-        s->slot = STATE_NO_SLOT;
-    }
+    if (!n_tokens)
+        give_back_slot(s);
     n_full = n_tokens / KV_BLOCK_TOKENS;
     if (n_full < s->n_shared) {
         n_tokens = n_full * KV_BLOCK_TOKENS;
@@ -179,30 +186,71 @@ static uint32_t take_windows(struct session *s, uint32_t n)
     return n;
 }
 
+/* Brings the session's slot to the state after the last of the first n blocks after which there is
+ * a checkpoint; returns how many blocks come before. */
+static uint32_t restore_state(struct session *s, uint32_t n)
+{
+    while (n && !state_slots_use(s->states, s->table.blocks[n - 1]))
+        n--;
+    if (!n || state_slots_take(s->states, &s->slot) < 0)
+        return 0;
+    if (state_slots_restore(s->states, s->slot, s->table.blocks[n - 1]) == 0)
+        return n;
+    give_back_slot(s);
+    return 0;
+}
+
+/* Of the blocks that were found, keeps those that a state can go on from. */
+static uint32_t take_state(struct session *s, uint32_t n)
+{
+    uint32_t best = restore_state(s, n);
+
+    while (n > best)
+        kv_cache_unref(s->kv, s->table.blocks[--n]);
+    return n;
+}
+
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens)
 {
     uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0, block;
 
     session_truncate(s, 0); /* what a step that failed has reserved */
-    if (s->states)
-        return 0; /* there are keys and values of the prefix, but not the state after it */
     most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
     while (i < most &&
            kv_cache_take_shared(s->kv, uid, parent_of(s, i), tokens + i * KV_BLOCK_TOKENS, &block))
         set_entry(&s->table, i++, block);
+    s->checkpoints[0] = i * KV_BLOCK_TOKENS;
+    s->checkpoints[1] = most * KV_BLOCK_TOKENS;
     if (s->kv->windows)
         i = take_windows(s, i);
+    if (s->states)
+        i = take_state(s, i);
     s->n_blocks = s->n_shared = i;
     s->n_past = s->n_history = i * KV_BLOCK_TOKENS;
     memcpy(s->history, tokens, s->n_history * sizeof(*tokens));
     return s->n_past;
 }
 
-void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
+uint32_t session_until_checkpoint(const struct session *s, uint32_t n_tokens)
 {
-    if (s->states)
-        return;
+    for (size_t i = 0; s->states && i < sizeof(s->checkpoints) / sizeof(s->checkpoints[0]); i++)
+        if (s->checkpoints[i] > s->n_past && s->checkpoints[i] - s->n_past < n_tokens)
+            n_tokens = s->checkpoints[i] - s->n_past;
+    return n_tokens;
+}
+
+static void keep_state(const struct session *s)
+{
+    uint32_t n = s->n_past / KV_BLOCK_TOKENS;
+    bool is_due = s->n_past == s->checkpoints[0] || s->n_past == s->checkpoints[1];
+
+    if (s->states && n && is_due && s->n_shared == n && s->slot != STATE_NO_SLOT)
+        state_slots_keep(s->states, s->slot, s->table.blocks[n - 1]);
+}
+
+static void share_blocks(struct session *s, uid_t uid, uint32_t n_done)
+{
     while (s->n_shared < n_done / KV_BLOCK_TOKENS) {
         uint32_t i = s->n_shared, block = s->table.blocks[i];
 
@@ -217,6 +265,22 @@ void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
         }
         s->n_shared++;
     }
+}
+
+void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done)
+{
+    share_blocks(s, uid, n_done);
+    if (n_done == s->n_past)
+        keep_state(s);
+}
+
+int session_copy_state(struct session *to, const struct session *from, struct error *err)
+{
+    if (!from->states || from->slot == STATE_NO_SLOT)
+        return 0;
+    if (to->slot == STATE_NO_SLOT && state_slots_take(to->states, &to->slot) < 0)
+        return -ENOSPC;
+    return state_slots_copy(to->states, from->slot, to->slot, err);
 }
 
 uint64_t session_block_table_address(const struct session *s)

@@ -33,6 +33,8 @@ struct session {
     uint32_t n_past;    /* positions whose keys and values are stored */
     uint32_t n_history; /* n_past, plus a token drawn (or being drawn) and not yet fed */
     uint32_t max_tokens;
+    /* With a state: positions, ends of full blocks, at which it is kept for later sessions. */
+    uint32_t checkpoints[2];
 };
 
 /* states: NULL for models without. */
@@ -55,12 +57,24 @@ void session_truncate(struct session *s, uint32_t n_tokens);
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of
  * these tokens, as far as windowed layers can go on from there. At least two tokens are left to
  * compute: the logits after the last are needed, and a single one would be computed by the kernels
- * for generated tokens, which round otherwise. Returns how many tokens are there now: n_past. */
+ * for generated tokens, which round otherwise. Returns how many tokens are there now: n_past. With
+ * a state, these are the tokens up to its last checkpoint among them; it will be kept where the
+ * blocks that were found end, as others may begin with them, too, and at the last full block of the
+ * tokens.
+ */
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens);
+/* Of n tokens of a prompt, those that may be fed in one step: up to where the state is to be kept.
+ */
+uint32_t session_until_checkpoint(const struct session *s, uint32_t n_tokens);
 /* Shares the blocks that are full of the first n_done positions, with which the device is done:
- * n_past, or less while steps are under way. */
+ * n_past, or less while steps are under way. With a state, keeps that where it is due, for which
+ * no step may be under way. */
 void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done);
+
+/* Of a session that begins as a copy of another at the same position: its state, too, for which no
+ * step may be under way. -ENOSPC when there is no slot for it; nothing to do without state. */
+int session_copy_state(struct session *to, const struct session *from, struct error *err);
 
 uint64_t session_block_table_address(const struct session *s);
 /* Of windowed layers: the same table, where they have no blocks of their own. */

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The parts of a slot, and slots, begin where every device can address floats. */
-#define SLOT_ALIGN 256ull
+/* A slot is copied in so many rows, side by side. The parts of a slot, and its rows, begin where
+ * every device can address floats. */
+#define COPY_ROWS  16u
+#define PART_ALIGN (COPY_ROWS * 256ull)
 
 static uint64_t align(uint64_t bytes)
 {
-    return (bytes + SLOT_ALIGN - 1) & ~(SLOT_ALIGN - 1);
+    return (bytes + PART_ALIGN - 1) & ~(PART_ALIGN - 1);
 }
 
 /* Of one slot in one layer. */
@@ -74,24 +76,24 @@ int state_slots_create(const struct model *m, struct device *dev, uint32_t n_slo
     s = calloc(1, sizeof(*s));
     if (!s)
         return error_set(err, ENOMEM, "out of memory");
+    s->device = dev;
     s->n_layers = n_layers;
     s->n_slots = n_slots;
     s->slot_bytes = state_slots_memory_bytes(m, 1);
     s->buffers = calloc(n_layers, sizeof(struct buffer *));
     s->layers = calloc(n_layers, sizeof(*s->layers));
-    s->free_list = calloc(n_slots, sizeof(*s->free_list));
-    if (!s->buffers || !s->layers || !s->free_list)
+    s->slots = calloc(n_slots, sizeof(*s->slots));
+    if (!s->buffers || !s->layers || !s->slots)
         r = error_set(err, ENOMEM, "out of memory");
+    if (r == 0)
+        r = buffer_create(dev, sizeof(struct step_header), BUFFER_HOST, &s->step, err);
     for (uint32_t i = 0; r == 0 && i < n_layers; i++)
         r = make_layer(s, m, dev, i, err);
     if (r < 0) {
         state_slots_destroy(s);
         return r;
     }
-    while (s->n_free < n_slots) {
-        s->free_list[s->n_free] = n_slots - 1 - s->n_free;
-        s->n_free++;
-    }
+    *(struct step_header *)s->step->host = (struct step_header){.n_tokens = COPY_ROWS};
     *ret_slots = s;
     return 0;
 }
@@ -104,19 +106,152 @@ void state_slots_destroy(struct state_slots *s)
         buffer_destroy(s->buffers[i]);
     free(s->buffers);
     free(s->layers);
-    free(s->free_list);
+    free(s->slots);
+    buffer_destroy(s->step);
     free(s);
+}
+
+/* A free slot, or that of the checkpoint that was not used for longest. */
+static bool find_room(const struct state_slots *s, uint32_t *ret_slot)
+{
+    const struct state_slot *best = NULL;
+
+    for (const struct state_slot *it = s->slots; it < s->slots + s->n_slots; it++) {
+        if (it->use == SLOT_SEQUENCE || (best && best->use == SLOT_FREE))
+            continue;
+        if (!best || it->use == SLOT_FREE || it->last_used < best->last_used)
+            best = it;
+    }
+    if (best)
+        *ret_slot = (uint32_t)(best - s->slots);
+    return best;
 }
 
 int state_slots_take(struct state_slots *s, uint32_t *ret_slot)
 {
-    if (!s->n_free)
+    if (!find_room(s, ret_slot))
         return -ENOSPC;
-    *ret_slot = s->free_list[--s->n_free];
+    s->slots[*ret_slot].use = SLOT_SEQUENCE;
     return 0;
 }
 
 void state_slots_give(struct state_slots *s, uint32_t slot)
 {
-    s->free_list[s->n_free++] = slot;
+    s->slots[slot].use = SLOT_FREE;
+}
+
+/* ---- copies ---- */
+
+static uint32_t list_copies(const struct state_slots *s, uint32_t from, uint32_t to,
+                            struct dispatch *list)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const struct seq_state *state = &s->layers[i].conv; /* a slot begins with it */
+        uint32_t row_floats = (uint32_t)(state->slot_bytes / COPY_ROWS / sizeof(float));
+
+        if (!s->buffers[i])
+            continue;
+        list[n++] = (struct dispatch){
+            .op = KERNEL_COPY,
+            .max_rows = COPY_ROWS,
+            .label = "state",
+            .args.copy =
+                {
+                    .step = s->step->address,
+                    .x = state->base + from * state->slot_bytes,
+                    .out = state->base + to * state->slot_bytes,
+                    .n_groups = 1,
+                    .n = row_floats,
+                    .x_cols = row_floats,
+                    .out_cols = row_floats,
+                },
+        };
+    }
+    return n;
+}
+
+int state_slots_copy(struct state_slots *s, uint32_t from, uint32_t to, struct error *err)
+{
+    struct dispatch *list = calloc(s->n_layers, sizeof(*list));
+    struct program *program = NULL;
+    uint64_t ticket;
+    int r;
+
+    if (!list)
+        return error_set(err, ENOMEM, "out of memory");
+    r = program_create(s->device, list, list_copies(s, from, to, list), &program, err);
+    if (r == 0)
+        r = device_submit(s->device, program, &ticket, err);
+    if (r == 0) {
+        do
+            r = device_wait(s->device, ticket, UINT64_MAX / 2, err);
+        while (r == -ETIME);
+    }
+    program_destroy(program);
+    free(list);
+    return r;
+}
+
+/* ---- checkpoints ---- */
+
+static struct state_slot *find(const struct state_slots *s, uint32_t block)
+{
+    for (struct state_slot *it = s->slots; it < s->slots + s->n_slots; it++)
+        if (it->use == SLOT_CHECKPOINT && it->block == block)
+            return it;
+    return NULL;
+}
+
+bool state_slots_keep(struct state_slots *s, uint32_t slot, uint32_t block)
+{
+    struct state_slot *it;
+    uint32_t room;
+
+    if (state_slots_use(s, block))
+        return true;
+    if (!find_room(s, &room))
+        return false;
+    it = &s->slots[room];
+    it->use = SLOT_FREE; /* of no use while it is written, nor if that fails */
+    if (state_slots_copy(s, slot, room, NULL) < 0)
+        return false;
+    *it = (struct state_slot){SLOT_CHECKPOINT, block, ++s->clock};
+    return true;
+}
+
+bool state_slots_use(struct state_slots *s, uint32_t block)
+{
+    struct state_slot *it = find(s, block);
+
+    if (it)
+        it->last_used = ++s->clock;
+    return it;
+}
+
+int state_slots_restore(struct state_slots *s, uint32_t slot, uint32_t block)
+{
+    const struct state_slot *it = find(s, block);
+
+    if (!it)
+        return -ENOENT;
+    return state_slots_copy(s, (uint32_t)(it - s->slots), slot, NULL);
+}
+
+void state_slots_forget(struct state_slots *s, uint32_t block)
+{
+    struct state_slot *it = s ? find(s, block) : NULL;
+
+    if (it)
+        it->use = SLOT_FREE;
+}
+
+uint32_t state_slots_n_checkpoints(const struct state_slots *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; s && i < s->n_slots; i++)
+        n += s->slots[i].use == SLOT_CHECKPOINT;
+    return n;
 }

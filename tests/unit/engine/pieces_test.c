@@ -292,6 +292,266 @@ static void truncating_a_session_keeps_what_is_before(void **state)
     cache_finish(&f);
 }
 
+/* ---- state of fixed size ---- */
+
+enum { SLOTS = 3 };
+
+struct state_fixture {
+    struct cache_fixture cache;
+    struct state_slots *states;
+};
+
+/* A model of a delta layer and one of attention, on a cache that shares all its blocks. */
+static void state_init(struct state_fixture *f)
+{
+    struct builder_shape shape = model_fixture_shape("qwen35", GGUF_TYPE_F16);
+    struct kv_cache_config cfg = {.pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+                                  .size.tokens = 16 * KV_BLOCK_TOKENS,
+                                  .prefix_tokens = 16 * KV_BLOCK_TOKENS};
+    struct gguf_builder b;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f->cache.model, &b);
+    assert_int_equal(device_create("cpu:2", &f->cache.dev, NULL), 0);
+    assert_int_equal(kv_cache_create(f->cache.model.model, f->cache.dev, &cfg, &f->cache.kv, NULL),
+                     0);
+    assert_int_equal(
+        state_slots_create(f->cache.model.model, f->cache.dev, SLOTS, &f->states, NULL), 0);
+    assert_non_null(f->states);
+    f->cache.kv->states = f->states;
+}
+
+static void state_finish(struct state_fixture *f)
+{
+    struct cache_fixture cache = f->cache;
+
+    state_slots_destroy(f->states);
+    cache_finish(&cache);
+}
+
+static struct session *state_session(struct state_fixture *f)
+{
+    struct session *s = NULL;
+
+    assert_int_equal(
+        session_create(f->cache.kv, f->states, f->cache.dev, 8 * KV_BLOCK_TOKENS, &s, NULL), 0);
+    return s;
+}
+
+/* The floats of a slot in the delta layer; the cpu's addresses are pointers. */
+static float *slot_floats(const struct state_fixture *f, uint32_t slot, size_t *ret_n)
+{
+    const struct seq_state *conv = &f->states->layers[0].conv;
+
+    *ret_n = conv->slot_bytes / sizeof(float);
+    return (float *)((char *)f->states->buffers[0]->host + slot * conv->slot_bytes);
+}
+
+static void fill_slot(const struct state_fixture *f, uint32_t slot, float value)
+{
+    size_t n;
+    float *x = slot_floats(f, slot, &n);
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = value + (float)i;
+}
+
+static void assert_slot(const struct state_fixture *f, uint32_t slot, float value)
+{
+    size_t n;
+    const float *x = slot_floats(f, slot, &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != value + (float)i)
+            fail_msg("float %zu of slot %u is %g", i, slot, (double)x[i]);
+}
+
+/* Feeds a session's tokens as the engine does, up to n; its state is then `value`. */
+static void advance_to(struct state_fixture *f, struct session *s, uid_t uid,
+                       const uint32_t *tokens, uint32_t n, float value)
+{
+    while (s->n_past < n) {
+        uint32_t k = session_until_checkpoint(s, n - s->n_past);
+
+        assert_int_equal(session_reserve(s, s->n_past + k), 0);
+        memcpy(s->history + s->n_past, tokens + s->n_past, k * sizeof(*tokens));
+        s->n_past += k;
+        s->n_history = s->n_past;
+        fill_slot(f, s->slot, value + (float)s->n_past);
+        session_share_prefix(s, uid, s->n_past);
+    }
+}
+
+static void models_without_state_have_no_slots(void **state)
+{
+    struct cache_fixture f;
+    struct state_slots *states = NULL;
+
+    cache_init(&f, KV_BLOCK_TOKENS);
+    assert_int_equal(state_slots_create(f.model.model, f.dev, SLOTS, &states, NULL), 0);
+    assert_null(states);
+    assert_int_equal(state_slots_memory_bytes(f.model.model, SLOTS), 0);
+    cache_finish(&f);
+}
+
+static void slots_are_held_from_the_first_block_to_the_last(void **state)
+{
+    struct session *s[SLOTS], *late;
+    struct state_fixture f;
+
+    state_init(&f);
+    for (int i = 0; i < SLOTS; i++) {
+        s[i] = state_session(&f);
+        assert_int_equal(session_reserve(s[i], 1), 0);
+        for (int k = 0; k < i; k++)
+            assert_int_not_equal(s[i]->slot, s[k]->slot);
+    }
+    late = state_session(&f);
+    assert_int_equal(session_reserve(late, 1), -ENOSPC);
+    assert_int_equal(late->n_blocks, 1); /* by which others see that it holds something */
+    session_truncate(s[1], 0);
+    assert_int_equal(session_reserve(late, 1), 0);
+    assert_int_equal(session_reserve(s[1], 1), -ENOSPC);
+    session_destroy(s[0]);
+    assert_int_equal(session_reserve(s[1], 1), 0);
+    session_destroy(s[1]);
+    session_destroy(s[2]);
+    session_destroy(late);
+    state_finish(&f);
+}
+
+static void a_state_goes_back_to_its_beginning_alone(void **state)
+{
+    struct state_fixture f;
+    struct session *s;
+
+    state_init(&f);
+    s = state_session(&f);
+    assert_int_equal(session_reserve(s, 70), 0);
+    s->n_past = s->n_history = 70;
+    session_truncate(s, 70); /* nothing is forgotten */
+    assert_int_equal(s->n_past, 70);
+    assert_int_not_equal(s->slot, STATE_NO_SLOT);
+    session_truncate(s, 69);
+    assert_int_equal(s->n_past, 0);
+    assert_int_equal(s->n_blocks, 0);
+    assert_int_equal(s->slot, STATE_NO_SLOT);
+    session_destroy(s);
+    state_finish(&f);
+}
+
+/* A prompt of 100 tokens leaves its state at 96, the last full block of which two tokens are left;
+ * one that shares 64 of them finds none there and leaves one, for the third. */
+static void prefixes_are_taken_up_to_a_checkpoint_and_no_further(void **state)
+{
+    enum { ALICE = 1, BOB = 2 };
+    uint32_t tokens[100], other[100];
+    struct state_fixture f;
+    struct session *s;
+
+    for (uint32_t i = 0; i < 100; i++) {
+        tokens[i] = i;
+        other[i] = i < 70 ? i : i + 1;
+    }
+    state_init(&f);
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, ALICE, tokens, 100), 0);
+    assert_int_equal(session_until_checkpoint(s, 100), 96);
+    advance_to(&f, s, ALICE, tokens, 100, 1000);
+    assert_int_equal(state_slots_n_checkpoints(f.states), 1);
+    session_destroy(s);
+
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, ALICE, tokens, 100), 96);
+    assert_int_equal(s->n_blocks, 3);
+    assert_slot(&f, s->slot, 1096); /* as it was there, not as the session left it */
+    session_destroy(s);
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, BOB, tokens, 100), 0);
+    session_destroy(s);
+
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, ALICE, other, 100), 0);
+    assert_int_equal(s->n_blocks, 0);
+    assert_int_equal(session_until_checkpoint(s, 100), 64);
+    advance_to(&f, s, ALICE, other, 64, 2000);
+    assert_int_equal(session_until_checkpoint(s, 36), 32);
+    session_destroy(s);
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, ALICE, other, 100), 64);
+    assert_slot(&f, s->slot, 2064);
+    session_destroy(s);
+    state_finish(&f);
+}
+
+/* A block that holds something else has no state any more, and a slot that is needed is that of the
+ * checkpoint that was not used for longest. */
+static void checkpoints_go_with_their_blocks_and_for_sequences(void **state)
+{
+    enum { UID = 1 };
+    uint32_t tokens[3][40], block;
+    struct session *s, *runs[SLOTS - 1];
+    struct state_fixture f;
+
+    for (uint32_t i = 0; i < 3 * 40; i++)
+        tokens[i / 40][i % 40] = i;
+    state_init(&f);
+    for (int i = 0; i < 2; i++) {
+        s = state_session(&f);
+        session_take_prefix(s, UID, tokens[i], 40);
+        advance_to(&f, s, UID, tokens[i], 40, 100.0f * (float)i);
+        session_destroy(s);
+    }
+    assert_int_equal(state_slots_n_checkpoints(f.states), 2);
+    s = state_session(&f); /* the older one is used: the other goes first */
+    assert_int_equal(session_take_prefix(s, UID, tokens[0], 40), 32);
+    session_destroy(s);
+    for (int i = 0; i < SLOTS - 1; i++) {
+        runs[i] = state_session(&f);
+        assert_int_equal(session_reserve(runs[i], 1), 0);
+    }
+    assert_int_equal(state_slots_n_checkpoints(f.states), 1);
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, UID, tokens[1], 40), 0);
+    session_destroy(s);
+    for (int i = 0; i < SLOTS - 1; i++)
+        session_destroy(runs[i]);
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, UID, tokens[0], 40), 32);
+    session_destroy(s);
+
+    while (kv_cache_take(f.cache.kv, &block) == 0) /* all blocks, the shared ones at last */
+        ;
+    assert_int_equal(state_slots_n_checkpoints(f.states), 0);
+    state_finish(&f);
+}
+
+static void a_copy_of_a_session_has_its_state(void **state)
+{
+    struct session *from, *to, *more[SLOTS];
+    struct state_fixture f;
+
+    state_init(&f);
+    from = state_session(&f);
+    to = state_session(&f);
+    assert_int_equal(session_reserve(from, 1), 0);
+    fill_slot(&f, from->slot, 7);
+    assert_int_equal(session_copy_state(to, from, NULL), 0);
+    assert_int_not_equal(to->slot, from->slot);
+    assert_slot(&f, to->slot, 7);
+    fill_slot(&f, from->slot, 8);
+    assert_slot(&f, to->slot, 7);
+    for (int i = 0; i < 2; i++)
+        more[i] = state_session(&f);
+    assert_int_equal(session_copy_state(more[0], from, NULL), 0);
+    assert_int_equal(session_copy_state(more[1], from, NULL), -ENOSPC);
+    session_destroy(more[0]);
+    session_destroy(more[1]);
+    session_destroy(to);
+    session_destroy(from);
+    state_finish(&f);
+}
+
 /* ---- events ---- */
 
 static bool is_readable(int fd)
@@ -434,6 +694,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(impossible_caches_are_refused),
     cmocka_unit_test(sessions_take_blocks_as_they_grow),
     cmocka_unit_test(truncating_a_session_keeps_what_is_before),
+    cmocka_unit_test(models_without_state_have_no_slots),
+    cmocka_unit_test(slots_are_held_from_the_first_block_to_the_last),
+    cmocka_unit_test(a_state_goes_back_to_its_beginning_alone),
+    cmocka_unit_test(prefixes_are_taken_up_to_a_checkpoint_and_no_further),
+    cmocka_unit_test(checkpoints_go_with_their_blocks_and_for_sequences),
+    cmocka_unit_test(a_copy_of_a_session_has_its_state),
     cmocka_unit_test(events_come_in_order_and_wake_once),
     cmocka_unit_test(recycled_events_bring_nothing_from_before),
     cmocka_unit_test(default_template_writes_turns),

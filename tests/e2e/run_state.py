@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""A model whose sequences have state of fixed size, served: prefixes, many at once, preemption.  -l lists, -t GLOB chooses."""
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import SHARED, Daemon, Skip, equal, run
+
+MKGGUF = os.path.join(SHARED, "tools", "mkgguf.py")
+MODEL = "delta"
+WORDS = "the quick brown fox jumps over a lazy dog, and nobody knows why it does so at all. "
+
+
+def make_daemon(*args, **kw):
+    """Serves a generated model of random weights; greedy answers tell whether its state is right."""
+    if not os.path.exists(MKGGUF):
+        raise Skip("no generator of models at %s" % MKGGUF)
+    d = Daemon(*args, model_dir=False, **kw)
+    path = os.path.join(d.models, MODEL + ".gguf")
+    p = subprocess.run([sys.executable, MKGGUF, "qwen35", path, "--layers", "4", "--embd", "128", "--ff", "160", "--heads", "4",
+                        "--kv-heads", "2", "--head-dim", "32", "--vocab-size", "523", "--type", "f16"],
+                       capture_output=True, text=True)
+    if p.returncode:
+        raise Skip("the generator of models does not work: %s" % p.stderr[-300:])
+    return d
+
+
+def complete(d, prompt, **more):
+    status, answer = d.post("/v1/completions", {"model": MODEL, "prompt": prompt, "temperature": 0, "max_tokens": 24,
+                                                "ignore_eos": True, "logprobs": 1, **more})
+    assert status == 200, (status, answer)
+    choice, usage = answer["choices"][0], answer["usage"]
+    return (choice["text"], choice["logprobs"]["token_logprobs"]), usage
+
+
+def cached(usage):
+    return usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def prompt_of(i, n=3):
+    """Prompts that differ from their first word on."""
+    return "%d %s" % (i, WORDS * n)
+
+
+def a_prompt_seen_before_is_taken_up_where_its_state_was_kept():
+    d = make_daemon()
+    first, usage = complete(d, prompt_of(1))
+    equal(cached(usage), 0)
+    again, usage = complete(d, prompt_of(1))
+    equal(again, first)
+    n = usage["prompt_tokens"]
+    equal(cached(usage), (n - 2) // 32 * 32)
+    # the second that shares a part finds keys and values, but no state; the third finds what it left
+    words = prompt_of(1)[:len(prompt_of(1)) // 2]
+    alone, usage = complete(d, words + "what now? " * 20)
+    equal(cached(usage), 0)
+    again, usage = complete(d, words + "what else? " * 20)
+    assert cached(usage) >= 32, usage
+    d.stop()
+    e = make_daemon("--prefix-percent", "0")
+    equal(complete(e, prompt_of(1))[0], first)
+    equal(complete(e, words + "what now? " * 20)[0], alone)
+    other, usage = complete(e, words + "what else? " * 20)
+    equal(other, again)
+    equal(cached(usage), 0)
+    e.stop()
+
+
+def more_at_once_than_slots_answer_as_each_alone():
+    n = 40
+    d = make_daemon()
+    alone = [complete(d, prompt_of(i))[0] for i in range(n)]
+    d.stop()
+    d, got = make_daemon(), [None] * n
+
+    def ask(i):
+        got[i] = complete(d, prompt_of(i))[0]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for i in range(n):
+        equal(got[i] and got[i][0], alone[i][0], "answer %d" % i)
+    d.stop()
+
+
+def whoever_lost_its_slot_and_blocks_goes_on_as_before():
+    n, more = 6, {"max_tokens": 120}
+    d = make_daemon()
+    alone = [complete(d, prompt_of(i), **more)[0] for i in range(n)]
+    d.stop()
+    # one context of 320 tokens for six answers that come to more than half of it each
+    d, got = make_daemon("--context", "320", "--kv-bytes", "1"), [None] * n
+
+    def ask(i):
+        got[i] = complete(d, prompt_of(i), **more)[0]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for i in range(n):
+        equal(got[i] and got[i][0], alone[i][0], "answer %d" % i)
+    d.stop()
+
+
+run([a_prompt_seen_before_is_taken_up_where_its_state_was_kept, more_at_once_than_slots_answer_as_each_alone,
+     whoever_lost_its_slot_and_blocks_goes_on_as_before])

@@ -7,7 +7,7 @@ _hearth_models() {
 
 _hearth() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
-	local commands="run chat load unload ls ps status top tokenize logits bench devices"
+	local commands="run chat load unload ls ps info status top tokenize logits bench devices doctor"
 	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --stats --socket --help"
 
 	COMPREPLY=()
@@ -36,6 +36,12 @@ _hearth() {
 	load | unload)
 		[ "$cmd" = load ] && answer="--pin" || answer=""
 		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket $answer" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		;;
+	info)
+		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --context --device --json --socket --help" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		;;
+	doctor)
+		mapfile -t COMPREPLY < <(compgen -W "--root --json --help" -- "$cur")
 		;;
 	ls | ps | status)
 		mapfile -t COMPREPLY < <(compgen -W "--json --socket --help" -- "$cur")

@@ -2,7 +2,6 @@
 #include "engine/admission.h"
 
 #include "base/log.h"
-#include "pool/pool_kmod.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,27 +11,16 @@ static uint64_t minus(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* What a model with so many bytes of weights and cache holds; missing_bytes: of the weights, what
- * is not in memory yet. */
-static struct residency_bytes bytes_of(const struct worker_memory *w, uint64_t weights_bytes,
-                                       uint64_t missing_bytes, uint64_t cache_bytes)
-{
-    return (struct residency_bytes){
-        .host = missing_bytes + (w->is_shared ? cache_bytes : 0),
-        .device = w->free_bytes == RESIDENCY_UNLIMITED ? 0 : weights_bytes + cache_bytes,
-    };
-}
-
-static struct residency_bytes need_of(struct engine *e, const struct worker_memory *w,
+static struct residency_bytes need_of(struct engine *e, const struct device_room *room,
                                       const struct loaded_model *lm)
 {
-    return bytes_of(w, pool_round_up(lm->file_bytes),
-                    pool_round_up(lm->file_bytes - lm->resident_bytes),
-                    worker_least_cache_bytes(e->worker, lm));
+    return footprint_of(room, pool_round_up(lm->file_bytes),
+                        pool_round_up(lm->file_bytes - lm->resident_bytes),
+                        worker_least_cache_bytes(e->worker, lm));
 }
 
 /* A loaded or loading entry as the policy sees it. */
-static struct residency_model model_of(struct engine *e, const struct worker_memory *w,
+static struct residency_model model_of(struct engine *e, const struct device_room *room,
                                        const struct model_entry *entry)
 {
     struct residency_model m = {
@@ -50,8 +38,8 @@ static struct residency_model model_of(struct engine *e, const struct worker_mem
         return m;
     }
     pool_bytes = entry->lm->pool_bytes;
-    m.held = bytes_of(w, pool_bytes, pool_bytes, f.kv_memory_bytes);
-    m.work = bytes_of(w, pool_bytes, 0, f.kv_memory_bytes);
+    m.held = footprint_of(room, pool_bytes, pool_bytes, f.kv_memory_bytes);
+    m.work = footprint_of(room, pool_bytes, 0, f.kv_memory_bytes);
     if (f.is_idle) {
         m.held.device = 0;
         m.work = (struct residency_bytes){0};
@@ -63,15 +51,10 @@ static struct residency_model model_of(struct engine *e, const struct worker_mem
 }
 
 /* What is free, without what loads under way have been told they may take and have not yet. */
-static struct residency_bytes free_bytes(struct engine *e, const struct worker_memory *w)
+static struct residency_bytes free_bytes(struct engine *e, const struct device_room *room)
 {
-    struct residency_bytes left = {pool_available_bytes(), w->free_bytes};
-    struct hearth_query module;
+    struct residency_bytes left = {footprint_free_host_bytes(e->pools.kind), room->free_bytes};
 
-    if (e->pools.kind == POOL_KIND_KMOD && pool_kmod_query(&module, NULL) == 0) {
-        uint64_t most = minus(module.limit_bytes, minus(module.used_bytes, module.idle_bytes));
-        left.host = most < left.host ? most : left.host;
-    }
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
         if (entry->state != ENGINE_MODEL_LOADING)
             continue;
@@ -83,7 +66,7 @@ static struct residency_bytes free_bytes(struct engine *e, const struct worker_m
 }
 
 /* Everyone but the one that asks; *ret_entries[i] is what *ret_models[i] stands for. */
-static int list_models(struct engine *e, const struct worker_memory *w,
+static int list_models(struct engine *e, const struct device_room *room,
                        const struct model_entry *asking, struct residency_model **ret_models,
                        struct model_entry ***ret_entries, size_t *ret_n)
 {
@@ -100,7 +83,7 @@ static int list_models(struct engine *e, const struct worker_memory *w,
         if (entry == asking || entry->state == ENGINE_MODEL_AVAILABLE)
             continue;
         (*ret_entries)[n] = entry;
-        (*ret_models)[n++] = model_of(e, w, entry);
+        (*ret_models)[n++] = model_of(e, room, entry);
     }
     *ret_n = n;
     return 0;
@@ -138,16 +121,16 @@ enum admission admission_ask(struct engine *e, struct model_entry *entry, struct
     struct residency_model *models = NULL;
     struct model_entry **entries = NULL;
     struct residency_bytes need, free_now;
-    struct worker_memory w;
+    struct device_room room;
     size_t n = 0;
     int r;
 
-    worker_get_memory(e->worker, &w);
+    worker_get_room(e->worker, &room);
     entry->admitted = (struct residency_bytes){0};
     entry->waits_for_room = false;
-    need = need_of(e, &w, entry->lm);
-    free_now = free_bytes(e, &w);
-    r = list_models(e, &w, entry, &models, &entries, &n);
+    need = need_of(e, &room, entry->lm);
+    free_now = free_bytes(e, &room);
+    r = list_models(e, &room, entry, &models, &entries, &n);
     if (models_is_unasked(entry))
         n = 0; /* takes from nobody */
     if (r == 0 && !residency_make_room(models, n, need, free_now))

@@ -8,15 +8,8 @@
 #include <numa.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SECOND_NS 1000000000ull
-
-/* A cache of four contexts of 8192 tokens holds sixteen conversations of 2000 tokens, and while one
- * request has the longest context, what others had computed need not go. Of the memory it takes a
- * sixteenth at most: four contexts of a model of 8 billion parameters on a machine of 64 GiB, one
- * on a machine of 16. */
-enum { CONTEXT_DEFAULT = 8192, CACHE_CONTEXTS = 4, CACHE_MEMORY_SHARE = 16 };
 
 enum command_kind { COMMAND_PREPARE, COMMAND_ATTACH, COMMAND_DETACH, COMMAND_IDLE, COMMAND_SUBMIT };
 
@@ -40,45 +33,16 @@ static struct running_model *find_model(struct worker *w, const struct model_ent
     return NULL;
 }
 
-/* Bytes of a cache whose size nobody chose. It must not depend on what is free now: a later process
- * finds only a cache of the same size. */
-static uint64_t default_cache_bytes(const struct worker *w, uint64_t context_bytes)
-{
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t device = w->device_info.memory_bytes, most;
-
-    if (device && device < memory)
-        memory = device;
-    most = memory / CACHE_MEMORY_SHARE;
-    return context_bytes * CACHE_CONTEXTS < most ? context_bytes * CACHE_CONTEXTS : most;
-}
-
 static struct runner_config runner_config(const struct worker *w, const struct loaded_model *lm)
 {
-    const struct model *m = lm->model;
-    uint32_t context = w->config.context_tokens ? w->config.context_tokens : CONTEXT_DEFAULT;
+    const struct cache_wishes wishes = {w->config.context_tokens, w->config.kv_bytes,
+                                        w->config.prefix_percent};
     struct runner_config cfg = {
         .batch_tokens = w->config.batch_tokens,
         .pools = w->config.pools,
     };
-    uint32_t batch = cfg.batch_tokens ? cfg.batch_tokens : RUNNER_BATCH_TOKENS;
-    struct kv_size one;
-    uint64_t bytes = w->config.kv_bytes;
 
-    if (context > m->dims.dim[DIM_CONTEXT])
-        context = m->dims.dim[DIM_CONTEXT];
-    cfg.context_tokens = context;
-    one = kv_size_of(m, context, 1, batch);
-    if (!bytes) {
-        cfg.least = one;
-        bytes = default_cache_bytes(w, kv_size_bytes(m, &one));
-    }
-    cfg.cache = kv_size_within(m, bytes, context, RUNNING_SEQS_MOST, batch);
-    /* a pooling that counts earlier rows must compute them */
-    if (m->dims.pooling != POOLING_NONE && m->dims.pooling != POOLING_LAST)
-        return cfg;
-    cfg.prefix_tokens = cfg.cache.tokens / 100 * w->config.prefix_percent +
-                        cfg.cache.tokens % 100 * w->config.prefix_percent / 100;
+    footprint_choose_cache(&wishes, lm->model, w->device_info.memory_bytes, &cfg);
     return cfg;
 }
 
@@ -482,10 +446,10 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
     pthread_mutex_unlock(&w->lock);
 }
 
-void worker_get_memory(struct worker *w, struct worker_memory *ret_memory)
+void worker_get_room(struct worker *w, struct device_room *ret_room)
 {
     pthread_mutex_lock(&w->lock);
-    *ret_memory = w->memory;
+    *ret_room = w->room;
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -8,6 +8,7 @@
 #define HEARTH_ENGINE_WORKER_H
 
 #include "engine/events.h"
+#include "engine/footprint.h"
 #include "engine/request.h"
 
 struct worker;
@@ -60,12 +61,8 @@ int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 
-/* Memory, as of the last change of what is on the device. */
-struct worker_memory {
-    uint64_t free_bytes; /* of the device; UINT64_MAX: unknown, or it has no limit of its own */
-    bool is_shared;      /* caches lie in the machine's memory, where the device maps it */
-};
-void worker_get_memory(struct worker *w, struct worker_memory *ret_memory);
+/* What room the device has, as of the last change of what is on it. */
+void worker_get_room(struct worker *w, struct device_room *ret_room);
 /* The least cache that this model will be given. */
 uint64_t worker_least_cache_bytes(struct worker *w, const struct loaded_model *lm);
 

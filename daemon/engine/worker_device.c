@@ -12,8 +12,7 @@ void worker_device_measure(struct worker *w)
 {
     if (!w->keeper.device)
         return;
-    w->memory =
-        (struct worker_memory){device_free_bytes(w->keeper.device), w->device_info.is_zero_copy};
+    device_room_measure(w->keeper.device, &w->room);
     device_get_pipelines(w->keeper.device, &w->pipelines);
 }
 

@@ -29,7 +29,7 @@ struct worker {
     struct error start_error;
     struct device_info device_info;    /* under lock once the thread has started */
     uint64_t n_device_losses;          /* under lock */
-    struct worker_memory memory;       /* under lock */
+    struct device_room room;           /* under lock */
     struct device_pipelines pipelines; /* under lock */
     struct running_stats totals;
 };

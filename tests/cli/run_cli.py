@@ -64,7 +64,7 @@ def event(text):
 
 
 def help_of_a_command_is_an_answer():
-    for command in ("run", "chat", "load", "unload", "ls", "ps", "status", "top", "tokenize", "logits", "bench"):
+    for command in ("run", "chat", "load", "unload", "ls", "ps", "info", "status", "top", "tokenize", "logits", "bench"):
         code, out, err = hearth(command, "--help")
         equal((code, err), (0, ""), command)
         has(out, "usage: hearth " + command)
@@ -133,6 +133,74 @@ def bench_counts_the_parameters_of_small_models():
     code, out, err = hearth("bench", small_model(), "-p", "0", "-n", "1", "-r", "1")
     equal(code, 0, err)
     has(out, "(llama, F32, 292.80 K parameters)")
+
+
+def long_model(directory):
+    """The small model with a context of a billion tokens: its header alone is read."""
+    with open(small_model(), "rb") as f:
+        data = f.read()
+    at = data.index(b"llama.context_length") + len(b"llama.context_length") + 4
+    path = os.path.join(directory, "long.gguf")
+    with open(path, "wb") as f:
+        f.write(data[:at] + (1 << 30).to_bytes(4, "little") + data[at + 4:])
+    return path
+
+
+def info_tells_what_a_model_is_without_a_daemon():
+    code, out, err = hearth("info", "--json", "--device", "cpu", small_model(), HEARTH_SOCKET="/nonexistent")
+    equal((code, err), (0, ""))
+    m = json.loads(out)
+    equal((m["architecture"], m["type"], m["parameters"], m["active_parameters"]), ("llama", "F32", 292800, 292800))
+    equal(m["types"], [{"type": "F32", "n_tensors": 48, "parameters": 292800, "bytes": 4 * 292800}])
+    equal(m["kv_bytes_per_token"], 5 * (4 * 8 + 4 * 8) * 2)
+    equal(m["file_bytes"], os.path.getsize(small_model()))
+    equal((m["has_chat_template"], m["context_trained_tokens"]), (False, 512))
+    equal((m["machine"]["fits"], m["machine"]["context_tokens"], m["machine"]["is_loaded"]), (True, 512, False))
+    code, out, err = hearth("info", "--device", "cpu", small_model(), HEARTH_SOCKET="/nonexistent")
+    equal((code, err), (0, ""))
+    has(out, "llama, 5 layers, F32", "292.80 K active", "640 B a token", "ChatML", "fits          yes")
+    code, out, err = hearth("info", "nosuch", HEARTH_SOCKET="/nonexistent")
+    equal((code, out), (4, ""))
+    has(err, "nosuch", "no daemon answers")
+    equal(hearth("info", "--context", "-1", small_model())[0], 2)
+
+
+def info_refuses_with_the_sum_of_a_load():
+    with tempfile.TemporaryDirectory() as d:
+        path = long_model(d)
+        code, out, err = hearth("info", "--json", "--device", "cpu", path, HEARTH_SOCKET="/nonexistent")
+        equal((code, err), (0, ""))
+        fits = json.loads(out)["machine"]
+        equal(fits["context_tokens"], 8192)
+        at_a_time = {c["context_tokens"]: c["n_sequences"] for c in fits["contexts"]}
+        equal(at_a_time[1 << 30], 0)
+        assert at_a_time[4096] > at_a_time[16384] > 0, at_a_time
+        assert 16384 < fits["longest_context_tokens"] < 1 << 30, fits
+        code, out, err = hearth("info", "--json", "--context", str(1 << 30), "--device", "cpu", path,
+                                HEARTH_SOCKET="/nonexistent")
+        equal((code, err), (1, ""))
+        fits = json.loads(out)["machine"]
+        equal(fits["fits"], False)
+        assert fits["need_bytes"] > 640 << 30, fits
+        has(fits["refusal"], "GiB of memory are needed (weights 0.00, cache 64", "choose a smaller one")
+
+
+def info_knows_what_a_daemon_holds():
+    model = {"name": "small", "path": small_model(), "state": "ready", "pool_bytes": 2 << 20, "kv_bytes": 8 << 20}
+    big = {"name": "big", "path": "/big", "state": "ready", "pool_bytes": 7 << 40, "kv_bytes": 1 << 40}
+    daemon = Server(json.dumps({"models": [model, big]}).encode())
+    code, out, err = hearth("info", "--json", "--device", "cpu", "small", "--socket", daemon.path)
+    equal((code, err), (0, ""))
+    m = json.loads(out)
+    equal((m["path"], m["machine"]["is_loaded"]), (os.path.realpath(small_model()), True))
+    with tempfile.TemporaryDirectory() as d:
+        asked = ["info", "--json", "--context", str(1 << 30), "--device", "cpu", long_model(d), "--socket"]
+        code, out, err = hearth(*asked, Server(json.dumps({"models": [model, big]}).encode()).path)
+        equal((code, err), (0, ""), "a model that nobody uses makes room")
+        big["n_running"] = 1
+        code, out, err = hearth(*asked, Server(json.dumps({"models": [model, big]}).encode()).path)
+        equal((code, err), (1, ""))
+        has(json.loads(out)["machine"]["refusal"], "big 8192.00 GiB (1 request)")
 
 
 def text_is_read_from_standard_input_to_its_end():
@@ -212,6 +280,7 @@ def demo_of_root_may_open_the_gpu():
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
      answer_cannot_command_the_terminal,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
-     bench_counts_the_parameters_of_small_models, text_is_read_from_standard_input_to_its_end,
+     bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
+     info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,
      daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such,
      demo_of_root_may_open_the_gpu])

@@ -4,6 +4,7 @@
 #include "model_fixture.h"
 
 #include "kernels/args.h"
+#include "model/model_size.h"
 
 #include <errno.h>
 #include <math.h>
@@ -686,6 +687,63 @@ static void odd_kinds_of_layers_are_refused_by_name(void **state)
     assert_says(err.text, "blk.1.post_ffw_norm.weight");
 }
 
+static void a_token_meets_only_the_experts_it_chooses(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_Q8_0);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct model_size size;
+    const uint64_t experts = 2ull * 3 * 96 * 160 * BUILDER_EXPERTS, embd = 96ull * 117;
+    uint64_t bytes = 0;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    model_size_get(f.model, &size);
+    assert_int_equal(size.active_parameters,
+                     f.model->parameters -
+                         experts / BUILDER_EXPERTS * (BUILDER_EXPERTS - BUILDER_EXPERTS_USED));
+    for (size_t i = 0; i < gguf_n_tensors(f.gguf); i++)
+        bytes += gguf_tensor(f.gguf, i)->bytes;
+    /* 34 bytes are 32 weights; of the embeddings one row of f16 is read */
+    assert_int_equal(size.token_bytes, bytes - (embd - 96) * 2 -
+                                           experts / BUILDER_EXPERTS / 32 * 34 *
+                                               (BUILDER_EXPERTS - BUILDER_EXPERTS_USED));
+    assert_int_equal(size.types[GGUF_TYPE_F16].parameters, embd);
+    assert_int_equal(size.types[GGUF_TYPE_F16].n_tensors, 1);
+    model_fixture_finish(&f);
+    /* tied: the same table is multiplied by at the end, and read whole */
+    shape.is_tied = true;
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    bytes = size.token_bytes;
+    model_size_get(f.model, &size);
+    assert_int_equal(size.token_bytes, bytes - embd / 32 * 34 - 96 * 2 + embd * 2);
+    model_fixture_finish(&f);
+}
+
+static void layers_that_are_kept_and_not_run_are_not_active(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("glm4moe", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct model_size size;
+    uint64_t before;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    model_size_get(f.model, &size);
+    before = size.active_parameters;
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "glm4moe.block_count", 3);
+    gguf_builder_u32(&b, "glm4moe.nextn_predict_layers", 1);
+    gguf_builder_tensor(&b, "blk.2.nextn.eh_proj.weight", GGUF_TYPE_F32, 192, 96);
+    model_fixture_init(&f, &b);
+    model_size_get(f.model, &size);
+    assert_int_equal(size.active_parameters, before);
+    assert_true(f.model->parameters > before + 192 * 96 - 1);
+    model_fixture_finish(&f);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(model_refuses_and_names_the_fault),
     cmocka_unit_test(experts_that_cannot_be_are_refused_by_name),
@@ -705,6 +763,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(type_name_is_the_files_or_the_most_common),
     cmocka_unit_test(scores_of_one_size_are_scaled_by_the_streams_share),
     cmocka_unit_test(odd_kinds_of_layers_are_refused_by_name),
+    cmocka_unit_test(a_token_meets_only_the_experts_it_chooses),
+    cmocka_unit_test(layers_that_are_kept_and_not_run_are_not_active),
 };
 
 int main(int argc, char **argv)

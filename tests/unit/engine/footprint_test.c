@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* What a model takes, by the sums that loads are let in by. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include "engine/footprint.h"
+#include "engine/kv_cache.h"
+
+#include <unistd.h>
+
+#define MIB (1ull << 20)
+
+static struct model_fixture *make_model(struct model_fixture *f, uint32_t context_tokens)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct gguf_builder b;
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_u32(&b, "llama.context_length", context_tokens);
+    model_fixture_init(f, &b);
+    return f;
+}
+
+static uint64_t cache_bytes(const struct model *m, uint64_t n_tokens, uint32_t n_seqs)
+{
+    const struct kv_size size = kv_size_of(m, n_tokens, n_seqs, RUNNER_BATCH_TOKENS);
+
+    return kv_cache_memory_bytes(m, &size);
+}
+
+static void the_longest_context_fits_and_one_more_token_does_not(void **state)
+{
+    struct model_fixture f;
+    const struct device_room own = {400 * MIB, false}, shared = {RESIDENCY_UNLIMITED, true};
+
+    make_model(&f, 1 << 20);
+    for (uint64_t free_mib = 150; free_mib < 400; free_mib += 77) {
+        uint32_t n = footprint_longest_context(f.model, &shared, 100 * MIB, free_mib * MIB);
+
+        assert_true(n > 32);
+        assert_true(100 * MIB + cache_bytes(f.model, n, 1) <= free_mib * MIB);
+        assert_true(100 * MIB + cache_bytes(f.model, n + 1, 1) > free_mib * MIB);
+    }
+    /* a device of its own holds both, and the machine the weights alone */
+    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 100 * MIB),
+                     footprint_longest_context(f.model, &shared, 100 * MIB, 400 * MIB));
+    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 99 * MIB), 0);
+    assert_int_equal(footprint_longest_context(f.model, &shared, 300 * MIB, 300 * MIB), 0);
+    assert_int_equal(footprint_longest_context(f.model, &shared, 0, 1ull << 50), 1 << 20);
+    model_fixture_finish(&f);
+}
+
+static void so_many_sequences_fit_and_one_more_does_not(void **state)
+{
+    static const uint32_t contexts[] = {1, 100, 4096, 100000};
+    const struct device_room shared = {RESIDENCY_UNLIMITED, true};
+    struct model_fixture f;
+
+    make_model(&f, 1 << 20);
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t context = contexts[i];
+        uint64_t n = footprint_most_sequences(f.model, &shared, 7 * MIB, 400 * MIB, contexts[i]);
+
+        assert_true(n > 0);
+        assert_true(8 * MIB + cache_bytes(f.model, n * context, (uint32_t)n) <= 400 * MIB);
+        assert_true(8 * MIB + cache_bytes(f.model, (n + 1) * context, (uint32_t)n + 1) > 400 * MIB);
+    }
+    model_fixture_finish(&f);
+}
+
+static void a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most(void **state)
+{
+    struct model_fixture f;
+    struct runner_config cfg = {0};
+
+    make_model(&f, 1 << 20);
+    footprint_choose_cache(&(struct cache_wishes){.prefix_percent = 50}, f.model, 0, &cfg);
+    assert_int_equal(cfg.context_tokens, 8192);
+    assert_int_equal(cfg.least.tokens, 8192);
+    assert_int_equal(cfg.cache.tokens, 4 * 8192);
+    assert_int_equal(cfg.prefix_tokens, 2 * 8192);
+    /* a device of 64 MiB leaves 4 MiB: less than a context, so one */
+    footprint_choose_cache(&(struct cache_wishes){0}, f.model, 64 * MIB, &cfg);
+    assert_int_equal(cfg.cache.tokens, 8192);
+    cfg = (struct runner_config){0};
+    footprint_choose_cache(&(struct cache_wishes){.context_tokens = 100, .kv_bytes = 10 * MIB},
+                           f.model, 0, &cfg);
+    assert_int_equal(cfg.context_tokens, 100);
+    assert_int_equal(cfg.least.tokens, 0);
+    assert_int_equal(cfg.cache.tokens, 10 * MIB / model_kv_bytes_per_token(f.model));
+    model_fixture_finish(&f);
+    make_model(&f, 512);
+    footprint_choose_cache(&(struct cache_wishes){.context_tokens = 4096}, f.model, 0, &cfg);
+    assert_int_equal(cfg.context_tokens, 512);
+    model_fixture_finish(&f);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(the_longest_context_fits_and_one_more_token_does_not),
+    cmocka_unit_test(so_many_sequences_fit_and_one_more_does_not),
+    cmocka_unit_test(a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

@@ -39,11 +39,12 @@ enum dim {
        head that all query heads share: */
     DIM_HEAD_K_MLA, /* channels of a query head, as DIM_HEAD_V_MLA before the latents */
     DIM_HEAD_V_MLA,
-    DIM_KV_RANK,   /* channels of the latent of keys and values */
-    DIM_Q_RANK,    /* of queries */
-    DIM_WINDOW,    /* positions that windowed layers look back, their own included */
-    DIM_PERIOD,    /* of kinds of layers, where one recurs */
-    DIM_SHARED_KV, /* layers at the end that have no keys and values of their own */
+    DIM_KV_RANK,       /* channels of the latent of keys and values */
+    DIM_Q_RANK,        /* of queries */
+    DIM_WINDOW,        /* positions that windowed layers look back, their own included */
+    DIM_PERIOD,        /* of kinds of layers, where one recurs */
+    DIM_EXPERT_PERIOD, /* of layers with experts among dense ones */
+    DIM_SHARED_KV,     /* layers at the end that have no keys and values of their own */
     /* of layers with a delta rule, which have heads of their own: */
     DIM_TAPS,          /* of the convolution before it */
     DIM_DELTA_HEADS_K, /* heads of queries, and as many of keys */
@@ -87,6 +88,7 @@ enum real {
     REAL_YARN_BETA_SLOW,
     REAL_YARN_EXT_FACTOR, /* negative: 1 when the scaling type is yarn, else 0 */
     REAL_TEMP_SCALE,      /* position-dependent query temperature; 0: none */
+    REAL_TEMP_OFFSET,     /* of the position, for that */
     REAL_EMBD_SCALE,      /* multiplies embeddings */
     REAL_YARN_SCORE_MUL,  /* YaRN's factor on attention scores instead of on rotations; 0: none */
     REAL_ROPE_BASE_LOCAL, /* of layers with has_local_rope */
@@ -211,6 +213,7 @@ enum value {
     VALUE_ATT_MLA,     /* attention's output, out of the latent space */
     VALUE_ROUTER,      /* logits of the experts */
     VALUE_CHOICES,     /* struct expert_choice of each slot */
+    VALUE_EXPERT_IN,   /* their input, where it is weighed instead of their output */
     VALUE_EXPERT_GATE, /* of the chosen experts, slot by slot */
     VALUE_EXPERT_UP,
     VALUE_EXPERT_OUT,
@@ -236,29 +239,32 @@ enum value {
 
 enum step_op {
     STEP_END,
-    STEP_EMBED,      /* out = weight[token] * REAL_EMBD_SCALE */
-    STEP_NORM,       /* out = rms_norm(in) * weight */
-    STEP_HEAD_NORM,  /* out normed in place per head; left out when its weight is absent */
-    STEP_MATMUL,     /* out = weight . in (+ bias) */
-    STEP_MATMUL_ADD, /* out += weight . in (+ bias) */
-    STEP_ROPE,       /* out rotated in place */
-    STEP_ROPE_QUERY, /* as STEP_ROPE, and the position-dependent temperature */
-    STEP_KV_STORE,   /* in: keys, in2: values */
-    STEP_ATTENTION,  /* weight: the sinks of its heads, if any */
-    STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation */
-    STEP_GATED,      /* out = sigmoid(in) * in2 */
-    STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone */
-    STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
-    STEP_EXPERTS,    /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
-    STEP_EXPERT_SUM, /* out += the slots of in, as the choices in2 weigh them */
-    STEP_HEADS,      /* out = weight[head] . in of each head */
-    STEP_COPY,       /* out = in, parts of their groups */
-    STEP_COPY_MORE,  /* the same into an out of which another part is there */
-    STEP_SHORT_CONV, /* out = silu(convolution of in over the sequence's last rows) */
-    STEP_DELTA_NET,  /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
-    STEP_ADD,        /* out += in */
-    STEP_SOFTCAP,    /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
-    STEP_GATHER,     /* out = rows of in whose logits are wanted */
+    STEP_EMBED,       /* out = weight[token] * REAL_EMBD_SCALE */
+    STEP_NORM,        /* out = rms_norm(in) * weight */
+    STEP_PLAIN_NORM,  /* out normed in place in groups of part.n, without a weight */
+    STEP_HEAD_NORM,   /* out normed in place per head; left out when its weight is absent */
+    STEP_MATMUL,      /* out = weight . in (+ bias) */
+    STEP_MATMUL_ADD,  /* out += weight . in (+ bias) */
+    STEP_ROPE,        /* out rotated in place */
+    STEP_ROPE_QUERY,  /* as STEP_ROPE, and the position-dependent temperature */
+    STEP_TEMPERATURE, /* the temperature alone, where DIM_WINDOW positions are one step of it */
+    STEP_KV_STORE,    /* in: keys, in2: values */
+    STEP_ATTENTION,   /* weight: the sinks of its heads, if any */
+    STEP_GLU,         /* out = silu(in) * in2, or the architecture's other activation */
+    STEP_GATED,       /* out = sigmoid(in) * in2 */
+    STEP_ROUTE,       /* out = choices by the logits in; bias: counts for the choice alone */
+    STEP_GATE,        /* out = the choice of the one shared expert, which counts sigmoid(in) */
+    STEP_EXPERTS,     /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
+    STEP_EXPERT_SUM,  /* out += the slots of in, as the choices in2 weigh them */
+    STEP_EXPERT_MIX,  /* out = the slots of in, likewise */
+    STEP_HEADS,       /* out = weight[head] . in of each head */
+    STEP_COPY,        /* out = in, parts of their groups */
+    STEP_COPY_MORE,   /* the same into an out of which another part is there */
+    STEP_SHORT_CONV,  /* out = silu(convolution of in over the sequence's last rows) */
+    STEP_DELTA_NET,   /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
+    STEP_ADD,         /* out += in */
+    STEP_SOFTCAP,     /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
+    STEP_GATHER,      /* out = rows of in whose logits are wanted */
 };
 
 struct arch_step {
@@ -269,13 +275,15 @@ struct arch_step {
     struct arch_part {
         enum dim groups; /* of in and out alike */
         enum dim n, in_first, out_first;
-    } part; /* of STEP_COPY */
+    } part; /* of STEP_COPY and STEP_PLAIN_NORM */
 };
 
 /* Layers of one kind. */
 struct arch_kind {
     const struct arch_step *steps; /* ends with STEP_END */
     bool is_windowed;              /* attention sees DIM_WINDOW positions */
+    bool is_chunked;               /* attention sees those of its own DIM_WINDOW positions, of which
+                                      a context must hold no more than these */
     bool has_local_rope;           /* of base REAL_ROPE_BASE_LOCAL and without scaling */
     bool shares_kv;                /* attention reads what the last layer before, of a kind that is
                                       windowed alike but does not share, has stored */
@@ -293,6 +301,8 @@ enum layer_rule {
     LAYERS_LEADING,  /* DIM_LEADING of kinds[0], then all of kinds[1] */
     LAYERS_LISTED,   /* kinds[0] where list_key's element is true, else kinds[1]; the last
                         DIM_SHARED_KV of kinds[2] and kinds[3] instead */
+    LAYERS_CROSSED,  /* as LAYERS_PERIODIC, and each DIM_EXPERT_PERIOD-th of kinds[2] and kinds[3]
+                        instead */
 };
 
 /* How a router counts, where the file does not say. */
@@ -316,10 +326,13 @@ struct arch {
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
+    bool weighs_inputs;     /* of experts, not their outputs */
     bool scales_embeddings; /* by the root of their width */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the
      * head's own channels; 0: of none. Files do not say it. */
     uint32_t share_scaled_layers;
+    /* A model of as many experts has no STEP_PLAIN_NORM; 0: there is none such. Nor this. */
+    uint32_t unnormed_experts;
 };
 
 /* The n-th table of that name, those with an only_key first; NULL when there are not as many. */

@@ -394,7 +394,7 @@ static const struct arch archs[] = {
 };
 
 /* Each ends with name NULL. */
-static const struct arch *const families[] = {archs, arch_dense, arch_qwen35};
+static const struct arch *const families[] = {archs, arch_dense, arch_llama4, arch_qwen35};
 
 const struct arch *arch_find(const char *name, size_t n)
 {
@@ -407,6 +407,7 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "deepseek2, gemma2, gemma3, glm4moe, gpt-oss, llama, mistral3, phi3, qwen2, qwen2moe, "
+    return "deepseek2, gemma2, gemma3, glm4moe, gpt-oss, llama, llama4, mistral3, phi3, qwen2, "
+           "qwen2moe, "
            "qwen3, qwen35, qwen35moe, qwen3moe, qwen3next";
 }

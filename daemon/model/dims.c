@@ -339,6 +339,14 @@ static int read_scales(const struct arch *arch, struct dims *d, struct error *er
     return 0;
 }
 
+/* Attention in chunks is that to all positions as long as there is one chunk. */
+static void limit_to_chunk(const struct arch *arch, uint32_t *dim)
+{
+    for (size_t i = 0; i < ARCH_KINDS_MOST; i++)
+        if (arch->kinds[i].is_chunked && dim[DIM_CONTEXT] > dim[DIM_WINDOW])
+            dim[DIM_CONTEXT] = dim[DIM_WINDOW];
+}
+
 static int get_u32_or(const struct gguf *g, const struct arch *arch, const char *name,
                       uint32_t other, uint32_t *ret_value, struct error *err)
 {
@@ -379,6 +387,11 @@ static int check_experts(const struct arch *arch, const struct dims *d, struct e
     if (used > n)
         return error_set(err, EINVAL, "%s.expert_used_count is %u but there are only %u experts",
                          arch->name, used, n);
+    if (arch->weighs_inputs && used != 1)
+        return error_set(err, ENOTSUP,
+                         "%s.expert_used_count is %u: this version weighs the input of one expert "
+                         "for each token, not of several",
+                         arch->name, used);
     if (n % p->n_groups || !p->n_groups_used || p->n_groups_used > p->n_groups ||
         used > n / p->n_groups * p->n_groups_used)
         return error_set(err, EINVAL,
@@ -490,6 +503,7 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         if (r < 0)
             return r;
     }
+    limit_to_chunk(arch, d.dim);
     derive(d.dim);
     *ret_dims = d;
     return 0;

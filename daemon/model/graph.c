@@ -25,6 +25,7 @@ static const struct {
     [VALUE_ATT_MLA] = {DIM_ATT_MLA, ROWS_TOKENS},
     [VALUE_ROUTER] = {DIM_EXPERTS, ROWS_TOKENS},
     [VALUE_CHOICES] = {DIM_CHOICES, ROWS_TOKENS},
+    [VALUE_EXPERT_IN] = {DIM_EMBD, ROWS_TOKENS},
     [VALUE_EXPERT_GATE] = {DIM_EXPERTS_FF, ROWS_TOKENS},
     [VALUE_EXPERT_UP] = {DIM_EXPERTS_FF, ROWS_TOKENS},
     [VALUE_EXPERT_OUT] = {DIM_EXPERTS_EMBD, ROWS_TOKENS},
@@ -92,6 +93,9 @@ static void add_nodes(struct graph *g, const struct model *m, const struct graph
             .part = steps->part,
         };
         if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
+            continue;
+        if (node->op == STEP_PLAIN_NORM && m->arch->unnormed_experts &&
+            m->dims.dim[DIM_EXPERTS] == m->arch->unnormed_experts)
             continue;
         if (node->out == VALUE_LOGITS && g->result != VALUE_LOGITS)
             continue;

@@ -51,6 +51,11 @@ static int kind_of(const struct arch *arch, const struct dims *d, const struct g
         if (layer >= d->dim[DIM_LAYERS] - d->dim[DIM_SHARED_KV])
             *ret_kind += 2;
         return 0;
+    case LAYERS_CROSSED:
+        *ret_kind = layer % d->dim[DIM_PERIOD] == d->dim[DIM_PERIOD] - 1;
+        if (layer % d->dim[DIM_EXPERT_PERIOD] == d->dim[DIM_EXPERT_PERIOD] - 1)
+            *ret_kind += 2;
+        return 0;
     case LAYERS_ALIKE:
         break;
     }

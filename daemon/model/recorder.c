@@ -125,6 +125,19 @@ static struct args_rope rope_args(const struct recorder *r, const struct node *n
     return args;
 }
 
+/* Rotations by nothing, and the temperature of a position counted in windows. */
+static struct args_rope temperature_args(const struct recorder *r, const struct node *n, uint64_t x)
+{
+    struct args_rope args = rope_args(r, n, x);
+
+    args.freq_scale = args.ext_factor = args.corr_low = args.corr_high = 0.0f;
+    args.attn_factor = 1.0f;
+    args.temp_scale = r->model->dims.real[REAL_TEMP_SCALE];
+    args.temp_offset = r->model->dims.real[REAL_TEMP_OFFSET];
+    args.temp_floor = (float)r->model->dims.dim[DIM_WINDOW];
+    return args;
+}
+
 static void record_embed(const struct recorder *r, const struct node *n, struct dispatch *d,
                          uint64_t out)
 {
@@ -147,14 +160,15 @@ static void record_embed(const struct recorder *r, const struct node *n, struct 
 static void record_norm(const struct recorder *r, const struct node *n, struct dispatch *d,
                         uint64_t out, uint64_t in)
 {
-    uint32_t n_cols = (uint32_t)n->weight->tensor->shape[0];
+    const struct gguf_tensor *t = n->weight->tensor;
+    uint32_t n_cols = t ? (uint32_t)t->shape[0] : model_dims(r->model, n->layer)[n->part.n];
 
     d->op = KERNEL_RMS_NORM;
     d->args.rms_norm = (struct args_rms_norm){
         .step = r->step,
         .x = in,
         .out = out,
-        .weight = n->weight->address,
+        .weight = t ? n->weight->address : 0,
         .n_cols = n_cols,
         .n_groups = value_width(r->model, n->layer, n->out) / n_cols,
         .rows = value_rows(n->out),
@@ -269,7 +283,7 @@ static void record_expert_sum(const struct recorder *r, const struct node *n, st
         .out = out,
         .n_cols = value_width(r->model, n->layer, n->out),
         .n_used = value_width(r->model, n->layer, n->in) / value_width(r->model, n->layer, n->out),
-        .accumulate = 1,
+        .accumulate = n->op == STEP_EXPERT_SUM,
     };
 }
 
@@ -382,6 +396,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         record_embed(r, n, d, out);
         break;
     case STEP_NORM:
+    case STEP_PLAIN_NORM:
     case STEP_HEAD_NORM:
         record_norm(r, n, d, out, in);
         break;
@@ -393,6 +408,10 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
     case STEP_ROPE_QUERY:
         d->op = KERNEL_ROPE;
         d->args.rope = rope_args(r, n, out);
+        break;
+    case STEP_TEMPERATURE:
+        d->op = KERNEL_ROPE;
+        d->args.rope = temperature_args(r, n, out);
         break;
     case STEP_KV_STORE:
         d->op = KERNEL_KV_STORE;
@@ -434,6 +453,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         record_experts(r, c, d, out, in, in2);
         break;
     case STEP_EXPERT_SUM:
+    case STEP_EXPERT_MIX:
         record_expert_sum(r, n, d, out, in, in2);
         break;
     case STEP_SHORT_CONV:

@@ -340,6 +340,40 @@ def phi3_cases():
                     Case("phi3-short", "llama", "square-gqa7", "f16", edit=phi3_short)]
 
 
+# ---- Llama 4 ----
+
+def llama4_thirds(m):
+    """Experts in every third layer instead of every second: with and without rotations."""
+    def parts(layer):
+        return [t for t in m.tensors if t.name.startswith("blk.%d.ffn" % layer) and "ffn_norm" not in t.name]
+
+    dense, sparse = parts(0), parts(1)
+    for i in range(m.keys["llama4.block_count"][1]):
+        old = parts(i)
+        m.tensors = [t for t in m.tensors if t not in old]
+        for t in sparse if i % 3 == 2 else dense:
+            m.tensors.append(Tensor("blk.%d.%s" % (i, t.name.split(".", 2)[2]), t.shape, t.kind, t.data))
+    m.keys["llama4.interleave_moe_layer_step"] = (U32, 3)
+
+
+def llama4_scaled(m):
+    """With the divisors of long contexts, as Scout has them."""
+    n = m.keys["llama4.rope.dimension_count"][1] // 2
+    factors = np.linspace(1, 16, n).astype("<f4")
+    m.tensors.append(Tensor("rope_freqs.weight", [n], 0, factors.tobytes()))
+
+
+def llama4_cases():
+    def llama4(family, shape, kind, n_experts, edit=None):
+        return Case(family, "llama4", shape, kind, experts(n_experts, 1, 96 if shape != "deep" else 256), edit)
+
+    cases = [llama4("llama4", shape, kind, 7) for shape in ("narrow13", "deep") for kind in FLOATS]
+    # one expert, so that the choice is equal
+    cases += [llama4("llama4", "deep", kind, 1) for kind in ("Q8_0", "Q4_K_M", "IQ4_XS")]
+    return cases + [llama4("llama4-thirds", "narrow13", "f32", 5, llama4_thirds), llama4("llama4-scaled", "deep", "f32", 5, llama4_scaled),
+                    llama4("llama4-128", "deep", "f32", 128)]
+
+
 class Case:
     """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
 
@@ -387,4 +421,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases()
+    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases() + llama4_cases()

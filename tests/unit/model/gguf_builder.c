@@ -323,11 +323,16 @@ static bool is_fused(const struct builder_shape *s)
     return !strcmp(s->arch, "phi3");
 }
 
+static bool is_llama4(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "llama4");
+}
+
 static bool has_experts(const struct builder_shape *s)
 {
     size_t n = strlen(s->arch);
 
-    return is_gpt_oss(s) || is_deepseek(s) || !strcmp(s->arch, "qwen3next") ||
+    return is_gpt_oss(s) || is_deepseek(s) || is_llama4(s) || !strcmp(s->arch, "qwen3next") ||
            (n > 3 && !strcmp(s->arch + n - 3, "moe"));
 }
 
@@ -370,7 +375,7 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
 
     const struct matrix choice[] = {{"exp_probs_b.bias", BUILDER_EXPERTS, 0, 0}};
 
-    if (has_experts(s) && (i || !has_leading(s)))
+    if (has_experts(s) && (i || !has_leading(s)) && (i % 3 == 2 || !is_llama4(s)))
         ADD_MATRICES(b, s, i, experts);
     else if (is_fused(s))
         ADD_MATRICES(b, s, i, fused);
@@ -378,6 +383,8 @@ static void feed_forward(struct gguf_builder *b, const struct builder_shape *s, 
         ADD_MATRICES(b, s, i, dense);
     if (!strcmp(s->arch, "qwen2moe") || (is_delta(s) && has_experts(s)))
         ADD_MATRICES(b, s, i, shared);
+    if (is_llama4(s) && i % 3 == 2)
+        add_matrices(b, s, i, shared + 1, 3);
     if (i && has_leading(s)) {
         add_matrices(b, s, i, shared + 1, 3);
         ADD_MATRICES(b, s, i, choice);
@@ -547,7 +554,7 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
         {"attention.key_length", s->head_dim},
         {"attention.value_length", s->head_dim},
         {"expert_count", has_experts(s) ? BUILDER_EXPERTS : 0},
-        {"expert_used_count", BUILDER_EXPERTS_USED},
+        {"expert_used_count", is_llama4(s) ? 1 : BUILDER_EXPERTS_USED},
         {"expert_feed_forward_length", s->ff},
         {"expert_shared_feed_forward_length", s->ff},
         {"attention.sliding_window", 11},
@@ -564,6 +571,10 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     }
     if (is_deepseek(s))
         latent_keys(b, s);
+    if (is_llama4(s)) {
+        gguf_builder_u32(b, "llama4.interleave_moe_layer_step", 3);
+        gguf_builder_u32(b, "llama4.attention.sliding_window_pattern", 2);
+    }
     if (is_delta(s))
         delta_keys(b, s);
     snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", s->arch);

@@ -63,7 +63,8 @@ struct builder_shape {
  * the first layer is dense; of gemma3 every third sees all positions, logits are capped at 20 and
  * RoPE is scaled by 8; of qwen35, qwen35moe and qwen3next every second has attention, but that the
  * only one has it; of phi3 queries, keys and values are one tensor, and gates are the
- * first half of another. */
+ * first half of another; of llama4 every second layer sees all positions, and every third has
+ * experts. */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

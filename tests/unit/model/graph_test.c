@@ -172,7 +172,7 @@ static void no_live_value_is_overwritten(void **state)
     struct device_ops ops;
     static const char *const archs[] = {"llama",     "deepseek2", "qwen2",  "qwen2moe", "glm4moe",
                                         "qwen3moe",  "gpt-oss",   "gemma2", "gemma3",   "qwen35",
-                                        "qwen35moe", "qwen3next", "phi3"};
+                                        "qwen35moe", "qwen3next", "phi3",   "llama4"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 
@@ -181,9 +181,9 @@ static void no_live_value_is_overwritten(void **state)
     ops.attention_splits = few_rows_in_ranges;
     dev->ops = &ops;
     srand(7);
-    for (unsigned i = 0; i < 390; i++) {
+    for (unsigned i = 0; i < 420; i++) {
         struct builder_shape shape =
-            model_fixture_shape(archs[i % 13], types[(unsigned)rand() % 3]);
+            model_fixture_shape(archs[i % 14], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
         struct graph_config cfg = {.ends_normed = i % 2};
         struct gguf_builder b;

@@ -3,7 +3,11 @@
 #include "harness.h"
 #include "model_fixture.h"
 
+#include "model/recorder.h"
+
 #include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 
 /* A llama of two layers, the second with half the key heads and a narrower feed-forward part. */
 static void build_uneven(struct gguf_builder *b)
@@ -60,7 +64,137 @@ static void lists_that_do_not_fit_the_layers_are_refused_by_name(void **state)
     assert_says(err.text, "llama.embedding_length");
 }
 
+/* ---- Llama 4 ---- */
+
+static void build_llama4(struct gguf_builder *b)
+{
+    struct builder_shape shape = model_fixture_shape("llama4", GGUF_TYPE_F16);
+
+    shape.layers = 6;
+    gguf_builder_transformer(b, &shape);
+}
+
+static void kinds_of_layers_cross_where_two_periods_do(void **state)
+{
+    static const unsigned kinds[] = {0, 1, 2, 1, 0, 3};
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
+
+    build_llama4(&b);
+    model_fixture_init(&f, &b);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(f.model->layers[i].kind, kinds[i]);
+        assert_int_equal(!model_weight(f.model, WEIGHT_EXPERTS_UP, i)->tensor, kinds[i] < 2);
+        assert_int_equal(!model_weight(f.model, WEIGHT_FFN_UP, i)->tensor, kinds[i] >= 2);
+    }
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "llama4.expert_used_count", 2);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(err.text, "llama4.expert_used_count is 2");
+    gguf_builder_drop(&b, "llama4.interleave_moe_layer_step");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "llama4.interleave_moe_layer_step");
+}
+
+static void contexts_of_models_with_chunks_are_one_chunk(void **state)
+{
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    build_llama4(&b);
+    gguf_builder_u32(&b, "llama4.context_length", 1 << 20);
+    model_fixture_init(&f, &b);
+    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 8192);
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "llama4.attention.chunk_size", 640);
+    model_fixture_init(&f, &b);
+    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 640);
+    model_fixture_finish(&f);
+    gguf_builder_u32(&b, "llama4.context_length", 512);
+    model_fixture_init(&f, &b);
+    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 512);
+    model_fixture_finish(&f);
+}
+
+struct layer_ops {
+    size_t n_turns, n_temperatures, n_plain_norms;
+};
+
+/* What the calls of a model's layers do to queries and keys. */
+static void count_ops(const struct model *m, struct layer_ops *ret_ops)
+{
+    static const struct plan_config cfg = {.max_tokens = 4, .max_outputs = 1, .max_seqs = 1};
+    static const struct graph_config gc = {.max_tokens = 4, .max_outputs = 1};
+    struct kv_layer kv[6] = {0};
+    struct recorder rec = {.model = m, .cfg = &cfg, .kv = kv};
+    struct graph *g = NULL;
+    struct device *dev;
+    uint32_t layer = 0;
+
+    assert_int_equal(device_create("cpu:1", &dev, NULL), 0);
+    assert_int_equal(graph_create(m, dev, &gc, &g, NULL), 0);
+    rec.graph = g;
+    assert_int_equal(recorder_list_calls(&rec, NULL), 0);
+    for (size_t i = 0; i < rec.n; i++) {
+        const struct args_rope *a = &rec.list[i].args.rope;
+
+        if (rec.list[i].op == KERNEL_ROPE && a->freq_scale != 0.0f) {
+            assert_true(a->temp_scale == 0.0f);
+            ret_ops[layer].n_turns++;
+        } else if (rec.list[i].op == KERNEL_ROPE) {
+            assert_true(a->ext_factor == 0.0f && a->attn_factor == 1.0f);
+            assert_true(a->temp_scale == 0.1f && a->temp_offset == 1.0f &&
+                        a->temp_floor == 8192.0f);
+            ret_ops[layer].n_temperatures++;
+        }
+        if (rec.list[i].op == KERNEL_RMS_NORM && !rec.list[i].args.rms_norm.weight &&
+            rec.list[i].args.rms_norm.n_cols == 32)
+            ret_ops[layer].n_plain_norms++;
+        if (rec.list[i].op == KERNEL_ATTENTION)
+            layer++;
+    }
+    assert_int_equal(layer, 6);
+    free(rec.list);
+    graph_destroy(g);
+    device_destroy(dev);
+}
+
+/* Layers that see all positions do not rotate; of a model of 128 experts none norms its heads. */
+static void layers_turn_and_norm_or_warm_their_heads(void **state)
+{
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    build_llama4(&b);
+    for (int is_large = 0; is_large < 2; is_large++) {
+        struct layer_ops ops[7] = {0};
+
+        if (is_large) {
+            gguf_builder_u32(&b, "llama4.expert_count", 128);
+            for (size_t i = 0; i < b.n_tensors; i++)
+                if (b.tensors[i].planes)
+                    b.tensors[i].planes = 128;
+            gguf_builder_find(&b, "blk.2.ffn_gate_inp.weight")->rows = 128;
+            gguf_builder_find(&b, "blk.5.ffn_gate_inp.weight")->rows = 128;
+        }
+        model_fixture_init(&f, &b);
+        for (size_t i = 0; i < gguf_n_tensors(f.gguf); i++)
+            model_set_address(f.model, gguf_tensor(f.gguf, i), (i + 1) << 20);
+        count_ops(f.model, ops);
+        for (uint32_t i = 0; i < 6; i++) {
+            assert_int_equal(ops[i].n_turns, i % 2 ? 0 : 2);
+            assert_int_equal(ops[i].n_temperatures, i % 2);
+            assert_int_equal(ops[i].n_plain_norms, i % 2 || is_large ? 0 : 2);
+        }
+        model_fixture_finish(&f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(kinds_of_layers_cross_where_two_periods_do),
+    cmocka_unit_test(contexts_of_models_with_chunks_are_one_chunk),
+    cmocka_unit_test(layers_turn_and_norm_or_warm_their_heads),
     cmocka_unit_test(layers_may_differ_in_heads_and_widths),
     cmocka_unit_test(lists_that_do_not_fit_the_layers_are_refused_by_name),
 };

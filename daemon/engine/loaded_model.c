@@ -288,3 +288,14 @@ void loaded_model_unref(struct loaded_model *lm)
     free(lm->path);
     free(lm);
 }
+
+const char *loaded_model_read_note(const struct loaded_model *lm)
+{
+    const struct pool_fill_result *fill = &lm->fill;
+
+    if (lm->resident_bytes == lm->file_bytes)
+        return "resident, nothing read";
+    if (fill->is_uring)
+        return fill->is_direct ? "io_uring, direct" : "io_uring, buffered";
+    return fill->is_direct ? "reads, direct" : "reads, buffered";
+}

@@ -69,4 +69,7 @@ void loaded_model_leave(struct loaded_model *lm);
 struct loaded_model *loaded_model_ref(struct loaded_model *lm);
 void loaded_model_unref(struct loaded_model *lm); /* NULL is fine */
 
+/* How its files were read, in a few words: "io_uring, direct". */
+const char *loaded_model_read_note(const struct loaded_model *lm);
+
 #endif

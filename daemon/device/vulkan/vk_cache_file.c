@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/vulkan/vk_cache_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,10 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONTENT_BYTES_MAX (256u << 20)
 #define ROOM_BYTES        (8u << 20) /* that a disk should have left for it */
+
+enum { TEMPORARY_SECONDS = 3600 };
 
 /* What stands before the content. */
 struct header {
@@ -105,6 +109,8 @@ int vk_cache_file_read(const char *path, void **ret_data, size_t *ret_bytes)
     if (fd < 0)
         return -errno;
     r = read_content(fd, ret_data, ret_bytes);
+    if (r == 0)
+        futimens(fd, NULL); /* where that fails it goes the earlier, and is made again */
     close(fd);
     if (r == -EBADMSG)
         unlink(path);
@@ -145,6 +151,52 @@ int vk_cache_file_check(const char *path, struct error *err)
             r = -ENOSPC;
     }
     return r < 0 ? error_set_errno(err, r, "%s cannot be written", path) : 0;
+}
+
+/* A name as mkostemp makes it of ours. */
+static bool is_temporary(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot && strlen(dot) == sizeof(".XXXXXX") - 1;
+}
+
+static void prune(int dir, const char *own, uint64_t unused_seconds)
+{
+    size_t prefix = strcspn(own, "-") + 1;
+    DIR *list = fdopendir(dir);
+    const struct dirent *entry;
+    time_t now = time(NULL);
+    struct stat st;
+
+    if (!list) {
+        close(dir);
+        return;
+    }
+    while ((entry = readdir(list))) {
+        const char *name = entry->d_name;
+        uint64_t most = is_temporary(name) ? TEMPORARY_SECONDS : unused_seconds;
+
+        if (strncmp(name, own, prefix) != 0 || strcmp(name, own) == 0 ||
+            fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+            st.st_uid != geteuid())
+            continue;
+        if (now > st.st_mtime && (uint64_t)(now - st.st_mtime) > most)
+            unlinkat(dir, name, 0);
+    }
+    closedir(list);
+}
+
+void vk_cache_file_prune(const char *path, uint64_t unused_seconds)
+{
+    char copy[PATH_MAX];
+    char *name = strrchr(strcpy(copy, path), '/');
+    int dir;
+
+    *name++ = '\0';
+    dir = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir >= 0)
+        prune(dir, name, unused_seconds);
 }
 
 static int write_all(int fd, const void *from, size_t n)

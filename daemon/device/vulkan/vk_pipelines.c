@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_OWN_CONSTANT = 2 };
+enum {
+    FIRST_OWN_CONSTANT = 2,
+    UNUSED_SECONDS = 90 * 86400, /* after which another driver's file is thrown away */
+};
 
 struct entry {
     struct vk_launch key; /* its groups do not count */
@@ -149,6 +152,8 @@ void vk_pipelines_save(struct vk_pipelines *p)
     *data = p->shaders;
     if (vk_cache_file_write(p->path, data, sizeof(*data) + bytes, &err) < 0)
         p->path[0] = '\0'; /* not again at every program; a later start tries anew and tells */
+    else
+        vk_cache_file_prune(p->path, UNUSED_SECONDS);
 out:
     free(data);
 }

@@ -10,10 +10,12 @@
 #include "device/vulkan/vk_segments.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MS 1000000ull
@@ -370,6 +372,60 @@ static void a_file_that_others_can_write_is_not_read(void **state)
     assert_int_equal(vk_cache_file_read(link, &data, &n), -ELOOP);
 }
 
+/* In the file's directory, last changed so many seconds ago. */
+static void put_file(const struct cache *c, const char *name, time_t seconds)
+{
+    struct timespec times[2] = {{.tv_sec = time(NULL) - seconds}, {.tv_sec = time(NULL) - seconds}};
+    char path[256];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(futimens(fd, times), 0);
+    close(fd);
+}
+
+static bool has_file(const struct cache *c, const char *name)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+static void files_of_old_drivers_and_of_crashes_are_thrown_away(void **state)
+{
+    static const struct {
+        const char *name;
+        time_t seconds;
+        bool stays;
+    } files[] = {
+        {"pipelines-1002-own", 5000, true},       {"pipelines-1002-old", 5000, false},
+        {"pipelines-8086-new", 900, true},        {"pipelines-1002-own.aB3dE9", 7200, false},
+        {"pipelines-1002-own.aB3dE8", 900, true}, {"notes-old", 5000, true},
+    };
+    struct cache *c = *state;
+    void *data;
+    size_t n;
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+        put_file(c, files[i].name, files[i].seconds);
+    snprintf(c->path, sizeof(c->path), "%s/pipelines-1002-own", c->dir);
+    vk_cache_file_prune(c->path, 1000);
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+        if (has_file(c, files[i].name) != files[i].stays)
+            fail_msg("%s", files[i].name);
+    /* what is read has been used */
+    assert_int_equal(vk_cache_file_write(c->path, "pipelines", 9, NULL), 0);
+    put_file(c, "pipelines-1002-own", 5000);
+    assert_int_equal(vk_cache_file_read(c->path, &data, &n), 0);
+    free(data);
+    snprintf(c->path, sizeof(c->path), "%s/pipelines-8086-new", c->dir);
+    vk_cache_file_prune(c->path, 1000);
+    assert_true(has_file(c, "pipelines-1002-own"));
+}
+
 static void a_directory_that_cannot_be_written_is_told(void **state)
 {
     struct cache *c = *state;
@@ -492,6 +548,7 @@ static const struct CMUnitTest tests[] = {
     CACHE_TEST(written_content_is_read_again_and_private),
     CACHE_TEST(a_damaged_file_is_thrown_away),
     CACHE_TEST(a_file_that_others_can_write_is_not_read),
+    CACHE_TEST(files_of_old_drivers_and_of_crashes_are_thrown_away),
     CACHE_TEST(a_directory_that_cannot_be_written_is_told),
     cmocka_unit_test(the_cache_directory_is_the_services_or_the_users),
     cmocka_unit_test(a_fault_is_planned_as_it_is_written),

@@ -99,22 +99,35 @@ static void score_four(const struct args_attention *a, struct attention_work *w,
                       sum[r][i] * a->scale);
 }
 
+/* What a query sees of a block of scores that begins at position first; the rest becomes
+ * -infinity. Returns the greatest, and what was the greatest so far. */
+static float mask(const struct args_attention *a, const struct attention_work *w, uint32_t q,
+                  uint32_t first)
+{
+    float *s = w->scores + (size_t)q * BLOCK;
+    uint32_t begin = attention_first(w->position[q], a->window), j = 0;
+    uint32_t n_seen = w->position[q] < first ? 0 : w->position[q] - first + 1;
+    vf greatest = vec_set(w->greatest[q]);
+
+    if (a->softcap > 0)
+        for (uint32_t c = 0; c < BLOCK; c++)
+            s[c] = a->softcap * tanhf(s[c] / a->softcap);
+    for (; first + j < begin && j < BLOCK; j++)
+        s[j] = -INFINITY;
+    for (j = n_seen; j < BLOCK; j++)
+        s[j] = -INFINITY;
+    for (j = 0; j < BLOCK; j += LANES)
+        greatest = vec_max(vec_load(s + j), greatest);
+    return vec_greatest(greatest);
+}
+
 /* Scores of one query to weights; sums and total so far are rescaled to the new greatest score. */
 static void soften(const struct args_attention *a, struct attention_work *w, uint32_t q,
                    uint32_t first)
 {
-    float *s = w->scores + (size_t)q * BLOCK, greatest = w->greatest[q], rescale;
-    uint32_t begin = attention_first(w->position[q], a->window);
+    float *s = w->scores + (size_t)q * BLOCK, greatest = mask(a, w, q, first), rescale;
     vf sum = {0};
 
-    for (uint32_t j = 0; j < BLOCK; j++) {
-        if (a->softcap > 0)
-            s[j] = a->softcap * tanhf(s[j] / a->softcap);
-        if (first + j < begin || first + j > w->position[q])
-            s[j] = -INFINITY;
-    }
-    for (uint32_t j = 0; j < BLOCK; j++)
-        greatest = s[j] > greatest ? s[j] : greatest;
     if (greatest == -INFINITY) { /* nothing seen yet */
         memset(s, 0, BLOCK * sizeof(float));
         return;

@@ -73,13 +73,27 @@ static inline float vec_sum(vf v)
 #endif
 }
 
+/* Of numbers: where one is NaN, any or NaN. */
 static inline float vec_greatest(vf v)
 {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    __m256 halves =
+        _mm256_max_ps(_mm512_extractf32x8_ps((__m512)v, 0), _mm512_extractf32x8_ps((__m512)v, 1));
+#else
+    __m256 halves = (__m256)v;
+#endif
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+#else
     float m = v[0];
 
     for (int i = 1; i < LANES; i++)
         m = v[i] > m ? v[i] : m;
     return m;
+#endif
 }
 
 static inline vf vec_load_f16(const uint16_t *p)

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""A model whose sequences have state of fixed size, served: prefixes, many at once, preemption.  -l lists, -t GLOB chooses."""
+"""A model whose sequences have state of fixed size, served: prefixes, many at once, preemption, a lost device.  -l lists, -t GLOB chooses."""
+import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import SHARED, Daemon, Skip, equal, run
+from harness import HEARTH, SHARED, Daemon, Skip, equal, run
 
 MKGGUF = os.path.join(SHARED, "tools", "mkgguf.py")
 MODEL = "delta"
@@ -46,8 +46,14 @@ def prompt_of(i, n=3):
     return "%d %s" % (i, WORDS * n)
 
 
-def a_prompt_seen_before_is_taken_up_where_its_state_was_kept():
-    d = make_daemon()
+def need_vulkan():
+    p = subprocess.run([HEARTH, "devices", "--json"], capture_output=True, text=True, timeout=60)
+    if not any(d["is_usable"] and d["device"].startswith("vulkan") for d in json.loads(p.stdout)["devices"]):
+        raise Skip("this machine has no usable Vulkan device")
+
+
+def check_prefixes(device):
+    d = make_daemon("--device", device)
     first, usage = complete(d, prompt_of(1))
     equal(cached(usage), 0)
     again, usage = complete(d, prompt_of(1))
@@ -61,13 +67,39 @@ def a_prompt_seen_before_is_taken_up_where_its_state_was_kept():
     again, usage = complete(d, words + "what else? " * 20)
     assert cached(usage) >= 32, usage
     d.stop()
-    e = make_daemon("--prefix-percent", "0")
+    e = make_daemon("--device", device, "--prefix-percent", "0")
     equal(complete(e, prompt_of(1))[0], first)
     equal(complete(e, words + "what now? " * 20)[0], alone)
     other, usage = complete(e, words + "what else? " * 20)
     equal(other, again)
     equal(cached(usage), 0)
     e.stop()
+
+
+def a_prompt_seen_before_is_taken_up_where_its_state_was_kept():
+    check_prefixes("cpu")
+
+
+def a_gpu_keeps_states_as_the_cpu_does():
+    need_vulkan()
+    check_prefixes("vulkan")
+
+
+def after_a_lost_device_answers_are_as_they_were():
+    need_vulkan()
+    d = make_daemon("--device", "vulkan")
+    alone = [complete(d, prompt_of(i))[0] for i in range(2)]
+    d.stop()
+    # while the state is copied, at the step after it, and in the middle of the answer
+    for n in (2, 3, 12):
+        d = make_daemon("--device", "vulkan", env={"HEARTH_FAULT": "device-lost:%d" % n})
+        for i in range(2):
+            equal(complete(d, prompt_of(i))[0], alone[i], "answer %d, lost at %d" % (i, n))
+        again, usage = complete(d, prompt_of(1))
+        equal(again, alone[1])
+        assert cached(usage) > 0, usage
+        equal(json.loads(d.hearth("status", "--json")[1])["device_losses"], 1)
+        d.stop()
 
 
 def more_at_once_than_slots_answer_as_each_alone():
@@ -112,4 +144,5 @@ def whoever_lost_its_slot_and_blocks_goes_on_as_before():
 
 
 run([a_prompt_seen_before_is_taken_up_where_its_state_was_kept, more_at_once_than_slots_answer_as_each_alone,
-     whoever_lost_its_slot_and_blocks_goes_on_as_before])
+     whoever_lost_its_slot_and_blocks_goes_on_as_before, a_gpu_keeps_states_as_the_cpu_does,
+     after_a_lost_device_answers_are_as_they_were])

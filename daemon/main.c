@@ -202,7 +202,8 @@ static void on_preloaded(void *user, const struct error *err)
 
 static int preload(struct daemon *d, struct error *err)
 {
-    static const struct engine_load_events events = {.on_done = on_preloaded};
+    static const struct engine_load_events events = {.on_done = on_preloaded,
+                                                     .is_background = true};
 
     for (unsigned i = 0; i < d->options.n_preload; i++) {
         char *name = strdup(d->options.preload[i]);

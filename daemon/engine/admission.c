@@ -44,24 +44,43 @@ static struct residency_model model_of(struct engine *e, const struct device_roo
         m.held.device = 0;
         m.work = (struct residency_bytes){0};
         /* the module's idle pools are part of what is free: the kernel takes them back itself */
-        if (e->pools.kind == POOL_KIND_KMOD)
+        if (e->pools.kind == POOL_KIND_KMOD && f.is_resting)
             m.held.host = 0;
     }
     return m;
 }
 
+/* What the module has left, if it is used. A pool counts there as a whole from its creation on. */
+static uint64_t module_bytes(struct engine *e)
+{
+    uint64_t left = footprint_free_module_bytes(e->pools.kind);
+
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        if (entry->state == ENGINE_MODEL_LOADING && entry->admitted.host)
+            left = minus(left, minus(entry->admitted.host, atomic_load(&entry->lm->taken_bytes)));
+    return left;
+}
+
+/* What of the pool that a load may fill is filled, and so no longer free. */
+static uint64_t filled_bytes(const struct model_entry *entry)
+{
+    return minus(entry->loaded_bytes, entry->found_bytes);
+}
+
 /* What is free, without what loads under way have been told they may take and have not yet. */
 static struct residency_bytes free_bytes(struct engine *e, const struct device_room *room)
 {
-    struct residency_bytes left = {footprint_free_host_bytes(e->pools.kind), room->free_bytes};
+    struct residency_bytes left = {pool_available_bytes(), room->free_bytes};
+    uint64_t module = module_bytes(e);
 
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
         if (entry->state != ENGINE_MODEL_LOADING)
             continue;
-        left.host = minus(left.host, minus(entry->admitted.host, entry->loaded_bytes));
+        left.host = minus(left.host, minus(entry->admitted.host, filled_bytes(entry)));
         if (left.device != RESIDENCY_UNLIMITED)
             left.device = minus(left.device, entry->admitted.device);
     }
+    left.host = module < left.host ? module : left.host;
     return left;
 }
 
@@ -116,47 +135,96 @@ static int clear(struct engine *e, const struct residency_model *models,
     return n_moving;
 }
 
-enum admission admission_ask(struct engine *e, struct model_entry *entry, struct error *err)
+/* Whether somebody is on the way out, by whomever it was sent. */
+static bool is_room_coming(struct engine *e)
+{
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        if (entry->makes_room || entry->state == ENGINE_MODEL_UNLOADING ||
+            (models_is_ending(entry) && !entry->waits_for_room))
+            return true;
+    return false;
+}
+
+/* Whether somebody who asked earlier waits still: it goes first, or those who ask later could have
+ * what was made free for it. */
+static bool has_predecessor(struct engine *e, const struct model_entry *asking)
+{
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        if (entry != asking && entry->waits_for_room &&
+            entry->load_start_ns < asking->load_start_ns)
+            return true;
+    return false;
+}
+
+/* Other programs take and free memory of the device, too: before anybody has to go, or is refused,
+ * it is looked at anew. True when that has begun. */
+static bool measure(struct engine *e, struct model_entry *entry, const struct device_room *room)
+{
+    if (entry->was_measured || room->free_bytes == RESIDENCY_UNLIMITED ||
+        worker_measure(e->worker, entry) < 0)
+        return false;
+    entry->was_measured = entry->is_measuring = true;
+    return true;
+}
+
+/* What can be done for one that does not fit: how many move, or -ENOMEM. */
+static int make_room(struct engine *e, struct model_entry *entry, const struct device_room *room,
+                     struct residency_bytes need, struct residency_bytes free_now,
+                     struct error *err)
 {
     struct residency_model *models = NULL;
     struct model_entry **entries = NULL;
+    size_t n = 0;
+    int r = list_models(e, room, entry, &models, &entries, &n);
+
+    if (r < 0)
+        error_set(err, ENOMEM, "out of memory");
+    else if (!models_is_unasked(entry) && residency_make_room(models, n, need, free_now))
+        r = clear(e, models, entries, n, entry, err);
+    else /* one that nobody asked for takes from nobody */
+        r = residency_refuse(models, models_is_unasked(entry) ? 0 : n, entry->lm->file_bytes,
+                             worker_least_cache_bytes(e->worker, entry->lm), need, free_now, err);
+    free(models);
+    free(entries);
+    return r;
+}
+
+enum admission admission_ask(struct engine *e, struct model_entry *entry, struct error *err)
+{
     struct residency_bytes need, free_now;
     struct device_room room;
-    size_t n = 0;
-    int r;
+    bool fits;
+    int r = 1;
 
     worker_get_room(e->worker, &room);
     entry->admitted = (struct residency_bytes){0};
     entry->waits_for_room = false;
     need = need_of(e, &room, entry->lm);
     free_now = free_bytes(e, &room);
-    r = list_models(e, &room, entry, &models, &entries, &n);
-    if (models_is_unasked(entry))
-        n = 0; /* takes from nobody */
-    if (r == 0 && !residency_make_room(models, n, need, free_now))
-        r = residency_refuse(models, n, entry->lm->file_bytes,
-                             worker_least_cache_bytes(e->worker, entry->lm), need, free_now, err);
-    else if (r == 0)
-        r = clear(e, models, entries, n, entry, err);
-    else
-        error_set(err, ENOMEM, "out of memory");
-    if (r == 0)
+    fits = need.host <= free_now.host && need.device <= free_now.device;
+    if (fits && !has_predecessor(e, entry))
+        r = 0;
+    else if (!fits && !has_predecessor(e, entry) && !is_room_coming(e) && !measure(e, entry, &room))
+        r = make_room(e, entry, &room, need, free_now, err);
+    if (r == 0) {
         entry->admitted = need;
+        entry->found_bytes = entry->lm->resident_bytes;
+    }
     if (r < 0)
         error_prefix(err, "%s", entry->name);
     entry->waits_for_room = r > 0;
-    free(models);
-    free(entries);
     return r < 0 ? ADMISSION_REFUSED : r ? ADMISSION_WAITS : ADMISSION_GRANTED;
 }
 
 struct model_entry *admission_next(struct engine *e)
 {
-    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
-        if (entry->makes_room)
+    struct model_entry *first = NULL;
+
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link) {
+        if (entry->makes_room || entry->is_measuring)
             return NULL;
-    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
-        if (entry->waits_for_room)
-            return entry;
-    return NULL;
+        if (entry->waits_for_room && (!first || entry->load_start_ns < first->load_start_ns))
+            first = entry;
+    }
+    return first;
 }

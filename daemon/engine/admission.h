@@ -10,14 +10,15 @@
 
 enum admission {
     ADMISSION_GRANTED, /* it may take its memory */
-    ADMISSION_WAITS,   /* others are making room; admission_next() then names it */
+    ADMISSION_WAITS,   /* room is being made, or looked for; admission_next() then names it */
     ADMISSION_REFUSED  /* err does the sum */
 };
 
 /* For an entry whose lm is open and not filled. */
 enum admission admission_ask(struct engine *e, struct model_entry *entry, struct error *err);
 
-/* After an EVENT_IDLED or EVENT_DETACHED: an entry that waited and can ask again, or NULL. */
+/* After any event of a model: the entry that waits and asked first, when it can ask again; or NULL.
+ */
 struct model_entry *admission_next(struct engine *e);
 
 #endif

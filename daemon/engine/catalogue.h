@@ -40,11 +40,13 @@ struct model_entry {
     bool has_loader;
     struct event *opened, *loaded;   /* made in advance; the loader's while it runs */
     struct residency_bytes admitted; /* what the load under way may take */
+    uint64_t found_bytes;            /* of the weights, it had when that was counted */
     bool is_adoption; /* nobody has asked for it: it takes nothing from others, and reads nothing */
     bool is_reload;   /* the device thread has it and its requests, but not its weights */
     bool waits_for_room, makes_room; /* see admission.h */
+    bool is_measuring, was_measured; /* the device's free memory is, or was, looked at for it */
     atomic_bool cancel_load;
-    atomic_bool is_urgent;     /* an interactive request waits */
+    atomic_bool is_urgent;     /* somebody waits for it, not in the background */
     uint64_t last_progress_ns; /* loader thread */
     uint64_t loaded_bytes;
     uint64_t load_start_ns;

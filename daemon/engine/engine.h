@@ -122,6 +122,7 @@ int engine_find_model(struct engine *e, const char *name, const struct engine_mo
 struct engine_load_events {
     void (*on_progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void (*on_done)(void *user, const struct error *err);
+    bool is_background; /* nobody waits for it: it reads what loads that are waited for leave */
 };
 /* Loads (or joins the load under way; a ready model is done at the next dispatch). events may be
  * NULL. *ret_load names this wait for engine_load_forget; may be NULL. */

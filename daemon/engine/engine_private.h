@@ -34,7 +34,8 @@ struct engine {
 
 /* A client that waits for a load. */
 struct engine_load {
-    struct list link; /* model_entry.listeners */
+    struct list link; /* model_entry.listeners or late_listeners */
+    struct model_entry *entry;
     struct engine_load_events events;
     void *user;
 };
@@ -45,6 +46,8 @@ int models_start_load(struct engine *e, struct model_entry *entry, struct error 
 bool models_is_ending(const struct model_entry *entry);
 /* Whether nobody waits for what is taken up at the start. */
 bool models_is_unasked(const struct model_entry *entry);
+/* Who waits for its load has come or gone. */
+void models_weigh_urgency(struct model_entry *entry);
 /* They wait like all others from now on. */
 void models_take_late(struct model_entry *entry);
 void models_handle(struct engine *e, struct event *ev);

@@ -20,6 +20,7 @@ enum event_kind {
     EVENT_LOADED,        /* model_entry: the files are in memory, or error */
     EVENT_ATTACHED,      /* model_entry: the device can run it, or error */
     EVENT_IDLED,         /* model_entry: it was asked to leave the device for others */
+    EVENT_MEASURED,      /* model_entry: what is free was looked at for it */
     EVENT_EVICTED,       /* model_entry: its memory was taken back while it was idle */
     EVENT_DETACHED,      /* model_entry: the device let go of it */
     EVENT_READY,         /* model_entry: a load was asked for that is already done */

@@ -68,18 +68,22 @@ struct residency_bytes footprint_of(const struct device_room *room, uint64_t wei
     };
 }
 
+uint64_t footprint_free_module_bytes(enum pool_kind kind)
+{
+    struct hearth_query module;
+    uint64_t held;
+
+    if (kind != POOL_KIND_KMOD || pool_kmod_query(&module, NULL) < 0)
+        return UINT64_MAX;
+    held = module.used_bytes > module.idle_bytes ? module.used_bytes - module.idle_bytes : 0;
+    return module.limit_bytes > held ? module.limit_bytes - held : 0;
+}
+
 uint64_t footprint_free_host_bytes(enum pool_kind kind)
 {
-    uint64_t left = pool_available_bytes();
-    struct hearth_query module;
+    uint64_t left = pool_available_bytes(), most = footprint_free_module_bytes(kind);
 
-    if (kind == POOL_KIND_KMOD && pool_kmod_query(&module, NULL) == 0) {
-        uint64_t held =
-            module.used_bytes > module.idle_bytes ? module.used_bytes - module.idle_bytes : 0;
-        uint64_t most = module.limit_bytes > held ? module.limit_bytes - held : 0;
-        left = most < left ? most : left;
-    }
-    return left;
+    return most < left ? most : left;
 }
 
 /* What the model would be let in by. */

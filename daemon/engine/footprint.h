@@ -35,6 +35,8 @@ void device_room_measure(struct device *dev, struct device_room *ret_room);
 struct residency_bytes footprint_of(const struct device_room *room, uint64_t weights_bytes,
                                     uint64_t missing_bytes, uint64_t cache_bytes);
 
+/* What is left under the limit of the kernel module; UINT64_MAX: these pools are none of its. */
+uint64_t footprint_free_module_bytes(enum pool_kind kind);
 /* What the machine has left for pools of this kind, those counted that it could take back. */
 uint64_t footprint_free_host_bytes(enum pool_kind kind);
 

@@ -119,9 +119,11 @@ static int read_file(struct loaded_model *lm, size_t i, const struct pool_config
     };
     int r = pool_create(config, file->size_bytes, lm->path, &lm->pools[i], err);
 
-    if (r == 0)
+    if (r == 0) {
+        atomic_fetch_add(&lm->taken_bytes, pool_mapped_bytes(lm->pools[i]));
         r = pool_fill_file(lm->pools[i], 0, file->fd, 0, file->size_bytes, &options, &lm->fill,
                            err);
+    }
     return r < 0 ? r : pool_seal(lm->pools[i], err);
 }
 
@@ -215,10 +217,11 @@ int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < gguf_n_files(lm->gguf); i++) {
+    for (size_t i = 0; i < gguf_n_files(lm->gguf) && r == 0; i++)
         r = fill_file(lm, i, pools, &files, err);
-        if (r < 0)
-            return r;
+    if (r < 0) { /* others may still have references, and shall not hold memory by them */
+        loaded_model_drop(lm);
+        return r;
     }
     derive_key(lm);
     describe_pools(lm);
@@ -242,17 +245,6 @@ int loaded_model_wake(struct loaded_model *lm, struct error *err)
     return 0;
 }
 
-void loaded_model_drop(struct loaded_model *lm)
-{
-    for (size_t i = 0; lm->pools && i < gguf_n_files(lm->gguf); i++)
-        pool_destroy(lm->pools[i]);
-    free(lm->pools);
-    free(lm->file_keys);
-    lm->pools = NULL;
-    lm->file_keys = NULL;
-    lm->resident_bytes = lm->pool_bytes = lm->huge_bytes = 0;
-}
-
 struct loaded_model *loaded_model_ref(struct loaded_model *lm)
 {
     atomic_fetch_add(&lm->ref_count, 1);
@@ -271,14 +263,23 @@ static void release_pool(const struct loaded_model *lm, struct pool *pool)
     pool_destroy(pool);
 }
 
-void loaded_model_unref(struct loaded_model *lm)
+void loaded_model_drop(struct loaded_model *lm)
 {
-    if (!lm || atomic_fetch_sub(&lm->ref_count, 1) != 1)
-        return;
     for (size_t i = 0; lm->pools && i < gguf_n_files(lm->gguf); i++)
         release_pool(lm, lm->pools[i]);
     free(lm->pools);
     free(lm->file_keys);
+    lm->pools = NULL;
+    lm->file_keys = NULL;
+    lm->resident_bytes = lm->pool_bytes = lm->huge_bytes = 0;
+    atomic_store(&lm->taken_bytes, 0);
+}
+
+void loaded_model_unref(struct loaded_model *lm)
+{
+    if (!lm || atomic_fetch_sub(&lm->ref_count, 1) != 1)
+        return;
+    loaded_model_drop(lm);
     free(lm->file_ids);
     template_destroy(lm->chat_template);
     free(lm->chat_template_source);

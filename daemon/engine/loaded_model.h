@@ -30,6 +30,7 @@ struct loaded_model {
     struct pool_fill_result fill;  /* how the last file was read, if any was */
     uint64_t file_bytes;           /* of all files */
     uint64_t resident_bytes;       /* of these, found in memory and not read */
+    atomic_ullong taken_bytes;     /* of pools that the fill has made so far; any thread */
     /* where the weights lie, as of the end of the fill */
     uint64_t pool_bytes, huge_bytes;
     char pool_text[64], pool_promises[512];
@@ -49,7 +50,7 @@ struct loaded_model_progress {
 /* Takes the pools that hold the files already; resident_bytes then tells how much that is. */
 int loaded_model_find(struct loaded_model *lm, const struct pool_config *pools, struct error *err);
 /* Finds what is there, unless that was done; creates the other pools, reads the files into them and
- * seals them. -ECANCELED when told to stop. */
+ * seals them. -ECANCELED when told to stop. On failure it has no pools, whoever refers to it. */
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err);
 
@@ -59,7 +60,8 @@ void loaded_model_rest(struct loaded_model *lm);
 /* It is used again; -ESTALE when the memory was taken back: then drop and fill it. Device thread.
  */
 int loaded_model_wake(struct loaded_model *lm, struct error *err);
-/* Without its pools, as after loaded_model_open. Nobody may use it meanwhile. */
+/* Without its pools, as after loaded_model_open. Nobody may use them meanwhile; of its model, all
+ * but the addresses. */
 void loaded_model_drop(struct loaded_model *lm);
 
 /* Its pools are for the next process to find: else, when the last reference goes, they become idle

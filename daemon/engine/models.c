@@ -111,12 +111,12 @@ static int start_load(struct engine *e, struct model_entry *entry, void *(*what)
 
     entry->engine = e;
     entry->admitted = (struct residency_bytes){0};
-    entry->waits_for_room = false;
+    entry->waits_for_room = entry->was_measured = false;
     entry->load_start_ns = clock_now_ns();
     entry->loaded_bytes = 0;
     entry->last_progress_ns = 0;
     atomic_store(&entry->cancel_load, false);
-    atomic_store(&entry->is_urgent, !list_empty(&entry->waiting));
+    models_weigh_urgency(entry);
     entry->opened = event_new(&e->events, EVENT_OPENED, entry);
     entry->loaded = event_new(&e->events, EVENT_LOADED, entry);
     r = entry->opened && entry->loaded ? start_loader(entry, what, err)
@@ -162,10 +162,22 @@ bool models_is_ending(const struct model_entry *entry)
     return entry->state == ENGINE_MODEL_LOADING && atomic_load(&entry->cancel_load);
 }
 
+void models_weigh_urgency(struct model_entry *entry)
+{
+    bool is_urgent = false;
+
+    list_for_each (r, &entry->waiting, struct engine_request, link)
+        is_urgent |= r->params.class == ENGINE_INTERACTIVE;
+    list_for_each (l, &entry->listeners, struct engine_load, link)
+        is_urgent |= l->events.on_done && !l->events.is_background;
+    atomic_store(&entry->is_urgent, is_urgent);
+}
+
 void models_take_late(struct model_entry *entry)
 {
     list_move_all(&entry->late_waiting, &entry->waiting);
     list_move_all(&entry->late_listeners, &entry->listeners);
+    models_weigh_urgency(entry);
 }
 
 static bool is_wanted(const struct model_entry *entry)
@@ -189,18 +201,32 @@ static void load_again(struct engine *e, struct model_entry *entry)
         fail_load(e, entry, &err);
 }
 
+/* What was read, or found, is nobody's at once: the device thread may take a while to forget what
+ * it compiles for. */
+static void let_go(struct engine *e, struct model_entry *entry)
+{
+    struct loaded_model *lm = entry->lm;
+
+    entry->lm = NULL;
+    if (!lm)
+        return;
+    loaded_model_drop(lm);
+    if (worker_unprepare(e->worker, lm) < 0)
+        loaded_model_unref(lm);
+}
+
 static void fail_load(struct engine *e, struct model_entry *entry, const struct error *err)
 {
     catalogue_hold(entry);
     recycle_events(e, entry);
     /* of one that is read again, the device thread still has requests */
     if (entry->is_reload && worker_drop(e->worker, entry, entry->lm, err) == 0) {
+        entry->lm = NULL;
         entry->state = ENGINE_MODEL_UNLOADING;
     } else {
-        loaded_model_unref(entry->lm);
+        let_go(e, entry);
         entry->state = ENGINE_MODEL_AVAILABLE;
     }
-    entry->lm = NULL;
     entry->is_reload = false;
     entry->waits_for_room = false;
     log_warn("cannot load %s: %s", entry->name, err->text);
@@ -217,8 +243,7 @@ static void leave_it(struct engine *e, struct model_entry *entry, const char *wh
 {
     log_info("%s is not taken up: %s", entry->name, why);
     recycle_events(e, entry);
-    loaded_model_unref(entry->lm);
-    entry->lm = NULL;
+    let_go(e, entry);
     entry->state = ENGINE_MODEL_AVAILABLE;
     models_take_late(entry);
     load_again(e, entry);
@@ -251,7 +276,7 @@ static void admit(struct engine *e, struct model_entry *entry)
         fail_load(e, entry, &err);
 }
 
-/* Somebody made room, or went. */
+/* Whatever happened may have made room. */
 static void admit_waiting(struct engine *e)
 {
     struct model_entry *entry;
@@ -285,6 +310,8 @@ static void handle_loaded(struct engine *e, struct model_entry *entry, struct er
     }
     if (err->code)
         fail_load(e, entry, err);
+    else
+        entry->loaded_bytes = entry->lm->file_bytes; /* the last report may not have been sent */
 }
 
 /* A cancel that came when the weights were the device's already: true when it is done now. */
@@ -354,12 +381,6 @@ static void handle_evicted(struct engine *e, struct model_entry *entry)
         fail_load(e, entry, &err);
 }
 
-static void handle_idled(struct engine *e, struct model_entry *entry)
-{
-    entry->makes_room = false;
-    admit_waiting(e);
-}
-
 static void handle_detached(struct engine *e, struct model_entry *entry)
 {
     entry->state = ENGINE_MODEL_AVAILABLE;
@@ -369,7 +390,6 @@ static void handle_detached(struct engine *e, struct model_entry *entry)
         load_again(e, entry);
     else
         catalogue_forget(&e->catalogue, entry);
-    admit_waiting(e);
 }
 
 static void handle_progress(struct model_entry *entry, const struct event *ev)
@@ -404,9 +424,12 @@ void models_handle(struct engine *e, struct event *ev)
     else if (ev->kind == EVENT_EVICTED)
         handle_evicted(e, entry);
     else if (ev->kind == EVENT_IDLED)
-        handle_idled(e, entry);
+        entry->makes_room = false;
+    else if (ev->kind == EVENT_MEASURED)
+        entry->is_measuring = false;
     else if (ev->kind == EVENT_READY && entry->state == ENGINE_MODEL_READY)
         tell_listeners(entry, &ev->error);
+    admit_waiting(e);
     adoption_step(e);
 }
 
@@ -457,7 +480,9 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
     if (events)
         l->events = *events;
     l->user = user;
+    l->entry = entry;
     list_push_back(models_is_ending(entry) ? &entry->late_listeners : &entry->listeners, &l->link);
+    models_weigh_urgency(entry);
     if (ret_load)
         *ret_load = l;
     if (ready)
@@ -468,6 +493,7 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
 void engine_load_forget(struct engine_load *load)
 {
     load->events = (struct engine_load_events){0};
+    models_weigh_urgency(load->entry);
 }
 
 int engine_pin(struct engine *e, const char *name, bool is_pinned, struct error *err)

@@ -52,8 +52,7 @@ static void let_through(struct engine *e, struct engine_request *r)
     }
     r->is_with_owner = true;
     list_push_back(models_is_ending(entry) ? &entry->late_waiting : &entry->waiting, &r->link);
-    if (r->params.class == ENGINE_INTERACTIVE)
-        atomic_store(&entry->is_urgent, true);
+    models_weigh_urgency(entry);
 }
 
 /* The user's next ones, as far as it may have more at a time. */
@@ -290,6 +289,7 @@ void engine_cancel(struct engine_request *r, bool forget)
     if (r->is_with_owner) {
         r->is_with_owner = false;
         running_request_end(&e->events, r, ENGINE_FINISH_CANCEL);
+        models_weigh_urgency(r->entry);
     } else if (!e->is_stopping) {
         worker_wake(e->worker);
     }

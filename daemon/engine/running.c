@@ -131,6 +131,7 @@ void running_model_figures(struct running_model *m)
     struct worker_model_figures f = {
         .context_tokens = m->config.context_tokens,
         .is_idle = !m->runner,
+        .is_resting = m->is_resting,
         .device_ns = m->share.used_ns,
     };
 

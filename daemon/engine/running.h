@@ -23,6 +23,7 @@ struct running_model {
     struct runner *runner; /* NULL while suspended */
     uint32_t exact_rows;   /* the device's */
     uint64_t last_used_ns;
+    bool is_resting; /* while suspended: its pools may be taken back */
     bool is_evicted; /* while suspended: the kernel took its memory back, and it is read again */
     struct event_queue *events;
     struct scheduler scheduler;

@@ -11,7 +11,15 @@
 
 #define SECOND_NS 1000000000ull
 
-enum command_kind { COMMAND_PREPARE, COMMAND_ATTACH, COMMAND_DETACH, COMMAND_IDLE, COMMAND_SUBMIT };
+enum command_kind {
+    COMMAND_PREPARE,
+    COMMAND_UNPREPARE,
+    COMMAND_ATTACH,
+    COMMAND_DETACH,
+    COMMAND_IDLE,
+    COMMAND_MEASURE,
+    COMMAND_SUBMIT
+};
 
 struct command {
     struct list link; /* worker.inbox */
@@ -53,6 +61,12 @@ static void prepare(struct worker *w, struct loaded_model *lm)
     preparation_add(&w->preparations, lm, &cfg);
 }
 
+static void unprepare(struct worker *w, struct loaded_model *lm)
+{
+    preparation_drop(&w->preparations, lm);
+    loaded_model_unref(lm);
+}
+
 static int create_model(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                         struct running_model **ret_model, struct error *err)
 {
@@ -80,8 +94,8 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     bool is_new = !m;
     int r = is_new ? create_model(w, entry, lm, &m, &err) : 0;
 
-    loaded_model_unref(lm);
-    if (!is_new) /* it is back in memory; its next request brings it back on the device */
+    unprepare(w, lm); /* complete, or there is no device for it */
+    if (!is_new)      /* it is back in memory; its next request brings it back on the device */
         m->is_evicted = false;
     if (r == 0 && is_new) {
         pthread_mutex_lock(&w->lock);
@@ -91,6 +105,15 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     }
     ev->error = err;
     ev->error.code = r;
+    event_post(w->events, ev);
+}
+
+/* Others use the device, too: what is free of it changes without us. */
+static void measure(struct worker *w, struct event *ev)
+{
+    pthread_mutex_lock(&w->lock);
+    worker_device_measure(w);
+    pthread_mutex_unlock(&w->lock);
     event_post(w->events, ev);
 }
 
@@ -108,12 +131,8 @@ static void detach(struct worker *w, struct model_entry *entry, struct loaded_mo
             running_model_fail(m, why);
         running_model_destroy(m);
     }
-    preparation_drop(&w->preparations, lm);
-    loaded_model_unref(lm);
-    pthread_mutex_lock(&w->lock);
-    worker_device_measure(w);
-    pthread_mutex_unlock(&w->lock);
-    event_post(w->events, ev);
+    unprepare(w, lm);
+    measure(w, ev);
 }
 
 static void idle(struct worker *w, struct model_entry *entry, struct event *ev)
@@ -142,6 +161,9 @@ static void handle(struct worker *w, struct command *c)
     case COMMAND_PREPARE:
         prepare(w, c->lm);
         break;
+    case COMMAND_UNPREPARE:
+        unprepare(w, c->lm);
+        break;
     case COMMAND_ATTACH:
         attach(w, c->entry, c->lm, c->ev);
         break;
@@ -150,6 +172,9 @@ static void handle(struct worker *w, struct command *c)
         break;
     case COMMAND_IDLE:
         idle(w, c->entry, c->ev);
+        break;
+    case COMMAND_MEASURE:
+        measure(w, c->ev);
         break;
     case COMMAND_SUBMIT:
         submit(w, c->request);
@@ -266,6 +291,7 @@ static void *run(void *arg)
         go_on = false;
     while (go_on) {
         is_busy |= preparation_step(&w->preparations, w->keeper.device);
+        worker_device_rest_unused(w);
         go_on = take_commands(w, &commands, is_busy ? 0 : worker_device_idle_unused(w));
         list_for_each_safe (c, &commands, struct command, link) {
             list_remove(&c->link);
@@ -392,6 +418,11 @@ int worker_prepare(struct worker *w, struct loaded_model *lm)
     return post(w, &(struct command){.kind = COMMAND_PREPARE, .lm = lm});
 }
 
+int worker_unprepare(struct worker *w, struct loaded_model *lm)
+{
+    return post(w, &(struct command){.kind = COMMAND_UNPREPARE, .lm = lm});
+}
+
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm)
 {
     return post_about(w, COMMAND_ATTACH, EVENT_ATTACHED, entry, lm, NULL);
@@ -411,6 +442,11 @@ int worker_drop(struct worker *w, struct model_entry *entry, struct loaded_model
 int worker_idle(struct worker *w, struct model_entry *entry)
 {
     return post_about(w, COMMAND_IDLE, EVENT_IDLED, entry, NULL, NULL);
+}
+
+int worker_measure(struct worker *w, struct model_entry *entry)
+{
+    return post_about(w, COMMAND_MEASURE, EVENT_MEASURED, entry, NULL, NULL);
 }
 
 int worker_submit(struct worker *w, struct engine_request *r)

@@ -45,6 +45,8 @@ void worker_set_pools(struct worker *w, const struct pool_config *pools);
 
 /* Begins to compile what a model needs that is being loaded. Takes over a reference to lm. */
 int worker_prepare(struct worker *w, struct loaded_model *lm);
+/* No longer: the load failed. Takes over a reference to lm. */
+int worker_unprepare(struct worker *w, struct loaded_model *lm);
 /* Makes lm runnable under this entry, also after EVENT_EVICTED; EVENT_ATTACHED follows. Takes over
  * a reference to lm. */
 int worker_attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm);
@@ -56,12 +58,14 @@ int worker_drop(struct worker *w, struct model_entry *entry, struct loaded_model
                 const struct error *why);
 /* Takes a model that has no requests off the device; EVENT_IDLED follows in any case. */
 int worker_idle(struct worker *w, struct model_entry *entry);
+/* Looks how much of the device's memory is free now; EVENT_MEASURED follows. */
+int worker_measure(struct worker *w, struct model_entry *entry);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */
 int worker_submit(struct worker *w, struct engine_request *r);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 
-/* What room the device has, as of the last change of what is on it. */
+/* What room the device has, as of the last change of what is on it, or of worker_measure(). */
 void worker_get_room(struct worker *w, struct device_room *ret_room);
 /* The least cache that this model will be given. */
 uint64_t worker_least_cache_bytes(struct worker *w, const struct loaded_model *lm);
@@ -80,6 +84,7 @@ struct worker_model_figures {
     uint64_t copied_bytes;    /* weights the device could not map and holds a copy of */
     uint32_t context_tokens;
     bool is_idle;       /* nothing of it is on the device */
+    bool is_resting;    /* the kernel may take its weights back, where it can */
     uint64_t device_ns; /* its steps took, since it was loaded */
 };
 bool worker_get_figures(struct worker *w, const struct model_entry *entry,

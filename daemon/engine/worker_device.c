@@ -81,11 +81,24 @@ int worker_device_need(struct worker *w, struct error *err)
 
 /* ---- who is on the device ---- */
 
+static void rest(struct worker *w, struct running_model *m)
+{
+    loaded_model_rest(m->lm);
+    m->is_resting = true;
+    worker_device_show(w, m);
+}
+
 void worker_device_idle(struct worker *w, struct running_model *m)
 {
     running_model_suspend(m);
-    loaded_model_rest(m->lm);
-    worker_device_show(w, m);
+    rest(w, m);
+}
+
+void worker_device_rest_unused(struct worker *w)
+{
+    list_for_each (m, &w->models, struct running_model, link)
+        if (!m->runner && !m->is_resting && !m->is_evicted && list_empty(&m->requests))
+            rest(w, m);
 }
 
 /* The kernel took back what lay idle: the owner has it read again, and the requests wait. */
@@ -140,6 +153,7 @@ void worker_device_wake(struct worker *w, struct running_model *m)
     struct error err = {0};
     int r = loaded_model_wake(m->lm, &err);
 
+    m->is_resting = false;
     if (r == -ESTALE)
         r = tell_evicted(w, m, &err);
     else if (r == 0)

@@ -48,6 +48,8 @@ int worker_device_need(struct worker *w, struct error *err);
 void worker_device_miss(struct worker *w);
 
 void worker_device_idle(struct worker *w, struct running_model *m);
+/* Who is off the device and has no request may be taken from memory, however it came off. */
+void worker_device_rest_unused(struct worker *w);
 /* The device has no room for what is coming: the model that nobody uses and that was used longest
  * ago leaves it; false when there is none. */
 bool worker_device_make_room(struct worker *w);

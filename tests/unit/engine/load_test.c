@@ -135,6 +135,48 @@ static void a_load_is_urgent_when_an_interactive_request_waits(void **state)
     ask_finish(&interactive);
 }
 
+static void a_load_is_urgent_while_somebody_listens(void **state)
+{
+    struct engine_load_events preload = fixture_load_events;
+    struct load_wait waits[2] = {{0}};
+    struct engine_load *load = NULL;
+    struct engine *e = engine(state);
+    struct model_entry *entry;
+
+    preload.is_background = true;
+    assert_int_equal(engine_load(e, fixture_model(), &preload, &waits[0], NULL, NULL), 0);
+    assert_int_equal(catalogue_find(&e->catalogue, fixture_model(), &entry, NULL), 0);
+    assert_int_equal(entry->is_urgent, false);
+    assert_int_equal(engine_load(e, fixture_model(), &fixture_load_events, &waits[1], &load, NULL),
+                     0);
+    assert_int_equal(entry->is_urgent, true);
+    engine_load_forget(load);
+    assert_int_equal(entry->is_urgent, false);
+    fixture_wait(e, &waits[0].is_done);
+    assert_int_equal(waits[1].is_done, false);
+}
+
+static void a_load_is_not_urgent_any_more_when_who_waited_is_gone(void **state)
+{
+    struct engine *e = engine(state);
+    struct model_entry *entry;
+    struct ask background, interactive;
+
+    ask_init(&background, e, prompt);
+    ask_init(&interactive, e, prompt);
+    background.params.class = ENGINE_BACKGROUND;
+    ask_begin(&background);
+    ask_begin(&interactive);
+    assert_int_equal(catalogue_find(&e->catalogue, fixture_model(), &entry, NULL), 0);
+    assert_int_equal(entry->is_urgent, true);
+    engine_cancel(interactive.request, false);
+    assert_int_equal(entry->is_urgent, false);
+    ask_wait(&background);
+    ask_wait(&interactive);
+    ask_finish(&background);
+    ask_finish(&interactive);
+}
+
 /* Waits until it is neither loading nor unloading. */
 static enum engine_model_state settled_state(struct engine *e)
 {
@@ -520,6 +562,8 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(a_load_tells_what_was_loaded),
     ON_ENGINE(two_who_ask_for_a_load_are_both_told),
     ON_ENGINE(a_load_is_urgent_when_an_interactive_request_waits),
+    ON_ENGINE(a_load_is_urgent_while_somebody_listens),
+    ON_ENGINE(a_load_is_not_urgent_any_more_when_who_waited_is_gone),
     ON_ENGINE(unloading_ends_a_load_under_way),
     ON_ENGINE(who_comes_after_a_cancelled_load_has_it_loaded_anew),
     ON_ENGINE(damaged_files_are_refused_and_the_engine_goes_on),

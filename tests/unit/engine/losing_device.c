@@ -15,7 +15,7 @@ void losing_reset(void)
 {
     losing.n_calls = losing.lose_in = losing.lose_each = losing.n_most = 0;
     losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = losing.delay_us =
-        losing.n_prepared = 0;
+        losing.n_prepared = losing.prepare_us = 0;
     losing.room_bytes = losing.imported_bytes = 0;
 }
 
@@ -80,6 +80,7 @@ static int losing_prepare(struct device *dev, const struct dispatch *list, size_
                           struct error *err)
 {
     losing.n_prepared++;
+    usleep(losing.prepare_us);
     return device_is_lost(dev) ? lost(err) : 0;
 }
 

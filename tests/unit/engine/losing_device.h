@@ -18,6 +18,7 @@ struct losing {
     atomic_uint n_lost, n_created;
     atomic_uint n_refused;    /* creations that shall fail */
     atomic_uint delay_us;     /* of every wait */
+    atomic_uint prepare_us;   /* what compiling for a plan takes */
     atomic_uint n_prepared;   /* plans that something was compiled for, so far */
     atomic_uint n_imports;    /* so far */
     atomic_ullong room_bytes; /* for imports; 0: without limit */

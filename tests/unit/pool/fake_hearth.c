@@ -68,22 +68,26 @@ unsigned fake_hearth_n_pools(void)
     return n;
 }
 
+static bool can_be_evicted(const struct fake_pool *p)
+{
+    return p->memory >= 0 && p->info.status & HEARTH_STATUS_IDLE &&
+           p->info.state != HEARTH_STATE_EVICTED;
+}
+
+static bool evict(struct fake_pool *p)
+{
+    p->info.state = HEARTH_STATE_EVICTED;
+    p->info.allocated_bytes = 0;
+    return ftruncate(p->memory, 0) == 0;
+}
+
 unsigned fake_hearth_evict_idle(void)
 {
     unsigned n = 0;
 
     pthread_mutex_lock(&lock);
-    for (int i = 0; i < POOLS_MOST; i++) {
-        struct fake_pool *p = &pools[i];
-
-        if (p->memory < 0 || !(p->info.status & HEARTH_STATUS_IDLE) ||
-            p->info.state == HEARTH_STATE_EVICTED)
-            continue;
-        p->info.state = HEARTH_STATE_EVICTED;
-        p->info.allocated_bytes = 0;
-        if (ftruncate(p->memory, 0) == 0)
-            n++;
-    }
+    for (int i = 0; i < POOLS_MOST; i++)
+        n += can_be_evicted(&pools[i]) && evict(&pools[i]);
     pthread_mutex_unlock(&lock);
     return n;
 }
@@ -116,6 +120,15 @@ static int descriptor(struct fake_pool *p)
     return fcntl(p->memory, F_DUPFD_CLOEXEC, 3);
 }
 
+static uint64_t idle_bytes(void)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < POOLS_MOST; i++)
+        n += can_be_evicted(&pools[i]) ? pools[i].info.size_bytes : 0;
+    return n;
+}
+
 static uint64_t used_bytes(void)
 {
     uint64_t n = 0;
@@ -124,6 +137,17 @@ static uint64_t used_bytes(void)
         if (pools[i].memory >= 0 && pools[i].info.state != HEARTH_STATE_EVICTED)
             n += pools[i].info.size_bytes;
     return n;
+}
+
+/* Takes from idle pools what a new one lacks; none, if that does not do. */
+static bool make_room(uint64_t bytes)
+{
+    if (used_bytes() - idle_bytes() + bytes > fake_hearth.limit_bytes)
+        return false;
+    for (int i = 0; i < POOLS_MOST && used_bytes() + bytes > fake_hearth.limit_bytes; i++)
+        if (can_be_evicted(&pools[i]))
+            evict(&pools[i]);
+    return true;
 }
 
 static int create(const struct hearth_create *request)
@@ -138,7 +162,7 @@ static int create(const struct hearth_create *request)
             return -EEXIST;
         drop(old);
     }
-    if (used_bytes() + request->size_bytes > fake_hearth.limit_bytes)
+    if (!make_room(request->size_bytes))
         return -ENOMEM;
     for (int i = 0; i < POOLS_MOST && !p; i++)
         p = pools[i].memory < 0 ? &pools[i] : NULL;
@@ -211,6 +235,7 @@ static int query(struct hearth_query *ret)
         .large_page_bytes = LARGE_BYTES,
         .limit_bytes = fake_hearth.limit_bytes,
         .used_bytes = used_bytes(),
+        .idle_bytes = idle_bytes(),
         .uid_limit_pools = POOLS_MOST,
         .uid_limit_bytes = fake_hearth.limit_bytes,
         .uid_used_bytes = used_bytes(),

@@ -97,6 +97,7 @@ static bool fits(const struct question *q, uint64_t context_tokens, uint64_t n_s
 {
     const struct runner_config cfg = {
         .least = kv_size_of(q->m, context_tokens * n_seqs, (uint32_t)n_seqs, RUNNER_BATCH_TOKENS),
+        .prefix_tokens = context_tokens * n_seqs, /* as by default: state is kept for them, too */
     };
     uint64_t weights_bytes = pool_round_up(q->file_bytes);
     struct residency_bytes need =
@@ -112,6 +113,9 @@ uint64_t footprint_most_sequences(const struct model *m, const struct device_roo
 {
     const struct question q = {m, room, file_bytes, free_host_bytes};
     uint64_t low = 0, high = TOKENS_MOST / context_tokens;
+
+    if (model_state_bytes(m) && high > RUNNER_SEQS) /* each needs a slot for its state */
+        high = RUNNER_SEQS;
 
     while (low < high) {
         uint64_t middle = low + (high - low + 1) / 2;

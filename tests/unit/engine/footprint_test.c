@@ -68,6 +68,27 @@ static void so_many_sequences_fit_and_one_more_does_not(void **state)
     model_fixture_finish(&f);
 }
 
+/* Of a model whose sequences have state there are as many at a time as slots, and these count. */
+static void states_are_counted_and_bound_how_many_sequences_there_are(void **state)
+{
+    const struct device_room shared = {RESIDENCY_UNLIMITED, true};
+    struct builder_shape shape = model_fixture_shape("qwen35", GGUF_TYPE_F32);
+    struct gguf_builder b;
+    struct model_fixture f;
+    uint64_t states, least;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    states = (RUNNER_SEQS + 8) * model_state_bytes(f.model);
+    assert_int_equal(footprint_most_sequences(f.model, &shared, 7 * MIB, 1ull << 50, 100),
+                     RUNNER_SEQS);
+    least = 8 * MIB + cache_bytes(f.model, 100, 1);
+    assert_int_equal(footprint_most_sequences(f.model, &shared, 7 * MIB, least + states - 1, 100),
+                     0);
+    assert_true(footprint_most_sequences(f.model, &shared, 7 * MIB, least + 2 * states, 100) > 0);
+    model_fixture_finish(&f);
+}
+
 static void a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most(void **state)
 {
     struct model_fixture f;
@@ -98,6 +119,7 @@ static void a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most(void **st
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_longest_context_fits_and_one_more_token_does_not),
     cmocka_unit_test(so_many_sequences_fit_and_one_more_does_not),
+    cmocka_unit_test(states_are_counted_and_bound_how_many_sequences_there_are),
     cmocka_unit_test(a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most),
 };
 

@@ -71,6 +71,12 @@ enum dim {
     DIM_DELTA_QKV,        /* 2 * DIM_DELTA_HEADS_K * DIM_DELTA_HEAD_K + DIM_DELTA_V */
     DIM_DELTA_GROUP,      /* value heads to each key head */
     DIM_DELTA_BETA_ALPHA, /* 2 * DIM_DELTA_HEADS_V */
+    DIM_DELTA_K,          /* DIM_DELTA_HEADS_K * DIM_DELTA_HEAD_K */
+    DIM_DELTA_QK,         /* 2 * DIM_DELTA_K */
+    DIM_DELTA_QKVZ,       /* DIM_DELTA_QKV + DIM_DELTA_V */
+    DIM_DELTA_GROUP_V,    /* channels of the values of one key head */
+    DIM_DELTA_PAST_K,     /* 2 * DIM_DELTA_HEAD_K */
+    DIM_DELTA_PAST_V,     /* DIM_DELTA_PAST_K + DIM_DELTA_GROUP_V */
     DIM_QK,               /* DIM_Q + DIM_K */
     DIM_QKV,              /* DIM_QK + DIM_V */
     DIM_GATE_UP,          /* 2 * DIM_FF */
@@ -162,6 +168,7 @@ enum weight {
     WEIGHT_SHARED_UP,
     WEIGHT_SHARED_DOWN,
     WEIGHT_DELTA_QKV,
+    WEIGHT_DELTA_QKVZ,
     WEIGHT_DELTA_GATE,
     WEIGHT_DELTA_ALPHA,
     WEIGHT_DELTA_BETA,
@@ -224,6 +231,10 @@ enum value {
     VALUE_SHARED_OUT,
     VALUE_Q_GATED,    /* queries, each head's followed by its gate */
     VALUE_ATT_GATE,   /* the gates, then the attention that they let through */
+    VALUE_DELTA_QKVZ, /* queries, keys, values and gates of each key head */
+    VALUE_DELTA_Q,    /* of these all queries, keys, values */
+    VALUE_DELTA_K,
+    VALUE_DELTA_V,
     VALUE_DELTA_IN,   /* queries, keys and values of a delta rule, before their convolution */
     VALUE_DELTA_QKV,  /* and after it */
     VALUE_DELTA_GATE, /* of its output, then what that lets through */
@@ -312,8 +323,9 @@ struct arch_router {
 };
 
 struct arch {
-    const char *name;     /* general.architecture */
-    const char *only_key; /* what of several tables' files only this one's have, and not as 0 */
+    const char *name;        /* general.architecture */
+    const char *only_key;    /* what of several tables' files only this one's have, and not as 0 */
+    const char *only_tensor; /* the same as a tensor */
     bool has_experts;
     const struct arch_dim *dims;             /* ends with key NULL */
     const struct arch_real *reals;           /* ends with key NULL */
@@ -335,7 +347,8 @@ struct arch {
     uint32_t unnormed_experts;
 };
 
-/* The n-th table of that name, those with an only_key first; NULL when there are not as many. */
+/* The n-th table of that name, those with an only_key or only_tensor first; NULL when there are not
+ * as many. */
 const struct arch *arch_find(const char *name, size_t n);
 /* All known, for messages: "llama, mistral3, qwen2, ...". Static string. */
 const char *arch_names(void);

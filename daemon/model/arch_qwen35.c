@@ -58,8 +58,6 @@ enum { IN_DELTA = 1 << 0, IN_ATTENTION = 1 << 1 };
      .kinds = IN_ATTENTION},                                                                       \
     {WEIGHT_ATTN_K_NORM, "blk.%u.attn_k_norm.weight", DIM_HEAD_K, DIM_ONE, WEIGHT_VECTOR,          \
      .kinds = IN_ATTENTION},                                                                       \
-    {WEIGHT_DELTA_QKV, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_DELTA_QKV, .kinds = IN_DELTA},      \
-    {WEIGHT_DELTA_GATE, "blk.%u.attn_gate.weight", DIM_EMBD, DIM_DELTA_V, .kinds = IN_DELTA},      \
     {WEIGHT_DELTA_CONV, "blk.%u.ssm_conv1d.weight", DIM_TAPS, DIM_DELTA_QKV, WEIGHT_VECTOR,        \
      .kinds = IN_DELTA},                                                                           \
     {WEIGHT_DELTA_DT_BIAS, "blk.%u.ssm_dt.bias", DIM_DELTA_HEADS_V, DIM_ONE, WEIGHT_VECTOR,        \
@@ -69,6 +67,10 @@ enum { IN_DELTA = 1 << 0, IN_ATTENTION = 1 << 1 };
     {WEIGHT_DELTA_NORM, "blk.%u.ssm_norm.weight", DIM_DELTA_HEAD_V, DIM_ONE, WEIGHT_VECTOR,        \
      .kinds = IN_DELTA},                                                                           \
     {WEIGHT_DELTA_OUT, "blk.%u.ssm_out.weight", DIM_DELTA_V, DIM_EMBD, .kinds = IN_DELTA}
+
+#define QKV_AND_GATE_WEIGHTS                                                                       \
+    {WEIGHT_DELTA_QKV, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_DELTA_QKV, .kinds = IN_DELTA},      \
+    {WEIGHT_DELTA_GATE, "blk.%u.attn_gate.weight", DIM_EMBD, DIM_DELTA_V, .kinds = IN_DELTA}
 
 #define ALPHA_BETA_WEIGHTS                                                                         \
     {WEIGHT_DELTA_ALPHA, "blk.%u.ssm_alpha.weight", DIM_EMBD, DIM_DELTA_HEADS_V,                   \
@@ -82,25 +84,32 @@ enum { IN_DELTA = 1 << 0, IN_ATTENTION = 1 << 1 };
 /* clang-format on */
 
 static const struct arch_weight qwen35_weights[] = {
-    DELTA_WEIGHTS,
-    ALPHA_BETA_WEIGHTS,
-    DENSE_WEIGHTS(0),
-    {0},
+    DELTA_WEIGHTS, QKV_AND_GATE_WEIGHTS, ALPHA_BETA_WEIGHTS, DENSE_WEIGHTS(0), {0},
 };
 
 static const struct arch_weight qwen35moe_weights[] = {
-    DELTA_WEIGHTS,
-    ALPHA_BETA_WEIGHTS,
-    DELTA_EXPERT_WEIGHTS,
+    DELTA_WEIGHTS, QKV_AND_GATE_WEIGHTS, ALPHA_BETA_WEIGHTS, DELTA_EXPERT_WEIGHTS, {0},
+};
+
+/* clang-format off */
+/* For each key head the betas of its value heads, then their alphas. */
+#define QWEN3NEXT_WEIGHTS                                                                          \
+    DELTA_WEIGHTS,                                                                                 \
+    {WEIGHT_DELTA_BETA_ALPHA, "blk.%u.ssm_ba.weight", DIM_EMBD, DIM_DELTA_BETA_ALPHA,              \
+     .kinds = IN_DELTA},                                                                           \
+    DELTA_EXPERT_WEIGHTS
+/* clang-format on */
+
+static const struct arch_weight qwen3next_weights[] = {
+    QWEN3NEXT_WEIGHTS,
+    QKV_AND_GATE_WEIGHTS,
     {0},
 };
 
-/* For each key head the betas of its value heads, then their alphas. */
-static const struct arch_weight qwen3next_weights[] = {
-    DELTA_WEIGHTS,
-    {WEIGHT_DELTA_BETA_ALPHA, "blk.%u.ssm_ba.weight", DIM_EMBD, DIM_DELTA_BETA_ALPHA,
-     .kinds = IN_DELTA},
-    DELTA_EXPERT_WEIGHTS,
+/* The first files: for each key head its query, its key, its values and their gates. */
+static const struct arch_weight qwen3next_fused_weights[] = {
+    QWEN3NEXT_WEIGHTS,
+    {WEIGHT_DELTA_QKVZ, "blk.%u.ssm_in.weight", DIM_EMBD, DIM_DELTA_QKVZ, .kinds = IN_DELTA},
     {0},
 };
 
@@ -116,11 +125,33 @@ static const struct arch_weight qwen3next_weights[] = {
     {STEP_COPY, VALUE_DELTA_ALPHA, VALUE_DELTA_BETA_ALPHA,                                         \
      .part = {DIM_DELTA_HEADS_K, DIM_DELTA_GROUP, DIM_DELTA_GROUP, DIM_ZERO}}
 
-/* The delta rule on the normed stream, added to it; alphas_and_betas: the steps that make them. */
-#define DELTA_STEPS(alphas_and_betas)                                                              \
-    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
+#define QKV_AND_GATE_STEPS                                                                         \
     {STEP_MATMUL, VALUE_DELTA_IN, VALUE_NORMED, .weight = WEIGHT_DELTA_QKV},                       \
-    {STEP_MATMUL, VALUE_DELTA_GATE, VALUE_NORMED, .weight = WEIGHT_DELTA_GATE},                    \
+    {STEP_MATMUL, VALUE_DELTA_GATE, VALUE_NORMED, .weight = WEIGHT_DELTA_GATE}
+
+/* Sorted by what they are, then put together. */
+#define FUSED_QKV_AND_GATE_STEPS                                                                   \
+    {STEP_MATMUL, VALUE_DELTA_QKVZ, VALUE_NORMED, .weight = WEIGHT_DELTA_QKVZ},                    \
+    {STEP_COPY, VALUE_DELTA_Q, VALUE_DELTA_QKVZ,                                                   \
+     .part = {DIM_DELTA_HEADS_K, DIM_DELTA_HEAD_K, DIM_ZERO, DIM_ZERO}},                           \
+    {STEP_COPY, VALUE_DELTA_K, VALUE_DELTA_QKVZ,                                                   \
+     .part = {DIM_DELTA_HEADS_K, DIM_DELTA_HEAD_K, DIM_DELTA_HEAD_K, DIM_ZERO}},                   \
+    {STEP_COPY, VALUE_DELTA_V, VALUE_DELTA_QKVZ,                                                   \
+     .part = {DIM_DELTA_HEADS_K, DIM_DELTA_GROUP_V, DIM_DELTA_PAST_K, DIM_ZERO}},                  \
+    {STEP_COPY, VALUE_DELTA_GATE, VALUE_DELTA_QKVZ,                                                \
+     .part = {DIM_DELTA_HEADS_K, DIM_DELTA_GROUP_V, DIM_DELTA_PAST_V, DIM_ZERO}},                  \
+    {STEP_COPY, VALUE_DELTA_IN, VALUE_DELTA_Q,                                                     \
+     .part = {DIM_ONE, DIM_DELTA_K, DIM_ZERO, DIM_ZERO}},                                          \
+    {STEP_COPY_MORE, VALUE_DELTA_IN, VALUE_DELTA_K,                                                \
+     .part = {DIM_ONE, DIM_DELTA_K, DIM_ZERO, DIM_DELTA_K}},                                       \
+    {STEP_COPY_MORE, VALUE_DELTA_IN, VALUE_DELTA_V,                                                \
+     .part = {DIM_ONE, DIM_DELTA_V, DIM_ZERO, DIM_DELTA_QK}}
+
+/* The delta rule on the normed stream, added to it. qkv_and_gate, alphas_and_betas: the steps that
+ * make them. */
+#define DELTA_STEPS(qkv_and_gate, alphas_and_betas)                                                \
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
+    qkv_and_gate,                                                                                  \
     alphas_and_betas,                                                                              \
     {STEP_SHORT_CONV, VALUE_DELTA_QKV, VALUE_DELTA_IN, .weight = WEIGHT_DELTA_CONV},               \
     {STEP_DELTA_NET, VALUE_DELTA_OUT, VALUE_DELTA_QKV, VALUE_DELTA_ALPHA, WEIGHT_DELTA_A,          \
@@ -153,7 +184,7 @@ static const struct arch_weight qwen3next_weights[] = {
 /* clang-format on */
 
 static const struct arch_step delta_layer[] = {
-    DELTA_STEPS(ONE_PART(ALPHA_BETA_STEPS)),
+    DELTA_STEPS(ONE_PART(QKV_AND_GATE_STEPS), ONE_PART(ALPHA_BETA_STEPS)),
     DENSE_STEPS,
     {STEP_END},
 };
@@ -165,14 +196,21 @@ static const struct arch_step attention_layer[] = {
 };
 
 static const struct arch_step delta_experts_layer[] = {
-    DELTA_STEPS(ONE_PART(ALPHA_BETA_STEPS)),
+    DELTA_STEPS(ONE_PART(QKV_AND_GATE_STEPS), ONE_PART(ALPHA_BETA_STEPS)),
     EXPERT_STEPS,
     GATED_SHARED_STEPS,
     {STEP_END},
 };
 
 static const struct arch_step qwen3next_delta_layer[] = {
-    DELTA_STEPS(ONE_PART(BETA_ALPHA_STEPS)),
+    DELTA_STEPS(ONE_PART(QKV_AND_GATE_STEPS), ONE_PART(BETA_ALPHA_STEPS)),
+    EXPERT_STEPS,
+    GATED_SHARED_STEPS,
+    {STEP_END},
+};
+
+static const struct arch_step qwen3next_fused_delta_layer[] = {
+    DELTA_STEPS(ONE_PART(FUSED_QKV_AND_GATE_STEPS), ONE_PART(BETA_ALPHA_STEPS)),
     EXPERT_STEPS,
     GATED_SHARED_STEPS,
     {STEP_END},
@@ -195,6 +233,10 @@ const struct arch arch_qwen35[] = {
      .weights = qwen35_weights, .delta_order = DELTA_TILED},
     {"qwen35moe", .has_experts = true, DELTA_ARCH(delta_experts_layer, attention_experts_layer),
      .dims = expert_dims, .weights = qwen35moe_weights, .delta_order = DELTA_TILED,
+     .router = {GATE_SOFTMAX, true}},
+    {"qwen3next", .only_tensor = "blk.0.ssm_in.weight", .has_experts = true,
+     DELTA_ARCH(qwen3next_fused_delta_layer, attention_experts_layer), .dims = expert_dims,
+     .weights = qwen3next_fused_weights, .delta_order = DELTA_GROUPED,
      .router = {GATE_SOFTMAX, true}},
     {"qwen3next", .has_experts = true, DELTA_ARCH(qwen3next_delta_layer, attention_experts_layer),
      .dims = expert_dims, .weights = qwen3next_weights, .delta_order = DELTA_GROUPED,

@@ -250,6 +250,12 @@ static void derive_delta(uint32_t *dim)
     dim[DIM_DELTA_QKV] = 2 * dim[DIM_DELTA_HEADS_K] * dim[DIM_DELTA_HEAD_K] + dim[DIM_DELTA_V];
     dim[DIM_DELTA_GROUP] = dim[DIM_DELTA_HEADS_V] / dim[DIM_DELTA_HEADS_K];
     dim[DIM_DELTA_BETA_ALPHA] = 2 * dim[DIM_DELTA_HEADS_V];
+    dim[DIM_DELTA_K] = dim[DIM_DELTA_HEADS_K] * dim[DIM_DELTA_HEAD_K];
+    dim[DIM_DELTA_QK] = 2 * dim[DIM_DELTA_K];
+    dim[DIM_DELTA_QKVZ] = dim[DIM_DELTA_QKV] + dim[DIM_DELTA_V];
+    dim[DIM_DELTA_GROUP_V] = dim[DIM_DELTA_GROUP] * dim[DIM_DELTA_HEAD_V];
+    dim[DIM_DELTA_PAST_K] = 2 * dim[DIM_DELTA_HEAD_K];
+    dim[DIM_DELTA_PAST_V] = dim[DIM_DELTA_PAST_K] + dim[DIM_DELTA_GROUP_V];
 }
 
 /* Text has one position for all of rope.dimension_sections, so that they do not matter; but a pair

@@ -156,12 +156,15 @@ static int bind_weights(struct model *m, struct error *err)
     return 0;
 }
 
-/* Whether the file has the key that only a table's files have; some have it and say 0. */
+/* Whether the file has the key or tensor that only a table's files have; some have a key and say 0.
+ */
 static bool is_of_table(const struct gguf *g, const struct arch *arch)
 {
     char key[128];
     uint32_t n;
 
+    if (arch->only_tensor)
+        return gguf_find_tensor(g, arch->only_tensor);
     if (!arch->only_key)
         return true;
     snprintf(key, sizeof(key), "%s.%s", arch->name, arch->only_key);

@@ -278,6 +278,23 @@ def next_layer(m):
         add(p + name + ".weight", [embd], 0.1)
 
 
+def fused_inputs(m):
+    """As the first files of Qwen3-Next were: queries, keys, values and gates of each key head in one tensor."""
+    key = "qwen3next.ssm."
+    heads_k, head_k = m.keys[key + "group_count"][1], m.keys[key + "state_size"][1]
+    v = m.keys[key + "inner_size"][1] // heads_k
+    for qkv in [t for t in m.tensors if t.name.endswith("attn_qkv.weight")]:
+        gate = next(t for t in m.tensors if t.name == qkv.name.replace("attn_qkv", "attn_gate"))
+        embd = qkv.shape[0]
+        rows = np.frombuffer(qkv.data, "<f4", embd * qkv.shape[1]).reshape(-1, embd)
+        z = np.frombuffer(gate.data, "<f4", embd * gate.shape[1]).reshape(heads_k, v, embd)
+        q, k = (rows[i * heads_k * head_k:(i + 1) * heads_k * head_k].reshape(heads_k, head_k, embd) for i in range(2))
+        values = rows[2 * heads_k * head_k:].reshape(heads_k, v, embd)
+        fused = np.concatenate([q, k, values, z], axis=1).reshape(-1, embd)
+        m.tensors = [t for t in m.tensors if t is not qkv and t is not gate]
+        m.tensors.append(Tensor(qkv.name.replace("attn_qkv", "ssm_in"), [embd, len(fused)], 0, fused.tobytes()))
+
+
 def delta_cases():
     def delta(family, arch, shape, kind, options=(), edit=None):
         return Case(family, arch, shape, kind, options, edit, n_tokens=200)
@@ -289,6 +306,8 @@ def delta_cases():
         cases += [delta(family, family, "delta-odd", kind, experts(7, 3, 50)) for kind in FLOATS]
         cases += [delta(family, family, "delta80", kind, experts(12, 4, 96)) for kind in FLOATS]
         cases += [delta(family, family, "delta-blocks", kind, experts(4, 4, 256)) for kind in quants]
+    cases += [delta("qwen3next-fused", "qwen3next", shape, "f32", experts(7, 3, 50), fused_inputs)
+              for shape in ("delta-odd", "delta80")]
     cases += [delta("qwen35-next", "qwen35", "delta-odd", "f32", edit=next_layer),
               delta("qwen35moe-next", "qwen35moe", "delta-odd", "f32", experts(7, 3, 50), next_layer)]
     return cases

@@ -417,6 +417,26 @@ static void layers_keep_keys_and_values_or_a_state(void **state)
     model_fixture_finish(&f);
 }
 
+/* Files of either time: inputs of a delta rule as two tensors, or as one. */
+static void a_tensor_tells_which_of_two_tables_a_file_is_of(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen3next", GGUF_TYPE_F16);
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    assert_int_equal(model_fixture_try(&b, &err), 0);
+    gguf_builder_drop(&b, "blk.0.attn_qkv.weight");
+    gguf_builder_drop(&b, "blk.0.attn_gate.weight");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "blk.0.attn_qkv.weight");
+    gguf_builder_tensor(&b, "blk.0.ssm_in.weight", GGUF_TYPE_F16, 96, 2 * (2 + 6) * 32);
+    assert_int_equal(model_fixture_try(&b, &err), 0);
+    gguf_builder_tensor(&b, "blk.0.attn_gate.weight", GGUF_TYPE_F16, 96, 6 * 32);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(err.text, "blk.0.attn_gate.weight");
+}
+
 static void routers_are_read_by_key_or_as_the_architecture_has_them(void **state)
 {
     struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_F32);
@@ -752,6 +772,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(latents_that_do_not_fit_are_refused_by_name),
     cmocka_unit_test(routers_are_read_by_key_or_as_the_architecture_has_them),
     cmocka_unit_test(delta_rules_that_make_no_sense_are_refused),
+    cmocka_unit_test(a_tensor_tells_which_of_two_tables_a_file_is_of),
     cmocka_unit_test(layers_keep_keys_and_values_or_a_state),
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),

@@ -193,7 +193,7 @@ struct answering {
     struct answer_stats stats;
     struct error err;
     uint64_t start_ns;
-    bool is_terminal;
+    bool is_terminal, is_reasoning;
 };
 
 static void take_usage(struct answer_stats *s, const json_t *usage)
@@ -244,6 +244,23 @@ static void print_tool_calls(const struct answering *a, const json_t *calls)
     }
 }
 
+/* Where a person looks on, what the model thinks is shown dimmed before the answer. */
+static void print_reasoning(struct answering *a, const json_t *reasoning, bool has_content)
+{
+    bool is_reasoning = json_string_length(reasoning) > 0;
+
+    if (!a->is_terminal)
+        return;
+    if (is_reasoning && !a->is_reasoning)
+        fputs("\033[2m", stdout);
+    if (is_reasoning)
+        print_text(a, json_string_value(reasoning), json_string_length(reasoning));
+    else if (has_content && a->is_reasoning)
+        fputs("\033[0m\n\n", stdout);
+    if (is_reasoning || has_content)
+        a->is_reasoning = is_reasoning;
+}
+
 static bool on_answer_event(void *user, const json_t *event)
 {
     struct answering *a = user;
@@ -251,6 +268,8 @@ static bool on_answer_event(void *user, const json_t *event)
     const json_t *choice = json_array_get(json_object_get(event, "choices"), 0);
     const json_t *delta = json_object_get(choice, "delta");
     const json_t *content = json_object_get(delta, "content");
+    const json_t *reasoning = json_object_get(delta, "reasoning_content");
+    bool has_content = json_string_length(content) > 0;
     const char *reason = json_string_value(json_object_get(choice, "finish_reason"));
 
     if (error) {
@@ -258,9 +277,10 @@ static bool on_answer_event(void *user, const json_t *event)
         error_set(&a->err, EIO, "%s", text ? text : "the answer failed");
         return false;
     }
-    if (json_is_string(content) && json_string_length(content)) {
-        if (a->stats.first_token_s == 0)
-            a->stats.first_token_s = (double)(clock_now_ns() - a->start_ns) * 1e-9;
+    if ((has_content || json_string_length(reasoning)) && a->stats.first_token_s == 0)
+        a->stats.first_token_s = (double)(clock_now_ns() - a->start_ns) * 1e-9;
+    print_reasoning(a, reasoning, has_content || json_object_get(delta, "tool_calls"));
+    if (has_content) {
         if (!print_text(a, json_string_value(content), json_string_length(content))) {
             error_set_errno(&a->err, errno, "standard output");
             return false;
@@ -317,6 +337,8 @@ int conversation_ask(struct client *c, const struct answer_options *o, const jso
         r = a.err.code;
     }
     a.stats.total_s = (double)(clock_now_ns() - a.start_ns) * 1e-9;
+    if (a.is_reasoning) /* and no answer came */
+        fputs("\033[0m\n", stdout);
     if (a.text.len && a.text.data[a.text.len - 1] != '\n')
         putchar('\n');
     fflush(stdout);

@@ -271,6 +271,9 @@ int engine_embed(struct engine *e, const char *model, const struct engine_prompt
 /* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback
  * comes after this call. */
 void engine_cancel(struct engine_request *r, bool forget);
+/* The last bytes of a chat's prompt as the template wrote it, whole characters, from on_start on;
+ * "" of other prompts. Lives as long as the request. */
+const char *engine_prompt_end(const struct engine_request *r);
 /* Its time is up: it ends at the next step with what there is (ENGINE_FINISH_EXPIRED). */
 void engine_expire(struct engine_request *r);
 /* For a refusal with this code (-EAGAIN, -EUSERS, -EDQUOT): seconds after which asking again makes

@@ -90,6 +90,18 @@ static int tokenize(struct engine_request *r, const char *text, size_t len, unsi
     return e;
 }
 
+static void keep_end(struct engine_request *r, const struct strbuf *text)
+{
+    size_t n = text->len < sizeof(r->prompt_end) - 1 ? text->len : sizeof(r->prompt_end) - 1;
+    const char *end = text->data + text->len - n;
+
+    /* not from within a character */
+    for (; n && ((unsigned char)*end & 0xc0) == 0x80; end++)
+        n--;
+    memcpy(r->prompt_end, end, n);
+    r->prompt_end[n] = 0;
+}
+
 static int tokenize_chat(struct engine_request *r, struct error *err)
 {
     struct strbuf text;
@@ -103,6 +115,8 @@ static int tokenize_chat(struct engine_request *r, struct error *err)
         if (!begins_with_bos(r->lm->tokenizer, text.data ? text.data : "", text.len))
             flags |= TOKENIZE_ADD_SPECIAL;
         e = tokenize(r, text.data ? text.data : "", text.len, flags, err);
+        if (text.len)
+            keep_end(r, &text);
     }
     strbuf_finish(&text);
     return e;

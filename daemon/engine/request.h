@@ -54,6 +54,8 @@ struct engine_request {
     struct engine_user_rule limits; /* the user's when it asked: those of the account may change */
     bool is_counted_running;        /* owner: started, in model_entry.n_running */
 
+    char prompt_end[64]; /* see engine_prompt_end() */
+
     /* prompt, then everything sampled */
     uint32_t *tokens;
     uint32_t n_tokens, n_prompt, cap_tokens;

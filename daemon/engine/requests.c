@@ -295,6 +295,11 @@ void engine_cancel(struct engine_request *r, bool forget)
     }
 }
 
+const char *engine_prompt_end(const struct engine_request *r)
+{
+    return r->prompt_end;
+}
+
 void engine_expire(struct engine_request *r)
 {
     if (atomic_load(&r->is_cancelled))

@@ -4,8 +4,8 @@
 #include "server/api.h"
 #include "server/jsonout.h"
 #include "server/logprobs.h"
+#include "server/reply.h"
 #include "server/server_impl.h"
-#include "server/toolcall.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,11 +17,13 @@ struct completion {
     struct exchange *x;
     struct engine_request *request;
     char *model;
-    bool is_chat, is_stream, includes_usage, has_begun, parses_tools, wants_logprobs;
+    bool is_chat, is_stream, includes_usage, has_begun, has_reply, wants_logprobs;
     struct strbuf opening; /* of every object: {"id":...,"object":...,"created":...,"model":... */
     struct strbuf text;    /* not streaming: the answer so far */
-    struct strbuf calls;   /* not streaming: items of tool_calls */
-    struct toolcall toolcall;
+    struct strbuf reasoning;
+    struct strbuf calls; /* not streaming: items of tool_calls */
+    json_t *tools;       /* a reference, until there is a reply; NULL: none */
+    struct reply reply;  /* of a chat, once it has begun */
     struct logprobs logprobs;
     uint64_t last_token_ns;
     struct timer deadline;
@@ -32,10 +34,12 @@ static void completion_destroy(struct completion *a)
     if (!a)
         return;
     loop_timer_clear(a->x->server->loop, &a->deadline);
-    toolcall_finish(&a->toolcall);
+    reply_finish(&a->reply);
+    json_decref(a->tools);
     logprobs_finish(&a->logprobs);
     strbuf_finish(&a->opening);
     strbuf_finish(&a->text);
+    strbuf_finish(&a->reasoning);
     strbuf_finish(&a->calls);
     free(a->model);
     free(a);
@@ -128,28 +132,43 @@ static void begin(struct completion *a)
 
 /* ---- pieces of the answer ---- */
 
-static void on_text(void *user, const char *text, size_t len)
+/* A piece of what a chat's delta calls `key`. */
+static void stream_piece(struct completion *a, const char *key, const char *text, size_t len)
 {
-    struct completion *a = user;
-    struct strbuf *out;
+    struct strbuf *out = chunk_open(a);
 
-    if (!a->is_stream) {
-        strbuf_add(&a->text, text, len);
-        return;
-    }
-    out = chunk_open(a);
     if (a->is_chat)
-        strbuf_add_str(out, "\"content\":\"");
+        strbuf_printf(out, "\"%s\":\"", key);
     jsonout_text(out, text, len);
     if (a->is_chat)
         strbuf_add_char(out, '"');
     chunk_close(a, out, NULL, NULL);
 }
 
+static void on_text(void *user, const char *text, size_t len)
+{
+    struct completion *a = user;
+
+    if (a->is_stream)
+        stream_piece(a, "content", text, len);
+    else
+        strbuf_add(&a->text, text, len);
+}
+
+static void on_reasoning(void *user, const char *text, size_t len)
+{
+    struct completion *a = user;
+
+    if (a->is_stream)
+        stream_piece(a, "reasoning_content", text, len);
+    else
+        strbuf_add(&a->reasoning, text, len);
+}
+
 static void on_call(void *user, const char *name, const char *arguments)
 {
     struct completion *a = user;
-    unsigned index = a->toolcall.n_calls - 1;
+    unsigned index = a->reply.n_calls - 1;
     unsigned long long id = a->x->server->next_id++;
     struct strbuf *out;
 
@@ -176,11 +195,25 @@ static void on_call(void *user, const char *name, const char *arguments)
     chunk_close(a, out, NULL, NULL);
 }
 
+/* The model is loaded by now, and its template tells how to read what it writes. */
+static void begin_reply(struct completion *a)
+{
+    const struct engine_model_info *info = NULL;
+
+    if (!a->is_chat || a->has_reply)
+        return;
+    engine_find_model(a->x->server->engine, a->model, &info, NULL);
+    reply_init(&a->reply, info ? info->chat_template : NULL, engine_prompt_end(a->request),
+               a->tools);
+    a->has_reply = true;
+}
+
 static void on_start(void *user, uint32_t prompt_tokens)
 {
     struct completion *a = user;
 
     a->x->prompt_tokens = prompt_tokens;
+    begin_reply(a);
     begin(a);
 }
 
@@ -200,8 +233,8 @@ static void on_token(void *user, const struct engine_token *token)
         logprobs_add(&a->logprobs, s->engine, a->model, token);
     if (!token->text_len)
         return;
-    if (a->parses_tools)
-        toolcall_feed(&a->toolcall, token->text, token->text_len);
+    if (a->has_reply)
+        reply_feed(&a->reply, token->text, token->text_len);
     else
         on_text(a, token->text, token->text_len);
 }
@@ -210,7 +243,7 @@ static void on_token(void *user, const struct engine_token *token)
 
 static const char *finish_name(const struct completion *a, const struct engine_result *r)
 {
-    if (a->toolcall.n_calls)
+    if (a->reply.n_calls)
         return "tool_calls";
     return r->finish == ENGINE_FINISH_STOP ? "stop" : "length";
 }
@@ -249,6 +282,11 @@ static void finish_whole(struct completion *a, const struct engine_result *r)
         jsonout_text(out, a->text.data, a->text.len);
         strbuf_add_char(out, '"');
     }
+    if (a->reasoning.len) {
+        strbuf_add_str(out, ",\"reasoning_content\":\"");
+        jsonout_text(out, a->reasoning.data, a->reasoning.len);
+        strbuf_add_char(out, '"');
+    }
     if (a->calls.len) {
         strbuf_add_str(out, ",\"tool_calls\":[");
         strbuf_add(out, a->calls.data, a->calls.len);
@@ -261,7 +299,7 @@ static void finish_whole(struct completion *a, const struct engine_result *r)
     write_figures(out, r);
     write_timings(out, r);
     strbuf_add_str(out, "}\n");
-    out->failed |= a->text.failed | a->calls.failed;
+    out->failed |= a->text.failed | a->reasoning.failed | a->calls.failed;
     exchange_reply_json(a->x, out);
 }
 
@@ -326,8 +364,8 @@ static void on_done(void *user, const struct engine_result *r)
         server_observe(&f->queue_seconds, (double)r->queue_ns / 1e9);
         if (r->completion_tokens)
             server_observe(&f->first_token_seconds, (double)r->first_token_ns / 1e9);
-        if (a->parses_tools)
-            toolcall_end(&a->toolcall);
+        if (a->has_reply)
+            reply_end(&a->reply);
         if (a->is_stream)
             finish_stream(a, r);
         else
@@ -368,12 +406,13 @@ int completion_start(struct exchange *x, const char *model, const struct engine_
     a->is_chat = is_chat;
     a->is_stream = params->is_stream;
     a->includes_usage = params->includes_usage;
-    a->parses_tools = tools;
-    a->toolcall = (struct toolcall){.on_text = on_text, .on_call = on_call, .user = a};
+    a->tools = json_incref(tools);
+    a->reply = (struct reply){
+        .on_text = on_text, .on_reasoning = on_reasoning, .on_call = on_call, .user = a};
     strbuf_init(&a->opening, 0);
     strbuf_init(&a->text, 0);
     strbuf_init(&a->calls, 0);
-    toolcall_init(&a->toolcall, tools);
+    strbuf_init(&a->reasoning, 0);
     logprobs_init(&a->logprobs, is_chat);
     a->wants_logprobs = params->engine.top_logprobs >= 0;
     a->model = strdup(model);

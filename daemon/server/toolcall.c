@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/toolcall.h"
 
+#include "server/marks.h"
+#include "server/toolcall_format.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-static const char open_tag[] = "<tool_call>", close_tag[] = "</tool_call>";
 
 enum { START, TEXT, CALL, BARE, AFTER_CALL };
 enum { HELD_BYTES = 1 << 20 };
 
-void toolcall_init(struct toolcall *t, json_t *tools)
+void toolcall_init(struct toolcall *t, const char *chat_template, json_t *tools)
 {
+    t->format = toolcall_format_of(chat_template);
     t->tools = json_incref(tools);
     strbuf_init(&t->held, HELD_BYTES);
     t->state = START;
@@ -40,32 +42,32 @@ static bool is_tool(const struct toolcall *t, const char *name)
     return !t->tools;
 }
 
-/* Is this text a call? Then it is told. A bare object must name one of the tools; between tags the
- * model's intent is plain. */
-static bool take_call(struct toolcall *t, const char *text, size_t len, bool is_bare)
+static void count_call(void *user, const char *name, const char *arguments)
 {
-    json_t *call = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
-    const char *name = json_string_value(json_object_get(call, "name"));
-    json_t *arguments = json_object_get(call, "arguments");
-    char *dump = NULL;
+    struct toolcall *t = user;
 
-    if (!arguments)
-        arguments = json_object_get(call, "parameters");
-    if (name && json_is_string(arguments))
-        dump = strndup(json_string_value(arguments), json_string_length(arguments));
-    else if (name && (json_is_object(arguments) || (!arguments && !is_bare)))
-        dump = arguments ? json_dumps(arguments, JSON_COMPACT) : strdup("{}");
-    if (dump && is_bare && !is_tool(t, name)) {
-        free(dump);
-        dump = NULL;
-    }
-    if (dump) {
-        t->n_calls++;
-        t->on_call(t->user, name, dump);
-    }
-    free(dump);
+    t->n_calls++;
+    t->on_call(t->user, name, arguments);
+}
+
+/* Is this text, from between the marks, calls? Then they are told. */
+static bool take_calls(struct toolcall *t, const char *text, size_t len)
+{
+    return t->format->parse(text, len, t->tools, count_call, t);
+}
+
+/* The same of an answer that is nothing but an object: it must name one of the tools; between marks
+ * the model's intent is plain. */
+static bool take_bare(struct toolcall *t)
+{
+    json_t *call = json_loadb(t->held.data, t->held.len, JSON_ALLOW_NUL, NULL);
+    const char *name = json_string_value(json_object_get(call, "name"));
+    bool has_arguments = json_object_get(call, "arguments") || json_object_get(call, "parameters");
+    bool is_call = name && has_arguments && is_tool(t, name) &&
+                   toolcall_format_parse_object(call, count_call, t);
+
     json_decref(call);
-    return dump;
+    return is_call;
 }
 
 static void tell(struct toolcall *t, const char *text, size_t len)
@@ -74,29 +76,19 @@ static void tell(struct toolcall *t, const char *text, size_t len)
         t->on_text(t->user, text, len);
 }
 
-/* How many bytes at the end of s are a proper start of tag? */
-static size_t partial(const char *s, size_t len, const char *tag)
-{
-    size_t n = strlen(tag) - 1;
-
-    for (n = n < len ? n : len; n; n--)
-        if (memcmp(s + len - n, tag, n) == 0)
-            return n;
-    return 0;
-}
-
 /* Text up to an opening tag goes out; true when a tag was found and more is to be looked at. White
  * space waits for what follows it: before a call it is layout, not part of the answer. */
 static bool step_text(struct toolcall *t)
 {
-    char *tag = memmem(t->held.data, t->held.len, open_tag, sizeof(open_tag) - 1);
+    const char *open = t->format->open;
+    char *tag = memmem(t->held.data, t->held.len, open, strlen(open));
     size_t len = tag ? (size_t)(tag - t->held.data)
-                     : t->held.len - partial(t->held.data, t->held.len, open_tag);
+                     : t->held.len - marks_partial(t->held.data, t->held.len, open);
 
-    while (len && strchr(" \n\r\t", t->held.data[len - 1]))
+    while (len && marks_is_blank(t->held.data[len - 1]))
         len--;
     tell(t, t->held.data, len);
-    strbuf_consume(&t->held, tag ? (size_t)(tag - t->held.data) + sizeof(open_tag) - 1 : len);
+    strbuf_consume(&t->held, tag ? (size_t)(tag - t->held.data) + strlen(open) : len);
     if (tag)
         t->state = CALL;
     return tag;
@@ -104,26 +96,27 @@ static bool step_text(struct toolcall *t)
 
 static bool step_call(struct toolcall *t)
 {
-    char *tag = memmem(t->held.data, t->held.len, close_tag, sizeof(close_tag) - 1);
-    size_t len;
+    const char *open = t->format->open, *close = t->format->close ? t->format->close : open;
+    char *tag = memmem(t->held.data, t->held.len, close, strlen(close));
+    size_t len, close_len = t->format->close ? strlen(close) : 0;
 
     if (!tag)
         return false;
     len = (size_t)(tag - t->held.data);
     t->state = AFTER_CALL;
-    if (!take_call(t, t->held.data, len, false)) {
+    if (!take_calls(t, t->held.data, len)) {
         t->state = TEXT;
-        tell(t, open_tag, sizeof(open_tag) - 1);
-        tell(t, t->held.data, len + sizeof(close_tag) - 1);
+        tell(t, open, strlen(open));
+        tell(t, t->held.data, len + close_len);
     }
-    strbuf_consume(&t->held, len + sizeof(close_tag) - 1);
+    strbuf_consume(&t->held, len + close_len);
     return true;
 }
 
 /* Leading white space waits for what follows it. */
 static bool step_start(struct toolcall *t)
 {
-    size_t blank = t->held.len ? strspn(t->held.data, " \n\r\t") : 0;
+    size_t blank = marks_blank_prefix(t->held.data, t->held.len);
 
     if (blank == t->held.len)
         return false;
@@ -145,7 +138,7 @@ void toolcall_feed(struct toolcall *t, const char *text, size_t len)
     if (t->held.failed) { /* far too long for a call: plain text from here on */
         t->held.failed = false;
         if (t->state == CALL)
-            tell(t, open_tag, sizeof(open_tag) - 1);
+            tell(t, t->format->open, strlen(t->format->open));
         tell(t, t->held.data, t->held.len);
         tell(t, text, len);
         strbuf_reset(&t->held);
@@ -173,11 +166,11 @@ void toolcall_feed(struct toolcall *t, const char *text, size_t len)
 void toolcall_end(struct toolcall *t)
 {
     /* some models stop before they close the tag */
-    if (t->state == CALL && take_call(t, t->held.data ? t->held.data : "", t->held.len, false))
+    if (t->state == CALL && take_calls(t, t->held.data ? t->held.data : "", t->held.len))
         strbuf_reset(&t->held);
     else if (t->state == CALL)
-        tell(t, open_tag, sizeof(open_tag) - 1);
-    if (t->state == BARE && take_call(t, t->held.data, t->held.len, true))
+        tell(t, t->format->open, strlen(t->format->open));
+    if (t->state == BARE && take_bare(t))
         strbuf_reset(&t->held);
     if (t->state != AFTER_CALL && t->held.len)
         tell(t, t->held.data, t->held.len);

@@ -85,7 +85,7 @@ void detokenizer_add(struct detokenizer *d, int32_t id, struct strbuf *out)
     if (!s)
         return;
     if (tokenizer_is_control(d->tokenizer, id)) {
-        if (d->shows_control)
+        if (d->shows_control || tokenizer_is_markup(d->tokenizer, id))
             add_bytes(d, s, len, out);
         d->at_start = true;
         return;

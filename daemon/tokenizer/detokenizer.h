@@ -20,7 +20,7 @@ struct detokenizer {
 
 /*
  * previous: the token before the first one (the last of the prompt), -1 at the start of a text.
- * shows_control: control tokens appear by name instead of not at all.
+ * shows_control: control tokens appear by name instead of not at all, as markup always does.
  */
 void detokenizer_init(struct detokenizer *d, const struct tokenizer *t, int32_t previous,
                       bool shows_control);

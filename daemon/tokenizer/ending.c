@@ -35,6 +35,13 @@ static const char *const end_names[] = {
 static const char *const text_names[] = {"<|channel|>", "<|message|>", "<|start|>",
                                          "<|constrain|>"};
 
+/* Control tokens in which models write calls of tools and reasoning: whoever reads an answer needs
+ * them, though as text of a prompt they must not be made of words. */
+static const char *const markup_names[] = {
+    "[TOOL_CALLS]", "[ARGS]",       "[CALL_ID]",  "[THINK]",    "[/THINK]",
+    "<|tool_call>", "<tool_call|>", "<|channel>", "<channel|>", "<|\"|>",
+};
+
 static bool is_named(const char *text, size_t len, const char *name)
 {
     return len == strlen(name) && memcmp(text, name, len) == 0;
@@ -102,6 +109,8 @@ void ending_mark(struct vocab *v, const struct tokenizer_desc *desc)
 
         v->tokens[i].is_end =
             v->tokens[i].type == TOKENIZER_TYPE_CONTROL && IS_ONE_OF(text, len, end_names);
+        v->tokens[i].is_markup =
+            v->tokens[i].type == TOKENIZER_TYPE_CONTROL && IS_ONE_OF(text, len, markup_names);
     }
     mark_id(v, desc->eos);
     mark_id(v, desc->eot);

@@ -210,6 +210,11 @@ bool tokenizer_is_control(const struct tokenizer *t, int32_t id)
                             t->vocab.tokens[id].type == TOKENIZER_TYPE_UNKNOWN);
 }
 
+bool tokenizer_is_markup(const struct tokenizer *t, int32_t id)
+{
+    return is_id(t, id) && t->vocab.tokens[id].is_markup;
+}
+
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *ret_len)
 {
     *ret_len = 0;

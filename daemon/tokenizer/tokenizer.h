@@ -82,6 +82,8 @@ bool tokenizer_adds_bos(const struct tokenizer *t); /* what TOKENIZE_ADD_SPECIAL
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);
 /* A token that stands for no text: control or unknown. False for an id out of range. */
 bool tokenizer_is_control(const struct tokenizer *t, int32_t id);
+/* A control token in which models write calls of tools or reasoning: part of an answer's text. */
+bool tokenizer_is_markup(const struct tokenizer *t, int32_t id);
 
 /*
  * The bytes a token stands for (any bytes: a character may be spread over several tokens); of

@@ -19,6 +19,7 @@ struct vocab_token {
     float score;
     uint8_t type; /* enum tokenizer_type */
     bool is_end;
+    bool is_markup;    /* a control token that is part of an answer's text */
     bool strips_right; /* as a special token it takes the white space behind it along */
 };
 

@@ -112,6 +112,29 @@ def answer_cannot_command_the_terminal():
     has(out, "\x1b]0;owned\x07")
 
 
+def thoughts_are_shown_to_a_person_only():
+    def thought(text):
+        return b"data: " + json.dumps({"choices": [{"delta": {"reasoning_content": text}}]}).encode() + b"\n\n"
+
+    said = thought("be") + thought("cause") + event("4")
+    s = Server(b'{"done": true}\n', said)
+    code, out, err = hearth("run", "--socket", s.path, "m", "hello")
+    equal((code, out), (0, "4\n"), err)
+    for events, want in ((said, "\x1b[2mbecause\x1b[0m\n\n4\n"), (thought("cut"), "\x1b[2mcut\x1b[0m\n")):
+        s = Server(b'{"done": true}\n', events)
+        master, slave = pty.openpty()
+        code, _, err = hearth("run", "--socket", s.path, "m", "hello", stdout=slave)
+        os.close(slave)
+        equal(code, 0, err)
+        got = b""
+        try:
+            while chunk := os.read(master, 4096):
+                got += chunk
+        except OSError:
+            pass
+        equal(got.decode().replace("\r\n", "\n"), want)
+
+
 def logits_go_into_a_pipe_and_never_replace_a_device():
     model = small_model()
     with tempfile.TemporaryDirectory() as d:
@@ -278,7 +301,7 @@ def demo_of_root_may_open_the_gpu():
 
 
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
-     answer_cannot_command_the_terminal,
+     answer_cannot_command_the_terminal, thoughts_are_shown_to_a_person_only,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
      bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
      info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Bodies of API requests through everything that reads them, and tool calls through their parser.
+/* Bodies of API requests through everything that reads them, and answers through what takes them
+ * apart.
  */
 #include "server/chat.h"
 #include "server/fields.h"
 #include "server/jsonout.h"
 #include "server/params.h"
-#include "server/toolcall.h"
+#include "server/reply.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,29 +29,46 @@ static void add_call(void *user, const char *name, const char *arguments)
     strbuf_printf(user, "[%s|%s]", name, arguments);
 }
 
-static void call(const char *text, size_t len, size_t piece, struct strbuf *out)
-{
-    struct toolcall t = {.on_text = add_text, .on_call = add_call, .user = out};
+static const char *const templates[] = {
+    NULL,
+    "<think></think>",
+    "<|channel|><|message|>",
+    "[TOOL_CALLS][THINK][/THINK]",
+    "<｜tool▁calls▁begin｜><｜tool▁sep｜><think></think>",
+    "<function=<parameter=",
+    "<arg_key><arg_value>",
+    "<|tool_call><tool_call|><|channel>thought<channel|>",
+};
+enum { N_TEMPLATES = sizeof(templates) / sizeof(templates[0]) };
 
-    toolcall_init(&t, NULL);
+static void reply(const char *chat_template, json_t *tools, const char *text, size_t len,
+                  size_t piece, struct strbuf *out)
+{
+    struct reply r = {
+        .on_text = add_text, .on_reasoning = add_text, .on_call = add_call, .user = out};
+
+    reply_init(&r, chat_template, "", tools);
     for (size_t at = 0; at < len; at += piece)
-        toolcall_feed(&t, text + at, len - at < piece ? len - at : piece);
-    toolcall_end(&t);
-    toolcall_finish(&t);
+        reply_feed(&r, text + at, len - at < piece ? len - at : piece);
+    reply_end(&r);
+    reply_finish(&r);
 }
 
-static void check_toolcall(const char *text, size_t len)
+/* However an answer is split, the same comes of it. */
+static void check_reply(const char *chat_template, const char *text, size_t len)
 {
     struct strbuf whole, pieces;
+    json_t *tools = json_array();
 
     strbuf_init(&whole, 0);
     strbuf_init(&pieces, 0);
-    call(text, len, len + 1, &whole);
-    call(text, len, 1, &pieces);
+    reply(chat_template, tools, text, len, len + 1, &whole);
+    reply(chat_template, tools, text, len, 1, &pieces);
     if (whole.len != pieces.len || (whole.len && memcmp(whole.data, pieces.data, whole.len) != 0))
         abort();
     strbuf_finish(&whole);
     strbuf_finish(&pieces);
+    json_decref(tools);
 }
 
 static void check_error(const struct api_error *err)
@@ -66,7 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct strbuf out;
     json_t *json, *chat, *back;
 
-    check_toolcall(text, size);
+    for (size_t i = 0; i < N_TEMPLATES; i++)
+        check_reply(templates[i], text, size);
     strbuf_init(&out, 0);
     strbuf_add_char(&out, '"');
     jsonout_text(&out, text, size);

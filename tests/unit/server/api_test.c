@@ -236,6 +236,35 @@ static void tool_calls_come_back_as_calls(void **state)
     json_decref(a);
 }
 
+static void reasoning_comes_back_apart_from_the_answer(void **state)
+{
+    char content[256], arguments[256], finish[64];
+    struct response r;
+    json_t *a;
+
+    fake_engine_set_template(house.engine, "<think> </think>", "assistant\n<think>\n");
+    a = ask("/v1/chat/completions",
+            "{\"model\":\"tiny\",\"messages\":[" USER("echo why not</think>because") "]}", 200);
+    assert_string_equal(at(a, "choices.0.message.reasoning_content"), "why not");
+    assert_string_equal(at(a, "choices.0.message.content"), "because");
+    assert_string_equal(at(a, "choices.0.finish_reason"), "stop");
+    json_decref(a);
+    client_ask(&house, "/v1/chat/completions",
+               "{\"model\":\"tiny\",\"stream\":true," TOOLS
+               ",\"messages\":[" USER("echo why</think>" CALL) "]}",
+               &r);
+    read_stream(r.body, content, arguments, finish);
+    assert_string_equal(content, "");
+    assert_string_equal(arguments, "{\"a\":1}");
+    assert_string_equal(finish, "tool_calls");
+    assert_non_null(strstr(r.body, "{\"reasoning_content\":\"w"));
+    response_free(&r);
+    /* text that no template has made is text */
+    a = ask("/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"echo a</think>b\"}", 200);
+    assert_string_equal(at(a, "choices.0.text"), "a</think>b");
+    json_decref(a);
+}
+
 static void logprobs_are_told_in_both_shapes(void **state)
 {
     json_t *a = ask("/v1/chat/completions",
@@ -536,6 +565,7 @@ int main(int argc, char **argv)
         IN_HOUSE(settings_reach_the_engine),
         IN_HOUSE(a_chat_streams_its_deltas),
         IN_HOUSE(tool_calls_come_back_as_calls),
+        IN_HOUSE(reasoning_comes_back_apart_from_the_answer),
         IN_HOUSE(logprobs_are_told_in_both_shapes),
         IN_HOUSE(bad_requests_are_told_what_is_wrong),
         IN_HOUSE(failing_in_the_middle_is_told_in_the_stream),

@@ -46,6 +46,7 @@ struct engine {
     bool is_ending, cold_is_ready, cold_is_pinned;
     struct fake_seen seen;
     struct engine_model_info models[3];
+    const char *chat_template, *prompt_end; /* the owner's */
 };
 
 static bool wants_token(const struct engine_request *r)
@@ -331,6 +332,17 @@ void engine_dispatch(struct engine *e)
     }
 }
 
+void fake_engine_set_template(struct engine *e, const char *chat_template, const char *prompt_end)
+{
+    e->chat_template = chat_template;
+    e->prompt_end = prompt_end;
+}
+
+const char *engine_prompt_end(const struct engine_request *r)
+{
+    return r->engine->prompt_end ? r->engine->prompt_end : "";
+}
+
 /* ---- models ---- */
 
 int engine_models(struct engine *e, const struct engine_model_info **ret_list, size_t *ret_n)
@@ -349,6 +361,7 @@ int engine_models(struct engine *e, const struct engine_model_info **ret_list, s
             .pool_promises = "no restart without loading",
             .read_note = "direct",
             .pool_bytes = 3000,
+            .chat_template = e->chat_template,
             .is_pinned = i == 1 && e->cold_is_pinned,
             .state = i == 2 || (i == 1 && e->cold_is_ready) ? ENGINE_MODEL_READY
                                                             : ENGINE_MODEL_AVAILABLE,

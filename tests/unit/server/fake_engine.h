@@ -30,6 +30,8 @@ struct fake_seen {
     uint32_t n_generated, n_cancelled, n_pauses, n_tokens, n_running;
 };
 void fake_engine_look(struct engine *e, struct fake_seen *ret_seen);
+/* What all models' chat template is, and how it ends prompts; static. NULL and "" at start. */
+void fake_engine_set_template(struct engine *e, const char *chat_template, const char *prompt_end);
 /* Between two steps; 0 at start. */
 void fake_engine_set_delay(struct engine *e, unsigned microseconds);
 

@@ -275,7 +275,7 @@ static void tool_calls_are_found_however_the_text_is_split(void **state)
             struct toolcall t = {.on_text = note_text, .on_call = note_call, .user = &got};
 
             strbuf_init(&got, 0);
-            toolcall_init(&t, tools);
+            toolcall_init(&t, NULL, tools);
             while (*text) {
                 size_t n = strlen(text) < piece ? strlen(text) : piece;
                 toolcall_feed(&t, text, n);
@@ -296,7 +296,7 @@ static void text_before_a_tag_is_not_held_back(void **state)
     struct toolcall t = {.on_text = note_text, .on_call = note_call, .user = &got};
 
     strbuf_init(&got, 0);
-    toolcall_init(&t, NULL);
+    toolcall_init(&t, NULL, NULL);
     toolcall_feed(&t, "hello <to", 9);
     assert_string_equal(got.data, "hello");
     toolcall_feed(&t, "morrow", 6);
@@ -313,7 +313,7 @@ static void a_call_that_never_ends_becomes_text_and_loses_nothing(void **state)
 
     memset(piece, 'a', sizeof(piece));
     strbuf_init(&got, 0);
-    toolcall_init(&t, NULL);
+    toolcall_init(&t, NULL, NULL);
     toolcall_feed(&t, "<tool_call>", 11);
     for (int i = 0; i < 20; i++)
         toolcall_feed(&t, piece, sizeof(piece));

@@ -290,6 +290,33 @@ static void end_tokens_are_known_by_name(void **state)
     tokenizer_destroy(t);
 }
 
+static void markup_is_part_of_an_answer_and_never_made_of_words(void **state)
+{
+    static struct tiny_vocab v;
+    struct detokenizer d;
+    struct token_array ids = {0};
+    struct strbuf out;
+    int32_t call, other;
+    struct tokenizer *t;
+
+    tiny_vocab_bpe(&v);
+    call = tiny_vocab_add(&v, "[TOOL_CALLS]", TOKENIZER_TYPE_CONTROL, 0);
+    other = tiny_vocab_add(&v, "[OTHER]", TOKENIZER_TYPE_CONTROL, 0);
+    t = create(&v.desc);
+    strbuf_init(&out, 0);
+    detokenizer_init(&d, t, -1, false);
+    detokenizer_add(&d, other, &out);
+    detokenizer_add(&d, call, &out);
+    detokenizer_flush(&d, &out);
+    assert_string_equal(out.data, "[TOOL_CALLS]");
+    assert_int_equal(tokenizer_encode(t, "[TOOL_CALLS]", 12, 0, &ids, NULL), 0);
+    for (size_t i = 0; i < ids.n; i++)
+        assert_int_not_equal(ids.ids[i], call);
+    token_array_finish(&ids);
+    strbuf_finish(&out);
+    tokenizer_destroy(t);
+}
+
 /* ---- refusals ---- */
 
 static void assert_refused(const struct tokenizer_desc *desc, int code, const char *named)
@@ -731,6 +758,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(whole_words_win_where_the_rule_says),
     cmocka_unit_test(merges_of_unknown_tokens_end_as_bytes),
     cmocka_unit_test(end_tokens_are_known_by_name),
+    cmocka_unit_test(markup_is_part_of_an_answer_and_never_made_of_words),
     cmocka_unit_test(unknown_kinds_are_refused_by_name),
     cmocka_unit_test(invalid_utf8_is_an_error_that_names_the_byte),
     cmocka_unit_test(a_missing_byte_is_an_error_that_names_it),

@@ -245,6 +245,8 @@ static void choose_prompts(struct making *m)
         if (u->credit > 0)
             given = serve_user(m, u, u->credit < UINT32_MAX ? (uint32_t)u->credit : UINT32_MAX);
         u->credit -= given;
+        if (!given && m->n == m->most && u->credit > 0)
+            return; /* there is no room for another entry: the turn goes on in the next step */
         n_idle = given ? 0 : n_idle + 1;
         if (!given && u->credit > 0)
             u->credit = 0; /* nothing to spend it on */

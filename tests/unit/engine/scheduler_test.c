@@ -172,6 +172,25 @@ static void prompts_of_two_users_advance_alike(void **state)
         assert_in_range(many[i].n_pending, many[0].n_pending - 256, many[0].n_pending + 256);
 }
 
+static void many_short_prompts_of_one_user_leave_others_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct scheduler_entry many[50], one = prompt_of(2, 40);
+    int steps = 0;
+
+    for (int i = 0; i < 50; i++) {
+        many[i] = prompt_of(1, 3);
+        add(f, &many[i]);
+    }
+    add(f, &one);
+    /* each is followed by another at once: a step never has room for all of them */
+    for (; one.n_pending && steps < 100; steps++) {
+        next(f);
+        one.n_pending -= got(f, &one);
+    }
+    assert_in_range(steps, 1, 8); /* a turn of 128 tokens, SEQS prompts of 3 tokens a step */
+}
+
 static void a_user_of_more_weight_gets_as_much_more(void **state)
 {
     struct fixture *f = *state;
@@ -361,7 +380,14 @@ static void users_without_requests_are_forgotten_but_not_their_weights(void **st
 
 /* ---- a million requests ---- */
 
-enum { SIM_REQUESTS = 1000000, SIM_USERS = 6, SIM_MOST = 60, SIM_FEW = 16, SIM_BATCH = 512 };
+enum {
+    SIM_REQUESTS = 1000000,
+    SIM_USERS = 6,
+    SIM_MOST = 60,
+    SIM_FEW = 16,
+    SIM_BATCH = 512,
+    SIM_AHEAD = 3 * 128 /* turns of each user: that of one, and what the other lost of its own */
+};
 
 struct sim_request {
     struct scheduler_entry e;
@@ -374,8 +400,9 @@ struct sim {
     struct scheduler s;
     struct sim_request requests[SIM_MOST];
     uint64_t random, step, n_arrived, n_ended, n_cancelled;
-    uint64_t served[SIM_USERS];
     uint32_t n_live;
+    /* prompt tokens that one user has got more than another since both have had to wait for some */
+    int64_t ahead[SIM_USERS][SIM_USERS];
 };
 
 static uint32_t draw(struct sim *m, uint32_t below)
@@ -474,12 +501,58 @@ static void check_waits(struct sim *m)
     }
 }
 
+/* Users with a prompt that may be computed now, as bits. */
+static uint32_t users_with_prompts(const struct sim *m)
+{
+    uint32_t users = 0;
+
+    for (int i = 0; i < SIM_MOST; i++) {
+        const struct sim_request *r = &m->requests[i];
+
+        if (can_run(r) && !r->e.is_generated && !r->e.is_background)
+            users |= 1u << r->e.uid;
+    }
+    return users;
+}
+
+/* What a step gives to users of whom others wait, too. */
+struct contest {
+    uint32_t users;
+    int64_t got[SIM_USERS];
+};
+
+static struct contest contest_of(const struct sim *m, const struct scheduler_choice *list, size_t n)
+{
+    struct contest c = {.users = users_with_prompts(m)};
+
+    for (size_t i = 0; i < n; i++)
+        if (!list[i].entry->is_generated)
+            c.got[list[i].entry->uid] += list[i].n_tokens;
+    return c;
+}
+
+/* Who had something to compute all the time has had as much as another, but for turns and what a
+ * chunk cuts off of them. After the step. */
+static void check_shares(struct sim *m, const struct contest *c)
+{
+    uint32_t users = c->users & users_with_prompts(m);
+
+    for (int a = 0; a < SIM_USERS; a++)
+        for (int b = 0; b < SIM_USERS; b++) {
+            bool is_contest = (users >> a & 1) && (users >> b & 1);
+
+            m->ahead[a][b] = is_contest ? m->ahead[a][b] + c->got[a] - c->got[b] : 0;
+            if (m->ahead[a][b] > SIM_AHEAD)
+                fail_msg("user %d got %lld tokens more than user %d by step %llu", a,
+                         (long long)m->ahead[a][b], b, (unsigned long long)m->step);
+        }
+}
+
 static void serve(struct sim *m, const struct scheduler_choice *list, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct sim_request *r = container_of(list[i].entry, struct sim_request, e);
 
-        m->served[r->e.uid] += list[i].n_tokens;
         r->runnable_since = m->step;
         r->e.n_pending -= list[i].n_tokens;
         if (r->e.n_pending)
@@ -504,6 +577,7 @@ static void a_million_requests_are_all_served(void **state)
     m->s.shared_batch_tokens = 200;
     while (m->n_arrived < SIM_REQUESTS || m->n_live) {
         bool is_over = m->n_arrived >= SIM_REQUESTS;
+        struct contest contest;
         uint32_t n_runnable = 0;
         size_t n;
 
@@ -520,7 +594,9 @@ static void a_million_requests_are_all_served(void **state)
         n = scheduler_next(&m->s, list, SIM_FEW);
         assert_int_equal(n > 0, n_runnable > 0); /* no step is idle while somebody waits */
         check_choice(list, n);
+        contest = contest_of(m, list, n);
         serve(m, list, n);
+        check_shares(m, &contest);
         check_waits(m);
     }
     assert_int_equal(m->n_ended + m->n_cancelled, m->n_arrived);
@@ -582,6 +658,7 @@ static const struct CMUnitTest tests[] = {
     CASE(streams_run_together_and_take_turns_with_prompts),
     CASE(more_streams_than_a_step_holds_go_in_rotation),
     CASE(prompts_of_two_users_advance_alike),
+    CASE(many_short_prompts_of_one_user_leave_others_their_turn),
     CASE(a_user_of_more_weight_gets_as_much_more),
     CASE(a_short_prompt_behind_a_long_one_is_done_in_two_chunks),
     CASE(background_waits_but_not_for_ever),

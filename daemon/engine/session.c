@@ -123,12 +123,32 @@ static void give_back_slot(struct session *s)
     s->slot = STATE_NO_SLOT;
 }
 
+/* Of the first n blocks, those up to the last after which there is a checkpoint. */
+static uint32_t until_checkpoint(const struct session *s, uint32_t n)
+{
+    while (n && !state_slots_use(s->states, s->table.blocks[n - 1]))
+        n--;
+    return n;
+}
+
+/* Takes the state back to a checkpoint at or before position n; returns where that is, 0 for the
+ * beginning. */
+static uint32_t roll_back(const struct session *s, uint32_t n_tokens)
+{
+    uint32_t n = n_tokens / KV_BLOCK_TOKENS;
+
+    n = until_checkpoint(s, n < s->n_shared ? n : s->n_shared);
+    if (!n || state_slots_restore(s->states, s->slot, s->table.blocks[n - 1]) < 0)
+        return 0;
+    return n * KV_BLOCK_TOKENS;
+}
+
 void session_truncate(struct session *s, uint32_t n_tokens)
 {
     uint32_t n_full;
 
     if (s->states && n_tokens < s->n_past)
-        n_tokens = 0;
+        n_tokens = roll_back(s, n_tokens);
     if (!n_tokens)
         give_back_slot(s);
     n_full = n_tokens / KV_BLOCK_TOKENS;
@@ -190,8 +210,7 @@ static uint32_t take_windows(struct session *s, uint32_t n)
  * a checkpoint; returns how many blocks come before. */
 static uint32_t restore_state(struct session *s, uint32_t n)
 {
-    while (n && !state_slots_use(s->states, s->table.blocks[n - 1]))
-        n--;
+    n = until_checkpoint(s, n);
     if (!n || state_slots_take(s->states, &s->slot) < 0)
         return 0;
     if (state_slots_restore(s->states, s->slot, s->table.blocks[n - 1]) == 0)

@@ -50,8 +50,8 @@ int session_reserve(struct session *s, uint32_t n_tokens);
 void session_slide(struct session *s, uint32_t n_done);
 /* Forgets everything from position n on; where n lies within a shared block, from that block on
  * (n_past tells), as computing less than a block again costs less than a copy. All is forgotten
- * where windowed layers would miss what they let go of; and with a state of fixed size, which
- * cannot go back, where n is before n_past. */
+ * where windowed layers would miss what they let go of. A state of fixed size goes back to its last
+ * checkpoint, and where there is none to its beginning. */
 void session_truncate(struct session *s, uint32_t n_tokens);
 
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of

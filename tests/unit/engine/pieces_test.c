@@ -420,19 +420,27 @@ static void slots_are_held_from_the_first_block_to_the_last(void **state)
     state_finish(&f);
 }
 
-static void a_state_goes_back_to_its_beginning_alone(void **state)
+static void a_state_goes_back_to_a_checkpoint_or_to_its_beginning(void **state)
 {
+    uint32_t tokens[120];
     struct state_fixture f;
     struct session *s;
 
+    for (uint32_t i = 0; i < 120; i++)
+        tokens[i] = i;
     state_init(&f);
     s = state_session(&f);
-    assert_int_equal(session_reserve(s, 70), 0);
-    s->n_past = s->n_history = 70;
-    session_truncate(s, 70); /* nothing is forgotten */
-    assert_int_equal(s->n_past, 70);
-    assert_int_not_equal(s->slot, STATE_NO_SLOT);
-    session_truncate(s, 69);
+    session_take_prefix(s, 1, tokens, 100);
+    advance_to(&f, s, 1, tokens, 120, 1000);
+    session_truncate(s, 120); /* nothing is forgotten */
+    assert_int_equal(s->n_past, 120);
+    assert_slot(&f, s->slot, 1120);
+    session_truncate(s, 119);
+    assert_int_equal(s->n_past, 96);
+    assert_int_equal(s->n_history, 96);
+    assert_int_equal(s->n_blocks, 3);
+    assert_slot(&f, s->slot, 1096);
+    session_truncate(s, 95);
     assert_int_equal(s->n_past, 0);
     assert_int_equal(s->n_blocks, 0);
     assert_int_equal(s->slot, STATE_NO_SLOT);
@@ -696,7 +704,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(truncating_a_session_keeps_what_is_before),
     cmocka_unit_test(models_without_state_have_no_slots),
     cmocka_unit_test(slots_are_held_from_the_first_block_to_the_last),
-    cmocka_unit_test(a_state_goes_back_to_its_beginning_alone),
+    cmocka_unit_test(a_state_goes_back_to_a_checkpoint_or_to_its_beginning),
     cmocka_unit_test(prefixes_are_taken_up_to_a_checkpoint_and_no_further),
     cmocka_unit_test(checkpoints_go_with_their_blocks_and_for_sequences),
     cmocka_unit_test(a_copy_of_a_session_has_its_state),

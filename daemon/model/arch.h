@@ -338,6 +338,8 @@ struct arch {
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
+    bool turns_all; /* pairs, too, that rope.dimension_sections leaves out: by the first's position
+                     */
     bool weighs_inputs;     /* of experts, not their outputs */
     bool scales_embeddings; /* by the root of their width */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the

@@ -390,11 +390,17 @@ static const struct arch archs[] = {
      LAYERS_OF(transformer_layer)},
     {"qwen3moe", EXPERT_KEYS(qwen3moe_dims), .weights = qwen3moe_weights, .rope_style = ROPE_SPLIT,
      LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
+    {"qwen3vl", COMMON_KEYS, .weights = qwen3_weights, .rope_style = ROPE_SPLIT, .turns_all = true,
+     LAYERS_OF(transformer_layer)},
+    {"qwen3vlmoe", EXPERT_KEYS(qwen3moe_dims), .weights = qwen3moe_weights,
+     .rope_style = ROPE_SPLIT, .turns_all = true, LAYERS_OF(experts_layer),
+     .router = {GATE_SOFTMAX, true}},
     {0},
 };
 
 /* Each ends with name NULL. */
-static const struct arch *const families[] = {archs, arch_dense, arch_llama4, arch_qwen35};
+static const struct arch *const families[] = {archs, arch_dense, arch_llama4, arch_moe,
+                                              arch_qwen35};
 
 const struct arch *arch_find(const char *name, size_t n)
 {
@@ -407,7 +413,7 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "deepseek2, gemma2, gemma3, glm4moe, gpt-oss, llama, llama4, mistral3, phi3, qwen2, "
-           "qwen2moe, "
-           "qwen3, qwen35, qwen35moe, qwen3moe, qwen3next";
+    return "deepseek2, ernie4_5, gemma2, gemma3, glm4, glm4moe, gpt-oss, hunyuan-dense, "
+           "hunyuan-moe, llama, llama4, minimax-m2, mistral3, olmo2, phi3, qwen2, qwen2moe, qwen3, "
+           "qwen35, qwen35moe, qwen3moe, qwen3next, qwen3vl, qwen3vlmoe, seed_oss, smollm3";
 }

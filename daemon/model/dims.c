@@ -263,22 +263,20 @@ static void derive_delta(uint32_t *dim)
 static int check_sections(const struct gguf *g, const struct arch *arch, const struct dims *d,
                           struct error *err)
 {
-    const struct gguf_array *a;
+    const struct gguf_kv *kv;
     char key[128];
     uint32_t n[3];
-    int r;
 
     full_key(key, sizeof(key), arch, "rope.dimension_sections");
-    if (!gguf_find(g, key))
+    kv = gguf_find(g, key);
+    if (!kv)
         return 0;
-    r = gguf_get_array(g, key, GGUF_VALUE_I32, &a, err);
-    if (r < 0)
-        return r;
     for (size_t i = 0; i < 3; i++)
-        if (!gguf_array_get_u32(a, i, &n[i]))
+        if (kv->type != GGUF_VALUE_ARRAY || i >= kv->array.n ||
+            !gguf_array_get_u32(&kv->array, i, &n[i]))
             return error_set(err, EINVAL, "%s has not three sections of channels", key);
     for (uint32_t pair = 0; pair < d->dim[DIM_ROPE] / 2; pair++)
-        if (pair / 3 >= n[pair % 3])
+        if (!arch->turns_all && pair / 3 >= n[pair % 3])
             return error_set(err, ENOTSUP,
                              "%s is [%u, %u, %u], which leaves out pair %u of the %u that are "
                              "rotated: this version takes only sections that cover all",

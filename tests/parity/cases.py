@@ -2,7 +2,7 @@
 """What is compared: families of models in shapes that are odd on purpose, in every type."""
 import numpy as np
 
-from ggufedit import BOOL, F32, STR, U32, Tensor
+from ggufedit import ARR, BOOL, F32, I32, STR, U32, Tensor
 
 F16_TYPE = 1
 FLOATS = ("f32", "f16", "bf16")
@@ -35,6 +35,7 @@ SHAPES = {
     "deep": (7, 256, 512, 4, 1, 64, 640),
     # two periods of six layers, no row a multiple of 32
     "narrow13": (13, 100, 172, 4, 2, 30, 523),
+    "square13": (13, 120, 172, 4, 2, 30, 523),
     # as many layers as the sizes of Gemma that scale scores otherwise
     "narrow46": (46, 60, 92, 4, 2, 22, 523),
     "narrow62": (62, 60, 92, 4, 2, 22, 523),
@@ -359,6 +360,157 @@ def phi3_cases():
                     Case("phi3-short", "llama", "square-gqa7", "f16", edit=phi3_short)]
 
 
+# ---- dense families of many kinds ----
+
+def renamed(m, new):
+    old = m.keys["general.architecture"][1].decode()
+    return Adder(m, old, new)
+
+
+def ernie4_5(m):
+    renamed(m, "ernie4_5")
+
+
+def smollm3(m):
+    renamed(m, "smollm3")
+
+
+def seed_oss(m):
+    """A llama file with biases; the norm of the feed-forward part has another name."""
+    attention_biases(m)
+    renamed(m, "seed_oss")
+    m.tensors = [t for t in m.tensors if not t.name.endswith("attn_output.bias")]
+    for t in m.tensors:
+        t.name = t.name.replace(".ffn_norm.", ".post_attention_norm.")
+
+
+def post_norms(m, add):
+    width = m.tensor("output_norm.weight").shape
+    for t in list(m.tensors):
+        if t.name.endswith("attn_output.weight"):
+            prefix = t.name[:-len("attn_output.weight")]
+            for name in "post_attention_norm.weight", "post_ffw_norm.weight":
+                add(prefix + name, width, 0.5)
+
+
+def glm4(m):
+    """A llama file: branches are normed, gates stand above what they gate, half of each head is rotated."""
+    attention_biases(m)
+    add = renamed(m, "glm4")
+    m.tensors = [t for t in m.tensors if not t.name.endswith("attn_output.bias")]
+    post_norms(m, add)
+    stack(m, ["ffn_gate.weight", "ffn_up.weight"], "ffn_up.weight")
+    m.keys["glm4.rope.dimension_count"] = (U32, m.keys["glm4.attention.key_length"][1] // 4 * 2)
+
+
+def hunyuan(m):
+    renamed(m, "hunyuan-dense")
+
+
+def wide_norms(m, add):
+    """Norms of queries and keys over all their heads."""
+    m.tensors = [t for t in m.tensors if not t.name.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))]
+    for t in list(m.tensors):
+        if t.name.endswith(("attn_q.weight", "attn_k.weight")):
+            add(t.name.replace(".weight", "_norm.weight"), [t.shape[1]], 1.0)
+
+
+def olmo2(m):
+    """A qwen3 file: norms behind and not before, of queries and keys over all heads."""
+    add = renamed(m, "olmo2")
+    m.tensors = [t for t in m.tensors if not t.name.endswith((".attn_norm.weight", ".ffn_norm.weight"))]
+    post_norms(m, add)
+    wide_norms(m, add)
+
+
+def olmo3(m):
+    """The same with windows in three of four layers, and YaRN in the others."""
+    olmo2(m)
+    n = m.keys["olmo2.block_count"][1]
+    m.keys["olmo2.attention.sliding_window"] = (U32, 37)
+    m.keys["olmo2.attention.sliding_window_pattern"] = (ARR, (BOOL, [i % 4 != 3 for i in range(n)]))
+    m.keys["olmo2.rope.scaling.type"] = (STR, "yarn")
+    m.keys["olmo2.rope.scaling.factor"] = (F32, 4.0)
+    m.keys["olmo2.rope.scaling.original_context_length"] = (U32, 64)
+
+
+def qwen3vl(m, new="qwen3vl"):
+    renamed(m, new)
+    third = (m.keys[new + ".rope.dimension_count"][1] // 2 + 2) // 3
+    m.keys[new + ".rope.dimension_sections"] = (ARR, (I32, [third, third, third, 0]))
+    m.keys[new + ".n_deepstack_layers"] = (U32, 0)
+
+
+def qwen3vl_8b(m):
+    """The sections of the real ones, which leave out the two slowest pairs but one."""
+    qwen3vl(m)
+    m.keys["qwen3vl.rope.dimension_sections"] = (ARR, (I32, [24, 20, 20, 0]))
+    m.keys["qwen3vl.rope.freq_base"] = (F32, 5e6)
+
+
+def qwen3vlmoe(m):
+    qwen3vl(m, "qwen3vlmoe")
+
+
+def minimax(m):
+    """A qwen3moe file: norms over all heads, a bias for the choice, half of each head rotated."""
+    add = renamed(m, "minimax-m2")
+    key = "minimax-m2."
+    m.keys[key + "feed_forward_length"] = m.keys[key + "expert_feed_forward_length"]
+    m.keys[key + "expert_gating_func"] = (U32, 2)
+    m.keys[key + "rope.dimension_count"] = (U32, m.keys[key + "attention.key_length"][1] // 4 * 2)
+    wide_norms(m, add)
+    for t in list(m.tensors):
+        if t.name.endswith("ffn_gate_inp.weight"):
+            add(t.name.replace("ffn_gate_inp.weight", "exp_probs_b.bias"), [t.shape[1]], 0.2)
+
+
+def hunyuan_moe(m):
+    """A qwen3moe file with an expert that all tokens share."""
+    add = renamed(m, "hunyuan-moe")
+    width = m.keys["hunyuan-moe.expert_feed_forward_length"][1]
+    embd = m.keys["hunyuan-moe.embedding_length"][1]
+    m.keys["hunyuan-moe.feed_forward_length"] = (U32, width)
+    m.keys["hunyuan-moe.expert_shared_feed_forward_length"] = (U32, width * 2)
+    for i in range(m.keys["hunyuan-moe.block_count"][1]):
+        p = "blk.%d.ffn_" % i
+        add(p + "gate_shexp.weight", [embd, 2 * width], embd ** -0.5)
+        add(p + "up_shexp.weight", [embd, 2 * width], embd ** -0.5)
+        add(p + "down_shexp.weight", [2 * width, embd], (8 * width) ** -0.5)
+
+
+#  family, generator's architecture, what it becomes, shapes in plain types, shape in quantised ones
+DENSE_FAMILIES = [
+    ("ernie4_5", "llama", ernie4_5, ("gqa7", "narrow"), "blocks128"),
+    ("glm4", "llama", glm4, ("square-gqa7", "square-narrow"), "blocks"),
+    ("hunyuan-dense", "qwen3", hunyuan, ("gqa7", "heads80"), "blocks128"),
+    ("olmo2", "qwen3", olmo2, ("square-gqa7", "square-narrow"), "blocks"),
+    ("qwen3vl", "qwen3", qwen3vl, ("gqa7", "heads80"), "blocks128"),
+    ("seed_oss", "llama", seed_oss, ("gqa7", "narrow"), "blocks128"),
+    ("smollm3", "llama", smollm3, ("deep", "narrow13"), "deep"),
+]
+#  the same, with what experts there are where the choice is compared, and where all are used
+MOE_FAMILIES = [
+    ("hunyuan-moe", hunyuan_moe, (9, 3), 5),
+    ("minimax-m2", minimax, (12, 4), 5),
+    ("qwen3vlmoe", qwen3vlmoe, (16, 5), 5),
+]
+
+
+def family_cases():
+    cases, quants = [], ("Q8_0", "Q4_K_M", "IQ4_XS")
+    for family, arch, edit, plain, blocks in DENSE_FAMILIES:
+        cases += [Case(family, arch, shape, kind, edit=edit) for shape in plain for kind in ("f32", "f16")]
+        cases += [Case(family, arch, blocks, kind, edit=edit) for kind in ("bf16",) + quants]
+    for family, edit, some, every in MOE_FAMILIES:
+        for shape, width in ("gqa7", 96), ("narrow", 50):
+            cases += [Case(family, "qwen3moe", shape, kind, experts(*some, width), edit) for kind in ("f32", "f16")]
+        cases += [Case(family, "qwen3moe", "blocks128", kind, experts(every, every, 256), edit) for kind in quants]
+    return cases + [Case("olmo3", "qwen3", "square13", "f32", edit=olmo3, n_tokens=200),
+                    Case("olmo3", "qwen3", "square-gqa7", "Q8_0", edit=olmo3, n_tokens=200),
+                    Case("qwen3vl-8b", "qwen3", "gqa7", "f32", edit=qwen3vl_8b)]
+
+
 # ---- Llama 4 ----
 
 def llama4_thirds(m):
@@ -440,4 +592,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases() + llama4_cases()
+    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()

@@ -4,6 +4,7 @@
 #include "model_fixture.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void several_weights_are_rows_of_one_tensor(void **state)
 {
@@ -67,7 +68,44 @@ static void long_contexts_have_divisors_of_their_own(void **state)
     model_fixture_finish(&f);
 }
 
+/* OLMo's tables are two, of which the file's keys choose one. */
+static void names_of_families_lead_to_their_tables(void **state)
+{
+    char names[1024], *rest = names;
+    size_t n = 0;
+
+    assert_true(strlen(arch_names()) < sizeof(names));
+    strcpy(names, arch_names());
+    for (char *name; (name = strtok_r(rest, ", ", &rest)); n++)
+        if (!arch_find(name, 0))
+            fail_msg("%s is said to be known, and is not", name);
+    assert_true(n > 20);
+    assert_null(arch_find("olmo2", 2));
+    assert_int_equal(arch_find("olmo2", 0)->rule, LAYERS_LISTED);
+    assert_int_equal(arch_find("olmo2", 1)->rule, LAYERS_ALIKE);
+}
+
+/* Text has one position for all sections; what they leave out Qwen 3 VL turns by it, too. */
+static void sections_may_leave_out_pairs_where_the_model_turns_them(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("qwen3vl", GGUF_TYPE_F16);
+    const uint32_t sections[4] = {1, 1, 1, 0}; /* of 4 pairs and more */
+    struct gguf_builder b;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_array(&b, "qwen3vl.rope.dimension_sections", sections, 4);
+    assert_int_equal(model_fixture_try(&b, &err), 0);
+    shape.arch = "qwen35";
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_array(&b, "qwen35.rope.dimension_sections", sections, 4);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(err.text, "qwen35.rope.dimension_sections");
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(names_of_families_lead_to_their_tables),
+    cmocka_unit_test(sections_may_leave_out_pairs_where_the_model_turns_them),
     cmocka_unit_test(several_weights_are_rows_of_one_tensor),
     cmocka_unit_test(long_contexts_have_divisors_of_their_own),
 };

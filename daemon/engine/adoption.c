@@ -201,7 +201,7 @@ void adoption_step(struct engine *e)
 {
     struct adoption *a = &e->adoption;
 
-    if (e->is_stopping || a->has_thread || !a->models)
+    if (e->is_stopping || e->is_loading_over || a->has_thread || !a->models)
         return;
     if (a->entry && a->entry->state == ENGINE_MODEL_LOADING && a->entry->is_adoption)
         return;

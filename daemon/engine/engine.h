@@ -129,6 +129,9 @@ struct engine_load_events {
 struct engine_load;
 int engine_load(struct engine *e, const char *name, const struct engine_load_events *events,
                 void *user, struct engine_load **ret_load, struct error *err);
+/* The service is to stop: loads end, whoever waits for one is told (-ECANCELED), and none begins
+ * any more. What runs goes on. Callbacks come from inside, and with the next dispatch. */
+void engine_stop_loading(struct engine *e);
 /* The caller no longer listens (its client left): no callback comes; the load itself goes on. */
 void engine_load_forget(struct engine_load *load);
 /* A load that lacks memory has it from models without requests, those first that were used longest
@@ -274,6 +277,8 @@ void engine_cancel(struct engine_request *r, bool forget);
 /* The last bytes of a chat's prompt as the template wrote it, whole characters, from on_start on;
  * "" of other prompts. Lives as long as the request. */
 const char *engine_prompt_end(const struct engine_request *r);
+/* Cancels all, and forgets none. */
+void engine_cancel_all(struct engine *e);
 /* Its time is up: it ends at the next step with what there is (ENGINE_FINISH_EXPIRED). */
 void engine_expire(struct engine_request *r);
 /* For a refusal with this code (-EAGAIN, -EUSERS, -EDQUOT): seconds after which asking again makes

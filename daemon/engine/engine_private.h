@@ -27,7 +27,8 @@ struct engine {
     struct accounts accounts;
     struct rhythm begins; /* of requests that wait */
     uint32_t n_waiting, queue_limit;
-    bool is_stopping; /* engine_destroy has begun; its callbacks may still call in */
+    bool is_loading_over; /* engine_stop_loading() */
+    bool is_stopping;     /* engine_destroy has begun; its callbacks may still call in */
     uint64_t requests_total, requests_failed, requests_cancelled;
     struct engine_model_info *infos; /* what engine_models handed out */
 };
@@ -42,6 +43,8 @@ struct engine_load {
 
 /* Begins to load an entry that is AVAILABLE. On failure nothing has changed. */
 int models_start_load(struct engine *e, struct model_entry *entry, struct error *err);
+/* Begins that unless the entry is on its way or there; -ECANCELED when no load begins any more. */
+int models_want(struct engine *e, struct model_entry *entry, struct error *err);
 /* Whether the load under way was cancelled: who comes now waits on the entry's late lists. */
 bool models_is_ending(const struct model_entry *entry);
 /* Whether nobody waits for what is taken up at the start. */

@@ -134,6 +134,13 @@ int models_start_load(struct engine *e, struct model_entry *entry, struct error 
     return start_load(e, entry, open_model, err);
 }
 
+int models_want(struct engine *e, struct model_entry *entry, struct error *err)
+{
+    if (entry->state != ENGINE_MODEL_READY && e->is_loading_over)
+        return error_set(err, ECANCELED, "the service is stopping");
+    return entry->state == ENGINE_MODEL_AVAILABLE ? models_start_load(e, entry, err) : 0;
+}
+
 static void join_loader(struct model_entry *entry)
 {
     if (entry->has_loader)
@@ -197,7 +204,7 @@ static void load_again(struct engine *e, struct model_entry *entry)
 {
     struct error err = {0};
 
-    if (!e->is_stopping && is_wanted(entry) && models_start_load(e, entry, &err) < 0)
+    if (!e->is_stopping && is_wanted(entry) && models_want(e, entry, &err) < 0)
         fail_load(e, entry, &err);
 }
 
@@ -469,13 +476,11 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
         free(l);
         return error_set(err, ENOMEM, "out of memory");
     }
-    if (entry->state == ENGINE_MODEL_AVAILABLE) {
-        r = models_start_load(e, entry, err);
-        if (r < 0) {
-            free(l);
-            catalogue_forget(&e->catalogue, entry);
-            return r;
-        }
+    r = models_want(e, entry, err);
+    if (r < 0) {
+        free(l);
+        catalogue_forget(&e->catalogue, entry);
+        return r;
     }
     if (events)
         l->events = *events;
@@ -488,6 +493,32 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
     if (ready)
         event_post(&e->events, ready);
     return 0;
+}
+
+/* Of one that is read again what runs still needs that. */
+static void stop_waiting(struct engine *e, struct model_entry *entry, const struct error *why)
+{
+    if (entry->state == ENGINE_MODEL_READY)
+        return;
+    if (entry->state == ENGINE_MODEL_LOADING && !entry->is_reload)
+        atomic_store(&entry->cancel_load, true);
+    models_take_late(entry);
+    requests_fail(e, entry, why);
+    tell_listeners(entry, why);
+}
+
+void engine_stop_loading(struct engine *e)
+{
+    struct error why;
+
+    error_set(&why, ECANCELED, "the service is stopping");
+    e->is_loading_over = true;
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        catalogue_hold(entry);
+    list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
+        stop_waiting(e, entry, &why);
+    list_for_each_safe (entry, &e->catalogue.entries, struct model_entry, link)
+        catalogue_release(&e->catalogue, entry);
 }
 
 void engine_load_forget(struct engine_load *load)

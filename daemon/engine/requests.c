@@ -45,7 +45,7 @@ static void let_through(struct engine *e, struct engine_request *r)
         hand_on(e, r);
         return;
     }
-    if (entry->state == ENGINE_MODEL_AVAILABLE && models_start_load(e, entry, &r->error) < 0) {
+    if (models_want(e, entry, &r->error) < 0) {
         r->is_with_owner = false;
         running_request_end(&e->events, r, ENGINE_FINISH_ERROR);
         return;
@@ -183,9 +183,7 @@ static int want_model(struct engine *e, const char *name, struct model_entry **r
         catalogue_scan(&e->catalogue);
         r = catalogue_find(&e->catalogue, name, ret_entry, err);
     }
-    if (r == 0 && (*ret_entry)->state == ENGINE_MODEL_AVAILABLE)
-        r = models_start_load(e, *ret_entry, err);
-    return r;
+    return r < 0 ? r : models_want(e, *ret_entry, err);
 }
 
 /* Whether one more may be taken. */
@@ -298,6 +296,12 @@ void engine_cancel(struct engine_request *r, bool forget)
 const char *engine_prompt_end(const struct engine_request *r)
 {
     return r->prompt_end;
+}
+
+void engine_cancel_all(struct engine *e)
+{
+    list_for_each (r, &e->requests, struct engine_request, all)
+        engine_cancel(r, false);
 }
 
 void engine_expire(struct engine_request *r)

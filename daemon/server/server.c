@@ -11,6 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What cancelled requests have to end in, and to be told so: more than a step of the device. */
+#define LAST_WORDS_NS 2000000000ull
+
 struct listener {
     struct list link;
     struct server *server;
@@ -157,7 +160,14 @@ static void on_drain_timer(struct timer *t)
 {
     struct server *s = container_of(t, struct server, drain_timer);
 
-    log_warn("%u connections were still busy when the time to finish ran out", s->n_connections);
+    if (!s->has_cancelled) {
+        s->has_cancelled = true;
+        log_warn("%u connections were still busy when the time to finish ran out",
+                 s->n_connections);
+        engine_cancel_all(s->engine);
+        loop_timer_set(s->loop, t, loop_now_ns(s->loop) + LAST_WORDS_NS);
+        return;
+    }
     list_for_each_safe (c, &s->connections, struct connection, link)
         connection_close(c);
 }
@@ -189,6 +199,8 @@ void server_drain(struct server *s, void (*drained)(void *user), void *user)
         close_listener(listener); /* else once its last accept is over */
     list_for_each_safe (c, &s->connections, struct connection, link)
         connection_close_softly(c);
+    /* the next process has more time for it */
+    engine_stop_loading(s->engine);
     loop_timer_set(s->loop, &s->drain_timer,
                    loop_now_ns(s->loop) + (uint64_t)(s->config.drain_timeout * 1e9));
     end_if_drained(s);

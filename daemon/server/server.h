@@ -44,8 +44,9 @@ void server_destroy(struct server *s);
 int server_listen(struct server *s, int fd, struct error *err);
 void server_set_tokens(struct server *s, const char *const *tokens);
 void server_set_access_log(struct server *s, bool logs_access);
-/* No new connections; idle ones are closed, running answers are finished until drain_timeout, then
- * cut off. on_drained is called once nothing is left. */
+/* No new connections; idle ones are closed, who waits for a load is told to come again, running
+ * answers are finished until drain_timeout, then cancelled. on_drained is called once nothing is
+ * left. */
 void server_drain(struct server *s, void (*on_drained)(void *user), void *user);
 
 #endif

@@ -33,7 +33,8 @@ struct server {
     struct loop_op engine_poll;
     struct timer drain_timer, accept_timer;
     bool is_draining;
-    bool is_ending; /* server_destroy has begun: nobody is answered any more */
+    bool has_cancelled; /* the time to finish was up */
+    bool is_ending;     /* server_destroy has begun: nobody is answered any more */
     void (*on_drained)(void *user);
     void *drained_user;
     struct loop_task drained;

@@ -512,6 +512,33 @@ def sigterm_lets_running_answers_finish():
     assert not os.path.exists(d.socket), "the socket is left behind"
 
 
+def sigterm_during_a_load_tells_whoever_waits_for_it():
+    d = Daemon("--drain-seconds", "0")
+    path = os.path.join(d.models, "large.gguf")
+    with open(path, "wb") as f:
+        f.write(open(MODEL, "rb").read())
+        f.truncate(3 << 30)     # which takes longer than the requests take to come
+    asked = []
+    chat = threading.Thread(target=lambda: asked.append(d.request("POST", "/v1/chat/completions", {
+        "model": "large", "messages": [{"role": "user", "content": "2"}]})))
+    chat.start()
+    load = subprocess.Popen([HEARTH, "load", "large"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, "HEARTH_SOCKET": d.socket})
+    for _ in range(2000):       # until both have come, and this one, too, which is answered
+        body = json.loads(d.get("/hearth/v1/status")[2])
+        if body["connections"] >= 3 and body["requests_waiting"]:
+            break
+    equal(d.stop(), 0)
+    chat.join()
+    status, headers, data = asked[0]
+    equal(status, 503, data)
+    has(headers, "Retry-After")
+    has(data.decode(), "the service is stopping")
+    _, err = load.communicate(timeout=60)
+    equal(load.returncode, 4, err)
+    has(err.decode(), "the service is stopping")
+
+
 def killed_daemon_leaves_nothing_in_the_way():
     d = Daemon()
     d.stop(signal.SIGKILL)
@@ -619,6 +646,7 @@ TESTS = [
     a_pin_is_kept_until_the_model_is_unloaded, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,
     pipelined_requests_are_answered_in_order, client_that_leaves_frees_its_place, user_with_too_many_requests_is_told_to_wait, sigterm_lets_running_answers_finish,
+    sigterm_during_a_load_tells_whoever_waits_for_it,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,
     unload_while_streaming_ends_the_stream, metrics_are_prometheus_text, log_has_requests_and_never_prompts,
     help_and_wrong_flags_of_the_daemon, texts_become_vectors_in_their_order, models_refuse_what_they_are_not_for, openai_client_passes,

@@ -177,6 +177,39 @@ static void a_load_is_not_urgent_any_more_when_who_waited_is_gone(void **state)
     ask_finish(&interactive);
 }
 
+/* Everybody is told at once, whatever the load does meanwhile, and what runs goes on. */
+static void who_waits_for_a_load_is_told_when_loading_stops(void **state)
+{
+    struct engine *e = engine(state);
+    struct load_wait w = {0};
+    struct ask running, waiting;
+    struct error err;
+    char other[64];
+
+    fixture_copy_model(other);
+    ask_init(&running, e, prompt);
+    ask_begin(&running);
+    for (int i = 0; i < 30000 && !running.has_started; i++)
+        fixture_idle(e, 1);
+    ask_init(&waiting, e, prompt);
+    waiting.model = other;
+    ask_begin(&waiting);
+    assert_int_equal(engine_load(e, other, &fixture_load_events, &w, NULL, NULL), 0);
+    engine_stop_loading(e);
+    assert_int_equal(w.is_done, true);
+    assert_int_equal(w.error.code, -ECANCELED);
+    assert_string_equal(w.error.text, "the service is stopping");
+    ask_wait(&waiting);
+    assert_int_equal(waiting.result.finish, ENGINE_FINISH_ERROR);
+    assert_string_equal(waiting.error.text, "the service is stopping");
+    assert_int_equal(engine_load(e, other, NULL, NULL, NULL, &err), -ECANCELED);
+    ask_wait(&running);
+    assert_int_equal(running.result.finish, ENGINE_FINISH_LENGTH);
+    ask_finish(&running);
+    ask_finish(&waiting);
+    unlink(other);
+}
+
 /* Waits until it is neither loading nor unloading. */
 static enum engine_model_state settled_state(struct engine *e)
 {
@@ -564,6 +597,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(a_load_is_urgent_when_an_interactive_request_waits),
     ON_ENGINE(a_load_is_urgent_while_somebody_listens),
     ON_ENGINE(a_load_is_not_urgent_any_more_when_who_waited_is_gone),
+    ON_ENGINE(who_waits_for_a_load_is_told_when_loading_stops),
     ON_ENGINE(unloading_ends_a_load_under_way),
     ON_ENGINE(who_comes_after_a_cancelled_load_has_it_loaded_anew),
     ON_ENGINE(damaged_files_are_refused_and_the_engine_goes_on),

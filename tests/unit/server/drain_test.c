@@ -122,6 +122,66 @@ static void who_connects_while_it_drains_is_refused_at_once(void **state)
     close(busy);
 }
 
+/* The next process has more time for it, and a client that is told so can ask that one. */
+static void who_waits_for_a_load_is_told_to_come_again(void **state)
+{
+    struct house h;
+    struct response r;
+    int loads, tokenizes;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 1000000); /* a load takes three */
+    loads = client_connect(&h);
+    client_post(loads, "/hearth/v1/load", "{\"model\":\"cold\"}");
+    tokenizes = client_connect(&h);
+    client_post(tokenizes, "/tokenize", "{\"model\":\"cold\",\"content\":\"a\"}");
+    WAIT_FOR(house_look(&h).n_loads == 2);
+    house_drain(&h);
+    client_read(tokenizes, &r);
+    assert_int_equal(r.status, 503);
+    assert_non_null(strstr(r.head, "Retry-After: "));
+    assert_non_null(strstr(r.body, "the service is stopping"));
+    response_free(&r);
+    client_read(loads, &r); /* which may have been told of progress already */
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "the service is stopping"));
+    response_free(&r);
+    close(loads);
+    close(tokenizes);
+    assert_int_equal(house_wait(&h), 1);
+}
+
+static void what_is_cut_off_is_told(void **state)
+{
+    struct house h;
+    struct response r;
+    int streams, waits;
+
+    house_defaults(&h);
+    h.config.drain_timeout = 0;
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 5000);
+    streams = client_connect(&h);
+    client_post(streams, "/v1/completions",
+                "{\"prompt\":\"count 100000\",\"model\":\"tiny\",\"stream\":true}");
+    waits = client_connect(&h);
+    client_post(waits, "/v1/completions", "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
+    WAIT_FOR(house_look(&h).n_running == 2 && house_look(&h).n_tokens > 2);
+    house_drain(&h);
+    client_read(waits, &r);
+    assert_int_equal(r.status, 503);
+    assert_non_null(strstr(r.head, "Retry-After: "));
+    response_free(&r);
+    client_read(streams, &r);
+    assert_int_equal(r.is_whole, 1);
+    assert_non_null(strstr(r.body, "data: {\"error\":"));
+    response_free(&r);
+    close(streams);
+    close(waits);
+    assert_int_equal(house_wait(&h), 1);
+}
+
 static void draining_ends_in_time_whatever_runs(void **state)
 {
     struct house h;
@@ -146,6 +206,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(requests_on_their_way_when_draining_begins_are_answered),
         cmocka_unit_test(a_connection_kept_between_requests_does_not_hold_up_draining),
         cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
+        cmocka_unit_test(who_waits_for_a_load_is_told_to_come_again),
+        cmocka_unit_test(what_is_cut_off_is_told),
         cmocka_unit_test(draining_ends_in_time_whatever_runs),
     };
     return TEST_MAIN(argc, argv, tests);

@@ -406,9 +406,25 @@ int engine_load(struct engine *e, const char *name, const struct engine_load_eve
         *ret_load = load;
     pthread_mutex_lock(&e->lock);
     list_push_back(&e->loads, &load->link);
+    e->seen.n_loads++;
     poke(e);
     pthread_mutex_unlock(&e->lock);
     return 0;
+}
+
+void engine_stop_loading(struct engine *e)
+{
+    struct error why;
+
+    error_set(&why, -ECANCELED, "the service is stopping");
+    list_for_each_safe (load, &e->loads, struct engine_load, link) {
+        pthread_mutex_lock(&e->lock);
+        list_remove(&load->link);
+        pthread_mutex_unlock(&e->lock);
+        if (load->events.on_done)
+            load->events.on_done(load->user, &why);
+        free(load);
+    }
 }
 
 void engine_load_forget(struct engine_load *load)
@@ -599,6 +615,15 @@ void engine_cancel(struct engine_request *r, bool forget)
     r->is_cancelled = true;
     if (forget)
         request_free(e, r);
+    poke(e);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_cancel_all(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    list_for_each (r, &e->requests, struct engine_request, link)
+        r->is_cancelled = true;
     poke(e);
     pthread_mutex_unlock(&e->lock);
 }

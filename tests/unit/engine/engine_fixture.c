@@ -139,12 +139,10 @@ static void on_token(void *user, const struct engine_token *token)
 
 static void on_done(void *user, const struct engine_result *result)
 {
-    static unsigned order;
     struct ask *a = user;
 
     a->n_done++;
     a->is_done = true;
-    a->done_order = ++order;
     a->result = *result;
     if (result->error)
         a->error = *result->error;

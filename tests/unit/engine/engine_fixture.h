@@ -27,8 +27,7 @@ struct ask {
     size_t n_top, n_ids;
     uint32_t prompt_tokens;
     bool has_started, is_done;
-    unsigned n_done;     /* calls of on_done */
-    unsigned done_order; /* 1: the first of all to be done */
+    unsigned n_done; /* calls of on_done */
     struct engine_result result;
     struct error error;
     char stop_string[32];

@@ -51,6 +51,10 @@ enum dim {
     DIM_DELTA_HEADS_V, /* of values */
     DIM_DELTA_HEAD_K,  /* channels of a query or key head */
     DIM_DELTA_V,       /* DIM_DELTA_HEADS_V * DIM_DELTA_HEAD_V */
+    /* of an indexer, which chooses the positions that attention looks at: */
+    DIM_INDEXER_HEADS,
+    DIM_INDEXER_HEAD, /* channels of one */
+    DIM_INDEXER_TOP,  /* positions chosen */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -79,6 +83,7 @@ enum dim {
     DIM_DELTA_PAST_V,     /* DIM_DELTA_PAST_K + DIM_DELTA_GROUP_V */
     DIM_QK,               /* DIM_Q + DIM_K */
     DIM_QKV,              /* DIM_QK + DIM_V */
+    DIM_INDEXER_Q,        /* DIM_INDEXER_HEADS * DIM_INDEXER_HEAD */
     DIM_GATE_UP,          /* 2 * DIM_FF */
     DIM_COUNT,
 };
@@ -148,6 +153,11 @@ enum weight {
     WEIGHT_ATTN_KV_DOWN_NORM,
     WEIGHT_ATTN_K_HEADS,
     WEIGHT_ATTN_V_HEADS,
+    WEIGHT_INDEXER_Q,
+    WEIGHT_INDEXER_K,
+    WEIGHT_INDEXER_K_NORM,
+    WEIGHT_INDEXER_K_NORM_BIAS,
+    WEIGHT_INDEXER_PROJ,
     WEIGHT_ATTN_POST_NORM, /* of attention's output */
     WEIGHT_FFN_NORM,
     WEIGHT_FFN_GATE,
@@ -293,8 +303,6 @@ struct arch_step {
 struct arch_kind {
     const struct arch_step *steps; /* ends with STEP_END */
     bool is_windowed;              /* attention sees DIM_WINDOW positions */
-    bool is_chunked;               /* attention sees those of its own DIM_WINDOW positions, of which
-                                      a context must hold no more than these */
     bool has_local_rope;           /* of base REAL_ROPE_BASE_LOCAL and without scaling */
     bool shares_kv;                /* attention reads what the last layer before, of a kind that is
                                       windowed alike but does not share, has stored */
@@ -338,6 +346,9 @@ struct arch {
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
+    /* Contexts hold no more than so many positions, as attention in chunks, or to chosen positions,
+     * is that to all as long as there is one chunk, or all are chosen; DIM_ONE: any number. */
+    enum dim context_limit;
     bool turns_all; /* pairs, too, that rope.dimension_sections leaves out: by the first's position
                      */
     bool weighs_inputs;     /* of experts, not their outputs */

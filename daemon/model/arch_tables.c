@@ -42,6 +42,16 @@ static const struct arch_dim deepseek2_dims[] = {
     {0},
 };
 
+/* V3.2 chooses the positions that attention looks at. */
+static const struct arch_dim deepseek32_dims[] = {
+    DEEPSEEK2_DIMS,
+    {DIM_Q_RANK, "attention.q_lora_rank", KEY_REQUIRED},
+    {DIM_INDEXER_HEADS, "attention.indexer.head_count", KEY_REQUIRED},
+    {DIM_INDEXER_HEAD, "attention.indexer.key_length", KEY_REQUIRED},
+    {DIM_INDEXER_TOP, "attention.indexer.top_k", KEY_REQUIRED},
+    {0},
+};
+
 /* V2-Lite's queries have no latent. */
 static const struct arch_dim deepseek2_lite_dims[] = {DEEPSEEK2_DIMS, {0}};
 
@@ -197,11 +207,30 @@ static const struct arch_weight glm4moe_weights[] = {
     SHARED_EXPERT_WEIGHTS(IN_EXPERTS)
 /* clang-format on */
 
+/* clang-format off */
+#define LATENT_QUERY_WEIGHTS                                                                       \
+    {WEIGHT_ATTN_Q_DOWN, "blk.%u.attn_q_a.weight", DIM_EMBD, DIM_Q_RANK},                          \
+    {WEIGHT_ATTN_Q_DOWN_NORM, "blk.%u.attn_q_a_norm.weight", DIM_Q_RANK, DIM_ONE, WEIGHT_VECTOR},  \
+    {WEIGHT_ATTN_Q, "blk.%u.attn_q_b.weight", DIM_Q_RANK, DIM_Q_MLA}
+/* clang-format on */
+
 static const struct arch_weight deepseek2_weights[] = {
     DEEPSEEK2_WEIGHTS,
-    {WEIGHT_ATTN_Q_DOWN, "blk.%u.attn_q_a.weight", DIM_EMBD, DIM_Q_RANK},
-    {WEIGHT_ATTN_Q_DOWN_NORM, "blk.%u.attn_q_a_norm.weight", DIM_Q_RANK, DIM_ONE, WEIGHT_VECTOR},
-    {WEIGHT_ATTN_Q, "blk.%u.attn_q_b.weight", DIM_Q_RANK, DIM_Q_MLA},
+    LATENT_QUERY_WEIGHTS,
+    {0},
+};
+
+/* The indexer is not used: in a context of DIM_INDEXER_TOP positions it chooses all there are. */
+static const struct arch_weight deepseek32_weights[] = {
+    DEEPSEEK2_WEIGHTS,
+    LATENT_QUERY_WEIGHTS,
+    {WEIGHT_INDEXER_Q, "blk.%u.indexer.attn_q_b.weight", DIM_Q_RANK, DIM_INDEXER_Q},
+    {WEIGHT_INDEXER_K, "blk.%u.indexer.attn_k.weight", DIM_EMBD, DIM_INDEXER_HEAD},
+    {WEIGHT_INDEXER_K_NORM, "blk.%u.indexer.k_norm.weight", DIM_INDEXER_HEAD, DIM_ONE,
+     WEIGHT_VECTOR},
+    {WEIGHT_INDEXER_K_NORM_BIAS, "blk.%u.indexer.k_norm.bias", DIM_INDEXER_HEAD, DIM_ONE,
+     WEIGHT_VECTOR},
+    {WEIGHT_INDEXER_PROJ, "blk.%u.indexer.proj.weight", DIM_EMBD, DIM_INDEXER_HEADS},
     {0},
 };
 
@@ -359,6 +388,8 @@ static const struct arch archs[] = {
      .weights = deepseek2_weights, .kinds = {{deepseek2_dense_layer}, {deepseek2_layer}}},
     {"deepseek2", DEEPSEEK2, .dims = deepseek2_lite_dims, .weights = deepseek2_lite_weights,
      .kinds = {{deepseek2_lite_dense_layer}, {deepseek2_lite_layer}}},
+    {"deepseek32", DEEPSEEK2, .dims = deepseek32_dims, .weights = deepseek32_weights,
+     .kinds = {{deepseek2_dense_layer}, {deepseek2_layer}}, .context_limit = DIM_INDEXER_TOP},
     {"gemma2", .dims = gemma2_dims, .reals = gemma2_reals, .weights = gemma2_weights,
      .rope_style = ROPE_SPLIT, .before = arch_embed_tokens,
      .kinds = {{gemma_layer, .is_windowed = true}, {gemma_layer}}, .rule = LAYERS_PERIODIC,
@@ -413,7 +444,8 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "deepseek2, ernie4_5, gemma2, gemma3, glm4, glm4moe, gpt-oss, hunyuan-dense, "
+    return "deepseek2, deepseek32, ernie4_5, gemma2, gemma3, glm4, glm4moe, gpt-oss, "
+           "hunyuan-dense, "
            "hunyuan-moe, llama, llama4, minimax-m2, mistral3, olmo2, phi3, qwen2, qwen2moe, qwen3, "
            "qwen35, qwen35moe, qwen3moe, qwen3next, qwen3vl, qwen3vlmoe, seed_oss, smollm3";
 }

@@ -312,6 +312,7 @@ static void derive(uint32_t *dim)
     dim[DIM_ATT] = dim[DIM_HEADS] * dim[DIM_HEAD_V];
     dim[DIM_QK] = dim[DIM_Q] + dim[DIM_K];
     dim[DIM_QKV] = dim[DIM_QK] + dim[DIM_V];
+    dim[DIM_INDEXER_Q] = dim[DIM_INDEXER_HEADS] * dim[DIM_INDEXER_HEAD];
     dim[DIM_GATE_UP] = 2 * dim[DIM_FF];
     dim[DIM_ROPE_PAIRS] = dim[DIM_ROPE] / 2;
     derive_latents(dim);
@@ -341,14 +342,6 @@ static int read_scales(const struct arch *arch, struct dims *d, struct error *er
                          "%s.attn_logit_softcapping or final_logit_softcapping is negative",
                          arch->name);
     return 0;
-}
-
-/* Attention in chunks is that to all positions as long as there is one chunk. */
-static void limit_to_chunk(const struct arch *arch, uint32_t *dim)
-{
-    for (size_t i = 0; i < ARCH_KINDS_MOST; i++)
-        if (arch->kinds[i].is_chunked && dim[DIM_CONTEXT] > dim[DIM_WINDOW])
-            dim[DIM_CONTEXT] = dim[DIM_WINDOW];
 }
 
 static int get_u32_or(const struct gguf *g, const struct arch *arch, const char *name,
@@ -507,7 +500,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         if (r < 0)
             return r;
     }
-    limit_to_chunk(arch, d.dim);
+    if (arch->context_limit && d.dim[DIM_CONTEXT] > d.dim[arch->context_limit])
+        d.dim[DIM_CONTEXT] = d.dim[arch->context_limit];
     derive(d.dim);
     *ret_dims = d;
     return 0;

@@ -218,6 +218,10 @@ def expert_cases():
         used = 5 if kind == "Q8_0" else 2
         cases.append(Case("deepseek2-lite", "deepseek2-lite", "lite", kind, experts(5, used, 96), plain_heads))
     cases.append(Case("deepseek2", "deepseek2", "narrow", "f32", experts(9, 3, 50), groups))
+    for kind in ("f32", "f16", "Q8_0", "Q4_K_M"):
+        used = {"f32": 2, "f16": 2}.get(kind, 5)
+        cases.append(Case("deepseek32", "deepseek32", "blocks", kind, experts(5, used, 256), plain_heads))
+    cases.append(Case("deepseek32", "deepseek32", "narrow", "f32", experts(9, 3, 50), plain_heads))
 
     def gpt_oss(shape, kind, options):
         return Case("gpt-oss", "gpt-oss", shape, kind, options + ["--window", "37"], n_tokens=200)

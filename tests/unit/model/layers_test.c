@@ -6,8 +6,9 @@
 #include "model/recorder.h"
 
 #include <errno.h>
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A llama of two layers, the second with half the key heads and a narrower feed-forward part. */
 static void build_uneven(struct gguf_builder *b)
@@ -97,10 +98,41 @@ static void kinds_of_layers_cross_where_two_periods_do(void **state)
     assert_says(err.text, "llama4.interleave_moe_layer_step");
 }
 
-static void contexts_of_models_with_chunks_are_one_chunk(void **state)
+/* A deepseek2 with an indexer of 5 heads of 16 channels that chooses 640 positions. */
+static void build_deepseek32(struct gguf_builder *b)
+{
+    struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_F16);
+    char name[64];
+
+    gguf_builder_transformer(b, &shape);
+    for (size_t i = 0; i < b->n_keys; i++)
+        if (!strncmp(b->keys[i].name, "deepseek2.", 10)) {
+            snprintf(name, sizeof(name), "deepseek32.%s", b->keys[i].name + 10);
+            strcpy(b->keys[i].name, name);
+        }
+    gguf_builder_str(b, "general.architecture", "deepseek32");
+    gguf_builder_u32(b, "deepseek32.attention.indexer.head_count", 5);
+    gguf_builder_u32(b, "deepseek32.attention.indexer.key_length", 16);
+    gguf_builder_u32(b, "deepseek32.attention.indexer.top_k", 640);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(name, sizeof(name), "blk.%u.indexer.attn_q_b.weight", i);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 32, 5 * 16);
+        snprintf(name, sizeof(name), "blk.%u.indexer.attn_k.weight", i);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 96, 16);
+        snprintf(name, sizeof(name), "blk.%u.indexer.k_norm.weight", i);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F32, 16, 0);
+        snprintf(name, sizeof(name), "blk.%u.indexer.k_norm.bias", i);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F32, 16, 0);
+        snprintf(name, sizeof(name), "blk.%u.indexer.proj.weight", i);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 96, 5);
+    }
+}
+
+static void contexts_are_one_chunk_or_what_an_indexer_chooses(void **state)
 {
     struct gguf_builder b;
     struct model_fixture f;
+    struct error err = {0};
 
     build_llama4(&b);
     gguf_builder_u32(&b, "llama4.context_length", 1 << 20);
@@ -115,6 +147,14 @@ static void contexts_of_models_with_chunks_are_one_chunk(void **state)
     model_fixture_init(&f, &b);
     assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 512);
     model_fixture_finish(&f);
+
+    build_deepseek32(&b);
+    model_fixture_init(&f, &b);
+    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 640);
+    model_fixture_finish(&f);
+    gguf_builder_drop(&b, "blk.1.indexer.proj.weight");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "blk.1.indexer.proj.weight");
 }
 
 struct layer_ops {
@@ -193,7 +233,7 @@ static void layers_turn_and_norm_or_warm_their_heads(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kinds_of_layers_cross_where_two_periods_do),
-    cmocka_unit_test(contexts_of_models_with_chunks_are_one_chunk),
+    cmocka_unit_test(contexts_are_one_chunk_or_what_an_indexer_chooses),
     cmocka_unit_test(layers_turn_and_norm_or_warm_their_heads),
     cmocka_unit_test(layers_may_differ_in_heads_and_widths),
     cmocka_unit_test(lists_that_do_not_fit_the_layers_are_refused_by_name),

@@ -175,17 +175,29 @@ struct args_rope {
 #define ROPE_PAIRED 0u
 #define ROPE_SPLIT  1u
 
-/* Where one layer keeps keys and values, f16: block b of the cache begins at base + b *
- * block_bytes; inside it keys [G][KV_BLOCK_TOKENS][n_channels_k], then values
- * [G][KV_BLOCK_TOKENS][n_channels_v]. */
+/* Where one layer keeps keys and values: block b of the cache begins at base + b * block_bytes;
+ * inside it the keys of each of the G heads, then the values of each. What a head has of n channels
+ * is, by type,
+ *   KV_F16   f16[KV_BLOCK_TOKENS][n]
+ *   KV_Q8_0  i8[KV_BLOCK_TOKENS][n], then f16[KV_BLOCK_TOKENS][n / KV_RUN] scales: a value is its
+ *            integer times the scale of its run of KV_RUN channels. n is a multiple of KV_RUN, base
+ *            and block_bytes of 16. */
 struct kv_layer {
     addr_t base;
     addr_t block_bytes; /* a size, 64-bit like the address it is multiplied into */
     u32 n_kv_heads, n_channels_k, n_channels_v;
     u32 n_blocks; /* blocks the cache has: a table entry at or above it is ignored */
+    u32 type;
+    u32 reserved;
 };
 
-/* Rounds the rows' keys and values to f16 and stores them at their positions. */
+#define KV_F16  0u
+#define KV_Q8_0 1u
+#define KV_RUN  32u
+
+/* Rounds the rows' keys and values to the cache's type and stores them at their positions. The
+ * integers of KV_Q8_0 are those of ACT_Q8_32 (whose scale is f32), and so is what becomes of values
+ * that are tiny or not finite. */
 struct args_kv_store {
     addr_t step, tokens, seqs;
     addr_t k, v; /* f32[T][G][n_channels_*] */

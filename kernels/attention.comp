@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j]) * v[j] over the paged f16 cache, with
- * window, softcap and sinks; see args_attention and ref_attention. q f32[T][H][n_channels_k], out
- * f32[T][H][n_channels_v]; where keys and values lie is in kv.glsl.
+ * out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j]) * v[j] over the paged cache, with
+ * window, softcap and sinks; see args_attention and ref_attention. A variant for each type of cache.
+ * q f32[T][H][n_channels_k], out f32[T][H][n_channels_v]; where keys and values lie is in kv.glsl.
  *
  * A workgroup takes up to QUERIES queries that share their keys: HEADS query heads of one key head
  * times ROWS rows that follow one another (rows of different sequences one after the other). Its
@@ -34,7 +34,8 @@
 layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint ROWS = 1;
 layout(constant_id = 4) const uint CK = 64;     /* n_channels_k */
-layout(constant_id = 5) const uint K_WIDTH = 1; /* 8: keys are read by 16 bytes; 1: by f16 */
+layout(constant_id = 5) const uint K_WIDTH = 1; /* 8: keys are read by 16 bytes (q8_0 always is); 1:
+                                                   by f16 */
 layout(constant_id = 6) const uint V_WIDTH = 1; /* 4, 2 or 1 channels of values at once */
 layout(constant_id = 7) const uint V_RUNS = 2;  /* of V_WIDTH channels, that a lane keeps */
 
@@ -99,13 +100,49 @@ void add_products(uvec4 k, uint c, uint i)
                                     dot(queries[q * CK_QUADS + c * 2 + 1], high);
 }
 
-/* Products of all queries with the 32 keys at an address: scores[query][PER_LANE]. */
-void score(uint64_t keys)
-{
-    uint position = LANE % BLOCK, part = LANE / BLOCK;
+#ifdef KV_TYPE_Q8_0
+/* As many reads as a run of channels has, so that none is past the last. */
+const uint READS_Q8 = PER_LANE > 1 ? 1 : KV_RUN / 16;
 
-    [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
-        scores[i] = 0.0;
+vec4 unpack_q8(uint q)
+{
+    int x = int(q);
+
+    return vec4(bitfieldExtract(x, 0, 8), bitfieldExtract(x, 8, 8), bitfieldExtract(x, 16, 8),
+                bitfieldExtract(x, 24, 8));
+}
+
+/* Adds the products of all queries with channels 16 c.. of a key, to the lane's score i. */
+void add_products_q8(uvec4 k, float scale, uint c, uint i)
+{
+    [[unroll]] for (uint n = 0; n < 4; n++) {
+        vec4 x = unpack_q8(k[n]) * scale;
+
+        [[unroll]] for (uint q = 0; q < QUERIES; q++)
+            scores[q * PER_LANE + i] += dot(queries[q * CK_QUADS + c * 4 + n], x);
+    }
+}
+
+void add_keys(uint64_t keys, uint position, uint part)
+{
+    F16 scales = F16(keys + BLOCK * CK);
+
+    [[dont_unroll]] for (uint c = part * READS_Q8; c < CK / 16; c += PARTS * READS_Q8) {
+        [[unroll]] for (uint i = 0; i < PER_LANE; i++) {
+            uint slot = i * SUBGROUP_SIZE + position;
+            float scale = float(scales.v[slot * (CK / KV_RUN) + c * 16 / KV_RUN]);
+            uvec4 k[READS_Q8];
+
+            [[unroll]] for (uint n = 0; n < READS_Q8; n++)
+                k[n] = Quads(keys).v[slot * (CK / 16) + c + n];
+            [[unroll]] for (uint n = 0; n < READS_Q8; n++)
+                add_products_q8(k[n], scale, c + n, i);
+        }
+    }
+}
+#else
+void add_keys(uint64_t keys, uint position, uint part)
+{
     if (K_WIDTH == 8) {
         /* past the last one zeros of the query meet what is there */
         [[dont_unroll]] for (uint c = part * READS; c < CK / 8; c += PARTS * READS) {
@@ -129,6 +166,15 @@ void score(uint64_t keys)
             }
         }
     }
+}
+#endif
+
+/* Products of all queries with the 32 keys at an address: scores[query][PER_LANE]. */
+void score(uint64_t keys)
+{
+    [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
+        scores[i] = 0.0;
+    add_keys(keys, LANE % BLOCK, LANE / BLOCK);
     [[unroll]] for (uint step = BLOCK; step < SUBGROUP_SIZE; step *= 2)
         [[unroll]] for (uint i = 0; i < QUERIES * PER_LANE; i++)
             scores[i] += subgroupShuffleXor(scores[i], step);
@@ -167,9 +213,27 @@ void soften(uint first)
     }
 }
 
-/* Channels c.. of a row of values, zeros where there is none. */
-vec4 load_values(uint64_t row, uint c, bool is_there)
+/* Channels c.. of the values of a slot, zeros where there are none. */
+#ifdef KV_TYPE_Q8_0
+vec4 load_values(uint64_t values, uint slot, uint c, bool is_there)
 {
+    uint cv = push.a.kv.n_channels_v, at = slot * cv + c;
+    float scale = float(F16(values).v[BLOCK / 2 * cv + at / KV_RUN]); /* one base: few registers */
+    vec4 v;
+
+    if (V_WIDTH == 4)
+        v = unpack_q8(U32(values).v[at / 4]);
+    else if (V_WIDTH == 2)
+        v = unpack_q8(uint(U16(values).v[at / 2]));
+    else
+        v = vec4(float(int(I8(values).v[at])), 0.0, 0.0, 0.0);
+    return is_there ? v * scale : vec4(0.0);
+}
+#else
+vec4 load_values(uint64_t values, uint slot, uint c, bool is_there)
+{
+    uint64_t row = values + slot * push.a.kv.n_channels_v * 2;
+
     if (V_WIDTH == 4) {
         uvec2 v = Pairs(row).v[c / 4];
 
@@ -183,6 +247,7 @@ vec4 load_values(uint64_t row, uint c, bool is_there)
     }
     return vec4(is_there ? float(F16(row).v[c]) : 0.0, 0.0, 0.0, 0.0);
 }
+#endif
 
 /* Adds the values of SLOTS slots from `first` on; weight i of the first is in lane `lane`. What lies
  * outside of [begin, end) may be anything, but can be read. */
@@ -196,8 +261,7 @@ void mix_slots(uint64_t values, uint first, uint begin, uint end, uint i, uint l
 
         c = c < cv ? c : 0; /* a lane without channels makes what nobody reads */
         [[unroll]] for (uint k = 0; k < SLOTS; k++)
-            v[k] = load_values(values + (first + k) * cv * 2, c,
-                               first + k >= begin && first + k < end);
+            v[k] = load_values(values, first + k, c, first + k >= begin && first + k < end);
         [[unroll]] for (uint q = 0; q < QUERIES; q++) {
             [[unroll]] for (uint k = 0; k < SLOTS; k++) {
                 float weight = subgroupBroadcast(scores[q * PER_LANE + i], lane + k);

@@ -93,6 +93,13 @@ size_t expert_rows_bytes(uint32_t n_experts, uint32_t n_used, uint32_t n_tokens)
     return ((size_t)n_experts + 1 + (size_t)n_tokens * n_used) * sizeof(uint32_t);
 }
 
+size_t kv_row_bytes(u32 type, u32 n_channels)
+{
+    if (type == KV_Q8_0)
+        return n_channels + (size_t)n_channels / KV_RUN * sizeof(uint16_t);
+    return n_channels * sizeof(uint16_t);
+}
+
 size_t sample_scratch_bytes(uint32_t n_vocab)
 {
     /* An id and a weight per token: what sorting by likelihood needs. */

@@ -93,6 +93,9 @@ size_t activation_bytes(enum activation_type type, size_t n_values);
 size_t activation_block(enum activation_type type);
 /* Bytes that args_expert_rows writes for up to n_tokens. */
 size_t expert_rows_bytes(uint32_t n_experts, uint32_t n_used, uint32_t n_tokens);
+/* Bytes of n_channels keys or values of one position and head in a cache of this type (of one that
+ * is none: as KV_F16). */
+size_t kv_row_bytes(u32 type, u32 n_channels);
 /* Scratch a sample dispatch needs for each output row. */
 size_t sample_scratch_bytes(uint32_t n_vocab);
 

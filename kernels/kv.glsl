@@ -26,15 +26,22 @@ uint64_t kv_block(kv_layer kv, step_seq seq, uint i)
     return block < kv.n_blocks ? kv.base + block * kv.block_bytes : 0;
 }
 
-/* Offsets inside a block: keys f16[KV_BLOCK_TOKENS][n_channels_k] of head g, values likewise. */
+/* Bytes of a row of n channels: the type is the variant's. */
+#ifdef KV_TYPE_Q8_0
+#define KV_ROW_BYTES(n) ((n) + (n) / KV_RUN * 2)
+#else
+#define KV_ROW_BYTES(n) ((n) * 2)
+#endif
+
+/* Offsets inside a block: what head g has of keys, and of values; see struct kv_layer. */
 uint64_t kv_keys(kv_layer kv, uint g)
 {
-    return uint64_t(g * KV_BLOCK_TOKENS) * kv.n_channels_k * 2;
+    return uint64_t(g * KV_BLOCK_TOKENS) * KV_ROW_BYTES(kv.n_channels_k);
 }
 
 uint64_t kv_values(kv_layer kv, uint g)
 {
-    return kv_keys(kv, kv.n_kv_heads) + uint64_t(g * KV_BLOCK_TOKENS) * kv.n_channels_v * 2;
+    return kv_keys(kv, kv.n_kv_heads) + uint64_t(g * KV_BLOCK_TOKENS) * KV_ROW_BYTES(kv.n_channels_v);
 }
 
 /* First position a query at `position` looks at. */

@@ -2,7 +2,7 @@
 /*
  * f32 activations to blocks of 8-bit integers with one scale: q = round(x / scale), scale =
  * max|x| / 127; see args_quantize, act_q8_32, act_q8_256 and, for what is not finite or tiny,
- * quantize_block in ref_matmul.c, whose bits this gives.
+ * ref_quantize_block in ref_matmul.c, whose bits this gives.
  * Grid: workgroups stride over runs of values of all rows; an invocation takes four consecutive
  * ones. WORKGROUP_SIZE is a multiple of 64, a run whole blocks.
  */
@@ -11,6 +11,7 @@
 #define ARGS args_quantize
 #include "common.glsl"
 #include "exact.glsl"
+#include "q8.glsl"
 
 /* Values of a block: 32 or 256. */
 layout(constant_id = 2) const uint BLOCK_VALUES = 32;
@@ -24,8 +25,6 @@ const uint RUN_BLOCKS = RUN_VALUES / BLOCK_VALUES;
 shared uint greatest_bits[WORKGROUP_SIZE * 4 / 32];
 shared int sums[WORKGROUP_SIZE * 4 / 16];
 
-#define TWO_TO_64 18446744073709551616.0
-
 VIEW(Floats4, vec4, 4);
 VIEW(I16, int16_t, 2);
 
@@ -35,36 +34,22 @@ void quantize_run(uint64_t run, uint64_t n)
     bool is_inside = run * RUN_VALUES + at < n;
     U32 words = U32(push.a.out_address + (run * RUN_BLOCKS + block) * (BLOCK_WORDS * 4));
     vec4 x = vec4(0);
-    ivec4 q = ivec4(0);
+    q8_block b;
     uvec4 bits;
-    uint greatest;
-    float scale = 0.0;
 
     if (is_inside)
         x = Floats4(push.a.x + (run * RUN_VALUES + at) * 4).v[0];
     bits = floatBitsToUint(x) & 0x7fffffff;
     atomicMax(greatest_bits[block], max(max(bits.x, bits.y), max(bits.z, bits.w)));
     barrier();
-    greatest = greatest_bits[block];
-    if (greatest >= 0x7f800000) { /* an infinity or NaN among them */
-        scale = uintBitsToFloat(0x7fc00000);
-    } else if (uintBitsToFloat(greatest) >= 1e-30) {
-        /* near 1, where no part of a product is too small or too large for a float */
-        float most = uintBitsToFloat(greatest);
-        float factor = most < 1.0 ? TWO_TO_64 : most > TWO_TO_64 ? 1.0 / TWO_TO_64 : 1.0;
-        precise vec4 scaled = x * (divide_exact(127.0, most * factor) * factor);
-
-        scale = divide_exact(most * factor, 127.0) / factor;
-        q = ivec4(roundEven(scaled));
-    }
-    atomicAdd(sums[at / SUM_VALUES], q.x + q.y + q.z + q.w);
+    b = q8_of(x, greatest_bits[block]);
+    atomicAdd(sums[at / SUM_VALUES], b.q.x + b.q.y + b.q.z + b.q.w);
     barrier();
     if (!is_inside)
         return;
-    words.v[(BLOCK_VALUES == 32 ? 2 : 1) + at % BLOCK_VALUES / 4] =
-        uint(q.x & 0xff) | uint(q.y & 0xff) << 8 | uint(q.z & 0xff) << 16 | uint(q.w & 0xff) << 24;
+    words.v[(BLOCK_VALUES == 32 ? 2 : 1) + at % BLOCK_VALUES / 4] = q8_pack(b.q);
     if (at % BLOCK_VALUES == 0) {
-        words.v[0] = floatBitsToUint(scale);
+        words.v[0] = floatBitsToUint(b.scale);
         if (BLOCK_VALUES == 32)
             words.v[1] = uint(sums[block]);
     }

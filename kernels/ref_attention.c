@@ -52,6 +52,30 @@ void ref_rope(const struct dispatch *d)
     }
 }
 
+void ref_kv_store_row(const struct kv_layer *kv, uint8_t *head, size_t slot, const float *x,
+                      uint32_t n)
+{
+    if (kv->type == KV_Q8_0) {
+        for (uint32_t c = 0; c < n; c += KV_RUN) {
+            float scale = ref_quantize_block(x + c, kv_row_q8(head, slot, n) + c, KV_RUN);
+
+            kv_row_scales(head, slot, n)[c / KV_RUN] = ref_f32_to_f16(scale);
+        }
+        return;
+    }
+    for (uint32_t c = 0; c < n; c++)
+        kv_row_f16(head, slot, n)[c] = ref_f32_to_f16(x[c]);
+}
+
+/* What was stored so. */
+static void load_row(const struct kv_layer *kv, uint8_t *head, size_t slot, float *x, uint32_t n)
+{
+    for (uint32_t c = 0; c < n; c++)
+        x[c] = kv->type == KV_Q8_0 ? ref_f16_to_f32(kv_row_scales(head, slot, n)[c / KV_RUN]) *
+                                         kv_row_q8(head, slot, n)[c]
+                                   : ref_f16_to_f32(kv_row_f16(head, slot, n)[c]);
+}
+
 /* A row whose sequence or block does not exist is not stored. */
 void ref_kv_store(const struct dispatch *d)
 {
@@ -70,20 +94,18 @@ void ref_kv_store(const struct dispatch *d)
             const float *k = (const float *)addr_ptr(a->k) + row * ck;
             const float *v = (const float *)addr_ptr(a->v) + row * cv;
 
-            for (uint32_t c = 0; c < ck; c++)
-                kv_keys(&a->kv, block, g)[slot * ck + c] = ref_f32_to_f16(k[c]);
-            for (uint32_t c = 0; c < cv; c++)
-                kv_values(&a->kv, block, g)[slot * cv + c] = ref_f32_to_f16(v[c]);
+            ref_kv_store_row(&a->kv, kv_keys(&a->kv, block, g), slot, k, ck);
+            ref_kv_store_row(&a->kv, kv_values(&a->kv, block, g), slot, v, cv);
         }
     }
 }
 
-static double attention_score(const struct args_attention *a, const float *q, const uint16_t *k)
+static double attention_score(const struct args_attention *a, const float *q, const float *k)
 {
     double score = 0;
 
     for (uint32_t c = 0; c < a->kv.n_channels_k; c++)
-        score += (double)q[c] * ref_f16_to_f32(k[c]);
+        score += (double)q[c] * (double)k[c];
     score *= a->scale;
     return a->softcap > 0 ? a->softcap * tanh(score / a->softcap) : score;
 }
@@ -111,7 +133,7 @@ static void attend(const struct args_attention *a, const struct step_seq *seq, u
                    uint32_t end, uint32_t head, const float *q, struct softmax *s)
 {
     uint32_t cv = a->kv.n_channels_v, g = head / (a->n_heads / a->kv.n_kv_heads);
-    float values[ATTENTION_CHANNELS_MAX];
+    float keys[ATTENTION_CHANNELS_MAX], values[ATTENTION_CHANNELS_MAX];
 
     for (uint32_t j = first; j < end; j++) {
         uint8_t *block = kv_block(&a->kv, seq, j);
@@ -120,9 +142,9 @@ static void attend(const struct args_attention *a, const struct step_seq *seq, u
 
         if (!block)
             continue;
-        score = attention_score(a, q, kv_keys(&a->kv, block, g) + slot * a->kv.n_channels_k);
-        for (uint32_t c = 0; c < cv; c++)
-            values[c] = ref_f16_to_f32(kv_values(&a->kv, block, g)[slot * cv + c]);
+        load_row(&a->kv, kv_keys(&a->kv, block, g), slot, keys, a->kv.n_channels_k);
+        score = attention_score(a, q, keys);
+        load_row(&a->kv, kv_values(&a->kv, block, g), slot, values, cv);
         add(s, score * M_LOG2E, 1, values, cv);
     }
 }

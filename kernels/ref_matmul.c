@@ -35,7 +35,7 @@ void ref_embed(const struct dispatch *d)
  * the f32 number 127 / max|x|. A block whose greatest magnitude is below 1e-30 becomes zeros; one
  * with a value that is not finite gets the scale NaN, so that the fault shows in what it meets.
  */
-static float quantize_block(const float *x, int8_t *q, uint32_t n)
+float ref_quantize_block(const float *x, int8_t *q, uint32_t n)
 {
     float greatest = 0, inverse;
 
@@ -72,14 +72,14 @@ void ref_quantize(const struct dispatch *d)
         struct act_q8_32 *out = addr_ptr(a->out);
 
         for (size_t b = 0; b < n / 32; b++) {
-            out[b].scale = quantize_block(x + b * 32, out[b].q, 32);
+            out[b].scale = ref_quantize_block(x + b * 32, out[b].q, 32);
             out[b].sum = sum_of(out[b].q, 32);
         }
     } else {
         struct act_q8_256 *out = addr_ptr(a->out);
 
         for (size_t b = 0; b < n / 256; b++) {
-            out[b].scale = quantize_block(x + b * 256, out[b].q, 256);
+            out[b].scale = ref_quantize_block(x + b * 256, out[b].q, 256);
             for (uint32_t j = 0; j < 16; j++)
                 out[b].sums[j] = (int16_t)sum_of(out[b].q + j * 16, 16);
         }

@@ -76,17 +76,33 @@ static inline uint8_t *kv_block(const struct kv_layer *kv, const struct step_seq
     return (uint8_t *)addr_ptr(kv->base) + table[i] * kv->block_bytes;
 }
 
-/* Inside a block: keys f16[KV_BLOCK_TOKENS][n_channels_k] of head g, values likewise. */
-static inline uint16_t *kv_keys(const struct kv_layer *kv, uint8_t *block, uint32_t g)
+/* Inside a block: what head g has of keys, and of values; see struct kv_layer. */
+static inline uint8_t *kv_keys(const struct kv_layer *kv, uint8_t *block, uint32_t g)
 {
-    return (uint16_t *)(void *)block + (size_t)g * KV_BLOCK_TOKENS * kv->n_channels_k;
+    return block + (size_t)g * KV_BLOCK_TOKENS * kv_row_bytes(kv->type, kv->n_channels_k);
 }
 
-static inline uint16_t *kv_values(const struct kv_layer *kv, uint8_t *block, uint32_t g)
+static inline uint8_t *kv_values(const struct kv_layer *kv, uint8_t *block, uint32_t g)
 {
-    size_t keys = (size_t)kv->n_kv_heads * KV_BLOCK_TOKENS * kv->n_channels_k;
+    return kv_keys(kv, block, kv->n_kv_heads) +
+           (size_t)g * KV_BLOCK_TOKENS * kv_row_bytes(kv->type, kv->n_channels_v);
+}
 
-    return (uint16_t *)(void *)block + keys + (size_t)g * KV_BLOCK_TOKENS * kv->n_channels_v;
+/* Of a head's f16 keys or values, n channels each: those of position `slot` of the block. */
+static inline uint16_t *kv_row_f16(uint8_t *head, size_t slot, uint32_t n)
+{
+    return (uint16_t *)(void *)head + slot * n;
+}
+
+/* The same of q8_0: the integers, and the scales of their runs. */
+static inline int8_t *kv_row_q8(uint8_t *head, size_t slot, uint32_t n)
+{
+    return (int8_t *)head + slot * n;
+}
+
+static inline uint16_t *kv_row_scales(uint8_t *head, size_t slot, uint32_t n)
+{
+    return (uint16_t *)(void *)(head + (size_t)KV_BLOCK_TOKENS * n) + slot * (n / KV_RUN);
 }
 
 /* First position a query at `position` looks at. */

@@ -181,7 +181,10 @@ static int check_rope(const struct checker *c)
 
 static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t seqs)
 {
-    uint64_t channels = (uint64_t)kv->n_channels_k + kv->n_channels_v, used, total;
+    uint64_t row_bytes =
+        kv_row_bytes(kv->type, kv->n_channels_k) + kv_row_bytes(kv->type, kv->n_channels_v);
+    unsigned align = kv->type == KV_Q8_0 ? 16 : 4;
+    uint64_t used, total;
     int r = need(c, "seqs", seqs, 1, sizeof(struct step_seq), 8);
 
     if (r < 0)
@@ -190,16 +193,20 @@ static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t se
         kv->n_channels_k > ATTENTION_CHANNELS_MAX || kv->n_channels_v > ATTENTION_CHANNELS_MAX)
         return FAIL(c, "a cache of %u heads with %u and %u channels", kv->n_kv_heads,
                     kv->n_channels_k, kv->n_channels_v);
-    if (__builtin_mul_overflow(channels * KV_BLOCK_TOKENS * sizeof(uint16_t),
-                               (uint64_t)kv->n_kv_heads, &used) ||
-        kv->block_bytes < used || kv->block_bytes % 4)
+    if (kv->type != KV_F16 && kv->type != KV_Q8_0)
+        return FAIL(c, "no cache type has number %u", kv->type);
+    if (kv->type == KV_Q8_0 && (kv->n_channels_k % KV_RUN || kv->n_channels_v % KV_RUN))
+        return FAIL(c, "a q8_0 cache of heads with %u and %u channels, no multiples of %u",
+                    kv->n_channels_k, kv->n_channels_v, KV_RUN);
+    if (__builtin_mul_overflow(row_bytes * KV_BLOCK_TOKENS, (uint64_t)kv->n_kv_heads, &used) ||
+        kv->block_bytes < used || kv->block_bytes % align)
         return FAIL(c, "a cache block of %llu bytes", (unsigned long long)kv->block_bytes);
     /* The last block need not be followed by the rest of its stride (layers lie interleaved). */
     if (!kv->n_blocks ||
         __builtin_mul_overflow(kv->block_bytes, (uint64_t)kv->n_blocks - 1, &total) ||
         __builtin_add_overflow(total, used, &total))
         return FAIL(c, "a cache of %u blocks", kv->n_blocks);
-    return need(c, "cache", kv->base, 1, total, 4);
+    return need(c, "cache", kv->base, 1, total, align);
 }
 
 static int check_kv_store(const struct checker *c)

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "kernels/ref.h"
+#include "kernels/step.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct shape {
     enum check_input input;
     uint32_t blocks_more; /* that the cache has and nobody uses */
     uint32_t peak; /* the first sequence's position that its first query looks at alone; 0: none */
+    uint32_t type; /* of the cache */
 };
 
 static uint32_t per_seq_of(const struct shape *s)
@@ -29,7 +31,8 @@ static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_lay
                            uint64_t *ret_tokens, uint64_t *ret_seqs)
 {
     uint32_t per_seq = per_seq_of(s);
-    uint64_t block_bytes = (uint64_t)s->n_kv_heads * 32 * (s->ck + s->cv) * 2 + 64;
+    uint64_t row_bytes = kv_row_bytes(s->type, s->ck) + kv_row_bytes(s->type, s->cv);
+    uint64_t block_bytes = s->n_kv_heads * 32 * row_bytes + 64;
     uint32_t n_blocks = per_seq * 2 + s->blocks_more;
     uint64_t cache = check_take(c, block_bytes * n_blocks), step = check_step(c, s->rows, 1);
     uint64_t seqs = check_take(c, 2 * sizeof(struct step_seq));
@@ -37,7 +40,7 @@ static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_lay
     struct step_token *tokens;
 
     *kv = (struct kv_layer){
-        check_address(c, cache), block_bytes, s->n_kv_heads, s->ck, s->cv, n_blocks};
+        check_address(c, cache), block_bytes, s->n_kv_heads, s->ck, s->cv, n_blocks, s->type, 0};
     memset(check_at(c, cache), 0xff, block_bytes * n_blocks);
     h->n_seqs = 2;
     for (uint32_t q = 0; q < 2; q++) {
@@ -60,25 +63,37 @@ static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_lay
     return step;
 }
 
+/* Channels of magnitude 0 to 2, any sign. */
+static void fill_row(struct check *c, uint32_t type, uint8_t *head, uint32_t slot, uint32_t n)
+{
+    for (uint32_t i = 0; type == KV_F16 && i < n; i++) /* not below 1 */
+        kv_row_f16(head, slot, n)[i] = (uint16_t)(0x3c00 | (check_random(c) & 0x83ff));
+    for (uint32_t i = 0; type == KV_Q8_0 && i < n; i++)
+        kv_row_q8(head, slot, n)[i] = (int8_t)(check_random(c) % 255 - 127);
+    for (uint32_t i = 0; type == KV_Q8_0 && i < n / KV_RUN; i++)
+        kv_row_scales(head, slot, n)[i] = (uint16_t)(0x2000 | (check_random(c) & 0x3ff));
+}
+
+/* Block i of sequence `seq`. */
+static uint8_t *block_of(struct check *c, const struct shape *s, const struct kv_layer *kv,
+                         uint32_t seq, uint32_t i)
+{
+    uint64_t block = (per_seq_of(s) - 1 - i) * 2 + seq;
+
+    return check_at(c, kv->base - c->buf->address + block * kv->block_bytes);
+}
+
 /* Finite keys and values at every position below n of both sequences. */
 static void fill_cache(struct check *c, const struct shape *s, const struct kv_layer *kv,
                        uint32_t n_first, uint32_t n_second)
 {
-    uint32_t per_seq = per_seq_of(s);
-
     for (uint32_t q = 0; q < 2; q++) {
         for (uint32_t p = 0; p < (q ? n_second : n_first); p++) {
-            uint64_t block = (per_seq - 1 - p / 32) * 2 + q;
-            uint16_t *keys = check_at(c, kv->base - c->buf->address + block * kv->block_bytes);
-            uint16_t *values = keys + (size_t)s->n_kv_heads * 32 * s->ck;
+            uint8_t *block = block_of(c, s, kv, q, p / 32);
 
             for (uint32_t g = 0; g < s->n_kv_heads; g++) {
-                for (uint32_t i = 0; i < s->ck; i++) /* of magnitude 1 to 2, any sign */
-                    keys[((size_t)g * 32 + p % 32) * s->ck + i] =
-                        (uint16_t)(0x3c00 | (check_random(c) & 0x83ff));
-                for (uint32_t i = 0; i < s->cv; i++)
-                    values[((size_t)g * 32 + p % 32) * s->cv + i] =
-                        (uint16_t)(0x3c00 | (check_random(c) & 0x83ff));
+                fill_row(c, s->type, kv_keys(kv, block, g), p % 32, s->ck);
+                fill_row(c, s->type, kv_values(kv, block, g), p % 32, s->cv);
             }
         }
     }
@@ -89,14 +104,13 @@ static void fill_cache(struct check *c, const struct shape *s, const struct kv_l
 static void raise_peak(struct check *c, const struct shape *s, const struct kv_layer *kv,
                        uint64_t q)
 {
-    uint32_t per_seq = per_seq_of(s);
-    uint64_t block = (per_seq - 1 - s->peak / 32) * 2;
-    uint16_t *key = (uint16_t *)check_at(c, kv->base - c->buf->address + block * kv->block_bytes) +
-                    (size_t)(s->peak % 32) * s->ck;
-    const float *query = check_at(c, q);
+    uint8_t *keys = kv_keys(kv, block_of(c, s, kv, 0, s->peak / 32), 0);
+    float key[ATTENTION_CHANNELS_MAX];
 
-    for (uint32_t i = 0; s->peak && i < s->ck; i++)
-        key[i] = ref_f32_to_f16(query[i] * 30);
+    for (uint32_t i = 0; i < s->ck; i++)
+        key[i] = ((const float *)check_at(c, q))[i] * 30;
+    if (s->peak)
+        ref_kv_store_row(kv, keys, s->peak % 32, key, s->ck);
 }
 
 /* What the ranges of every row and head left, which is nothing where they are empty. */
@@ -122,9 +136,12 @@ static void bench(struct check *c, const struct shape *s, const struct dispatch 
     double seen = s->window && s->window < s->first ? s->window : s->first + s->rows / 2.0;
     char name[96];
 
-    snprintf(name, sizeof(name), "attention %u/%u heads of %u, %u rows from %u, %u ranges",
-             s->n_heads, s->n_kv_heads, s->ck, s->rows, s->first, s->n_splits ? s->n_splits : 1);
-    check_bench(c, name, list, n, 2.0 * (seen + s->rows / 2.0) * s->n_kv_heads * (s->ck + s->cv),
+    snprintf(name, sizeof(name), "attention %u/%u heads of %u%s, %u rows from %u, %u ranges",
+             s->n_heads, s->n_kv_heads, s->ck, s->type == KV_Q8_0 ? " in q8_0" : "", s->rows,
+             s->first, s->n_splits ? s->n_splits : 1);
+    check_bench(c, name, list, n,
+                (seen + s->rows / 2.0) * s->n_kv_heads *
+                    (double)(kv_row_bytes(s->type, s->ck) + kv_row_bytes(s->type, s->cv)),
                 2.0 * s->rows * seen * s->n_heads * (s->ck + s->cv));
 }
 
@@ -264,12 +281,37 @@ static bool attention_in_ranges(struct check *c)
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
+/* A cache of q8_0: one run of channels and many, of which a lane has several or a part; blocks that
+ * begin with a window, are not there, or whose positions are in ranges. */
+static bool attention_q8_0(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {1, 1, 32, 32, 1, .type = KV_Q8_0},
+        {8, 2, 64, 64, 1, 100, .type = KV_Q8_0},
+        {6, 2, 96, 32, 7, 31, .type = KV_Q8_0},
+        {32, 4, 64, 64, 40, 3, .type = KV_Q8_0},
+        {6, 2, 128, 128, 21, 63, .type = KV_Q8_0, .has_hole = true},
+        {16, 1, 576, 512, 2, 40, .type = KV_Q8_0},
+        {2, 1, 1024, 1024, 3, 40, .type = KV_Q8_0},
+        {5, 5, 160, 96, 9, 50, .type = KV_Q8_0, .has_sinks = true, .softcap = 3},
+        {8, 1, 256, 256, 20, 200, .type = KV_Q8_0, .window = 37},
+        {8, 2, 64, 64, 1, 255, .type = KV_Q8_0, .n_splits = 2},
+        {6, 2, 32, 96, 7, 509, .type = KV_Q8_0, .n_splits = 3},
+        {10, 2, 128, 128, 1, 3000, .type = KV_Q8_0, .n_splits = 5, .has_sinks = true},
+        {8, 2, 64, 64, 5, 1111, .type = KV_Q8_0, .n_splits = 4, .window = 600},
+        {8, 2, 64, 64, 1, 2000, .type = KV_Q8_0, .n_splits = 8, .peak = 1030},
+    };
+
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
 /* A cache so large that a GPU runs the rows in parts. */
 static bool attention_in_parts(struct check *c)
 {
     static const struct shape shapes[] = {
         {64, 1, 8, 8, 300, .blocks_more = 8000},
         {64, 1, 8, 8, 70, 40, .blocks_more = 30000, .has_sinks = true},
+        {64, 1, 32, 32, 70, 40, .blocks_more = 30000, .type = KV_Q8_0},
     };
 
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
@@ -279,9 +321,14 @@ static bool attention_in_parts(struct check *c)
 static bool attention_speed(struct check *c)
 {
     static const struct shape shapes[] = {
-        {32, 4, 64, 64, 1, 2000},    {32, 4, 64, 64, 1, 2000, .n_splits = 8},
-        {32, 8, 128, 128, 1, 16000}, {32, 8, 128, 128, 1, 16000, .n_splits = 32},
+        {32, 4, 64, 64, 1, 2000},
+        {32, 4, 64, 64, 1, 2000, .n_splits = 8},
+        {32, 8, 128, 128, 1, 16000},
+        {32, 8, 128, 128, 1, 16000, .n_splits = 32},
         {32, 4, 64, 64, 256},
+        {32, 8, 128, 128, 1, 16000, .type = KV_Q8_0},
+        {32, 8, 128, 128, 1, 16000, .n_splits = 32, .type = KV_Q8_0},
+        {32, 4, 64, 64, 256, .type = KV_Q8_0},
     };
 
     return !c->is_bench || attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
@@ -299,6 +346,9 @@ static bool kv_store(struct check *c)
          .rows = 12,
          .first = 30,
          .has_hole = true},
+        {.n_heads = 1, .n_kv_heads = 1, .ck = 32, .cv = 32, .rows = 1, .type = KV_Q8_0},
+        {1, 3, 96, 64, 45, 20, .type = KV_Q8_0, .has_hole = true},
+        {1, 1, 576, 1024, 3, 30, .type = KV_Q8_0},
     };
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
@@ -329,18 +379,19 @@ static bool kv_store(struct check *c)
     return true;
 }
 
-/* Every kind of f32 there is, on its way to f16: each exponent with the mantissas next to a border
- * of rounding, both signs, infinities, NaN. */
-static bool kv_store_rounds(struct check *c)
+/* Every kind of f32 there is, on its way to the cache: each exponent with the mantissas next to a
+ * border of rounding to f16, both signs, infinities, NaN. */
+static bool store_every_kind(struct check *c, uint32_t type)
 {
     static const uint32_t mantissas[] = {0,        1,        0xfff,    0x1000,   0x1001,   0x2000,
                                          0x2fff,   0x3000,   0x3001,   0x3fffff, 0x400000, 0x400001,
                                          0x7fe000, 0x7fefff, 0x7ff000, 0x7fffff};
-    struct shape s = {.n_heads = 1, .n_kv_heads = 1, .ck = 32, .cv = 32, .rows = 256};
+    struct shape s = {1, 1, 32, 32, .rows = 256, .type = type};
     struct dispatch d = {.op = KERNEL_KV_STORE, .max_rows = s.rows};
     uint64_t tokens, seqs, k, v, step;
     struct kv_layer kv;
 
+    c->used = 0;
     step = make_cache(c, &s, &kv, &tokens, &seqs);
     k = check_take(c, (uint64_t)s.rows * s.ck * 4);
     v = check_take(c, (uint64_t)s.rows * s.cv * 4);
@@ -358,12 +409,24 @@ static bool kv_store_rounds(struct check *c)
            check_bytes(c, kv.base - c->buf->address, kv.block_bytes * kv.n_blocks);
 }
 
+static bool kv_store_rounds(struct check *c)
+{
+    return store_every_kind(c, KV_F16);
+}
+
+static bool kv_store_rounds_q8_0(struct check *c)
+{
+    return store_every_kind(c, KV_Q8_0);
+}
+
 const struct check_case check_attention_cases[] = {
     {"attention", attention},
     {"attention_in_ranges", attention_in_ranges},
     {"attention_in_parts", attention_in_parts},
+    {"attention_q8_0", attention_q8_0},
     {"attention_speed", attention_speed},
     {"kv_store", kv_store},
     {"kv_store_rounds", kv_store_rounds},
+    {"kv_store_rounds_q8_0", kv_store_rounds_q8_0},
     {0},
 };

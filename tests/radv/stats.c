@@ -180,7 +180,7 @@ static void compile(struct run *r, const struct dispatch *d)
 
 /* A dispatch of the shapes of an 8B model; only what decides on the launch matters. */
 static struct dispatch example(enum kernel_op op, enum gguf_type type, enum activation_type act,
-                               uint32_t rows, uint32_t channels)
+                               uint32_t rows, uint32_t channels, uint32_t kv_type)
 {
     struct dispatch d = {
         .op = op, .weight_type = type, .activation = act, .max_rows = rows, .label = ""};
@@ -188,7 +188,8 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
                                 .n_kv_heads = 8,
                                 .n_channels_k = channels,
                                 .n_channels_v = channels,
-                                .n_blocks = 256};
+                                .n_blocks = 256,
+                                .type = kv_type};
 
     switch (op) {
     case KERNEL_EMBED:
@@ -276,7 +277,7 @@ static bool is_recorded(const struct run *r, enum kernel_op op, enum gguf_type t
     return act == ACT_F32;
 }
 
-/* An op with one weight type: all batches, activations and widths of heads. */
+/* An op with one weight type: all batches, activations, widths of heads and types of cache. */
 static void compile_op(struct run *r, enum kernel_op op, enum gguf_type type)
 {
     static const uint32_t rows[] = {1, 4, 16, 64, 512}, channels[] = {64, 80, 128, 256};
@@ -285,11 +286,13 @@ static void compile_op(struct run *r, enum kernel_op op, enum gguf_type type)
         for (int act = 0; act < ACT_TYPE_COUNT; act++) {
             if (!is_recorded(r, op, type, (enum activation_type)act, rows[i]))
                 continue;
-            for (size_t c = 0; c < sizeof(channels) / sizeof(*channels); c++) {
+            for (size_t c = 0; c < 2 * sizeof(channels) / sizeof(*channels); c++) {
+                uint32_t kv_type = c % 2 ? KV_Q8_0 : KV_F16;
                 struct dispatch d =
-                    example(op, type, (enum activation_type)act, rows[i], channels[c]);
+                    example(op, type, (enum activation_type)act, rows[i], channels[c / 2], kv_type);
 
-                compile(r, &d);
+                if (kv_type == KV_F16 || channels[c / 2] % KV_RUN == 0)
+                    compile(r, &d);
             }
         }
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention over the paged f16 cache. An item is a run of query rows that share their keys: rows of
+ * Attention over the paged cache. An item is a run of query rows that share their keys: rows of
  * one sequence that follow one another, times the query heads of one key head. It walks the cache
  * block by block, a running softmax per query (Milakov & Gimelshein 2018).
  */
@@ -48,11 +48,21 @@ uint32_t IN_LEVEL(attention_items)(const struct dispatch *d)
     return items < CPU_ITEMS_MAX ? (uint32_t)items : CPU_ITEMS_MAX;
 }
 
+/* Channels c.. of the keys or values at a position of a block, whole vectors. */
+static vf load_lanes(const struct kv_layer *kv, uint8_t *head, uint32_t slot, uint32_t n,
+                     uint32_t c)
+{
+    if (kv->type == KV_Q8_0)
+        return vec_load_i8(kv_row_q8(head, slot, n) + c) *
+               ref_f16_to_f32(kv_row_scales(head, slot, n)[c / KV_RUN]);
+    return vec_load_f16(kv_row_f16(head, slot, n) + c);
+}
+
 /* Slots [begin, end) of a block; the others may hold anything and become zeros. */
 static void load_block(const struct args_attention *a, uint8_t *block, uint32_t g, uint32_t begin,
                        uint32_t end, struct attention_work *w)
 {
-    const uint16_t *keys = kv_keys(&a->kv, block, g), *values = kv_values(&a->kv, block, g);
+    uint8_t *keys = kv_keys(&a->kv, block, g), *values = kv_values(&a->kv, block, g);
     uint32_t ck = a->kv.n_channels_k, cv = a->kv.n_channels_v;
 
     for (uint32_t j = 0; j < BLOCK; j++) {
@@ -65,18 +75,17 @@ static void load_block(const struct args_attention *a, uint8_t *block, uint32_t 
             continue;
         }
         for (; c + LANES <= ck; c += LANES) {
-            vf v = vec_load_f16(keys + (size_t)j * ck + c);
+            vf v = load_lanes(&a->kv, keys, j, ck, c);
 
             for (uint32_t i = 0; i < LANES; i++)
                 w->keys[(size_t)(c + i) * BLOCK + j] = v[i];
         }
-        for (; c < ck; c++)
-            w->keys[(size_t)c * BLOCK + j] = ref_f16_to_f32(keys[(size_t)j * ck + c]);
+        for (; c < ck; c++) /* f16: others have no such rest */
+            w->keys[(size_t)c * BLOCK + j] = ref_f16_to_f32(kv_row_f16(keys, j, ck)[c]);
         for (c = 0; c + LANES <= cv; c += LANES)
-            vec_store(w->values + (size_t)j * w->width_v + c,
-                      vec_load_f16(values + (size_t)j * cv + c));
+            vec_store(w->values + (size_t)j * w->width_v + c, load_lanes(&a->kv, values, j, cv, c));
         for (; c < cv; c++)
-            w->values[(size_t)j * w->width_v + c] = ref_f16_to_f32(values[(size_t)j * cv + c]);
+            w->values[(size_t)j * w->width_v + c] = ref_f16_to_f32(kv_row_f16(values, j, cv)[c]);
     }
 }
 

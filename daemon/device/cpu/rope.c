@@ -117,6 +117,15 @@ static void store_f16(uint16_t *out, const float *in, uint32_t n)
         out[i] = ref_f32_to_f16(in[i]);
 }
 
+static void store_row(const struct kv_layer *kv, uint8_t *head, size_t slot, const float *in,
+                      uint32_t n)
+{
+    if (kv->type == KV_F16)
+        store_f16(kv_row_f16(head, slot, n), in, n);
+    else
+        ref_kv_store_row(kv, head, slot, in, n);
+}
+
 void IN_LEVEL(kv_store)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_kv_store *a = &d->args.kv_store;
@@ -134,9 +143,9 @@ void IN_LEVEL(kv_store)(const struct dispatch *d, uint32_t item, void *scratch)
         for (uint32_t g = 0; block && g < a->kv.n_kv_heads; g++) {
             size_t row = t * a->kv.n_kv_heads + g;
 
-            store_f16(kv_keys(&a->kv, block, g) + slot * ck,
+            store_row(&a->kv, kv_keys(&a->kv, block, g), slot,
                       (const float *)addr_ptr(a->k) + row * ck, ck);
-            store_f16(kv_values(&a->kv, block, g) + slot * cv,
+            store_row(&a->kv, kv_values(&a->kv, block, g), slot,
                       (const float *)addr_ptr(a->v) + row * cv, cv);
         }
     }

@@ -124,6 +124,15 @@ static inline vf vec_load_bf16(const uint16_t *p)
     return (vf)(__builtin_convertvector(h, vu) << 16);
 }
 
+/* LANES integers of 8 bits. */
+static inline vf vec_load_i8(const int8_t *p)
+{
+    int8_t b __attribute__((vector_size(LANES)));
+
+    memcpy(&b, p, sizeof(b));
+    return __builtin_convertvector(b, vf);
+}
+
 /* Within 2 ulp of exp for x in [-103, 88]; 0 below, infinity above. NaN stays NaN. */
 static inline vf vec_exp(vf x)
 {

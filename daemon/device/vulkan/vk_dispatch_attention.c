@@ -2,6 +2,8 @@
 /* Launches of the kernels around the KV cache, and of the sampler. */
 #include "device/vulkan/vk_dispatch.h"
 
+#include <stdio.h>
+
 enum {
     ROPE_FEW_ROWS = 16,
     ROPE_PAIRS = 4, /* that an invocation turns, of few rows */
@@ -31,8 +33,15 @@ void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct
     }
 }
 
+/* The variant of a kernel for the cache's type. */
+static void name_for_cache(struct vk_launch *l, const char *name, const struct kv_layer *kv)
+{
+    snprintf(l->shader, sizeof(l->shader), "%s%s", name, kv->type == KV_Q8_0 ? "_q8_0" : "");
+}
+
 void vk_launch_kv_store(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
 {
+    name_for_cache(l, "kv_store", &d->args.kv_store.kv);
     l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.kv_store.kv.n_kv_heads, 1);
 }
 
@@ -56,9 +65,9 @@ static uint32_t most_queries(const struct args_attention *a, const struct vk_lau
 /* Channels of values that a lane reads at once: as many as leave no lane without. */
 static uint32_t value_width(const struct kv_layer *kv, uint32_t subgroup)
 {
-    uint32_t n = 4;
+    uint32_t n = 4, bytes = kv->type == KV_Q8_0 ? 1 : 2;
 
-    while (n > 1 && (kv->n_channels_v % n || (kv->base | kv->block_bytes) % (n * 2) ||
+    while (n > 1 && (kv->n_channels_v % n || (kv->base | kv->block_bytes) % (n * bytes) ||
                      n / 2 * subgroup >= kv->n_channels_v))
         n /= 2;
     return n;
@@ -139,6 +148,7 @@ void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, s
     struct attention_tile tile;
     uint64_t items;
 
+    name_for_cache(l, "attention", &a->kv);
     choose_subgroup(caps, l);
     tile = tile_of(a, l, is_few);
     for (; subgroups > 1; subgroups /= 2) {

@@ -21,6 +21,7 @@ static const char options[] =
     "  -d N            tokens already in the context (0)\n"
     "  -r N            runs of each (5)\n"
     "  --device NAME   auto, cpu, cpu:THREADS, vulkan, vulkan:N (auto)\n"
+    "  --kv-type TYPE  how keys and values are kept: f16, q8_0 (f16)\n"
     "  --kernels       also what the kernels of a step take: of generation, else of the prompt\n"
     "  --json          machine-readable\n";
 
@@ -28,7 +29,7 @@ enum { RUNS_MOST = 1000 };
 
 struct arguments {
     const char *path, *device;
-    uint32_t n_prompt, n_generate, n_depth, n_runs;
+    uint32_t n_prompt, n_generate, n_depth, n_runs, kv_type;
     bool is_json, has_kernels;
 };
 
@@ -59,11 +60,9 @@ static int parse_number(const char *text, uint32_t most, uint32_t *ret)
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option longs[] = {
-        {"device", required_argument, NULL, 'D'},
-        {"json", no_argument, NULL, 'j'},
-        {"kernels", no_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"device", required_argument, NULL, 'D'}, {"kv-type", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},         {"kernels", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},         {0},
     };
     int c, r = 0;
 
@@ -83,6 +82,9 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case 'D':
             a->device = optarg;
+            break;
+        case 't':
+            r = parse_kv_type(optarg, &a->kv_type);
             break;
         case 'j':
             a->is_json = true;
@@ -371,6 +373,7 @@ static int run(int argc, char **argv)
     r = local_model_open(&m,
                          &(struct local_model_config){.path = a.path,
                                                       .device = a.device,
+                                                      .kv_type = a.kv_type,
                                                       .context_tokens = longest + KV_BLOCK_TOKENS},
                          &err);
     if (r < 0) {

@@ -5,6 +5,7 @@
 #include "progress.h"
 
 #include "engine/vocabulary.h"
+#include "kernels/args.h"
 #include "model/model_size.h"
 
 #include <errno.h>
@@ -129,7 +130,7 @@ static json_t *model_to_json(const char *path, const struct model *m, uint64_t f
                      types_to_json(&size), "n_layers", (json_int_t)m->dims.dim[DIM_LAYERS],
                      "n_vocab", (json_int_t)m->dims.dim[DIM_VOCAB], "context_trained_tokens",
                      (json_int_t)m->dims.dim[DIM_CONTEXT], "kv_bytes_per_token",
-                     (json_int_t)model_kv_bytes_per_token(m), "state_bytes_per_sequence",
+                     (json_int_t)model_kv_bytes_per_token(m, KV_F16), "state_bytes_per_sequence",
                      (json_int_t)model_state_bytes(m), "has_chat_template", (int)has_template);
 }
 

@@ -16,25 +16,24 @@ static const char options[] =
     "                  the prediction after token i\n"
     "  --device NAME   cpu, cpu:THREADS (default: the best there is)\n"
     "  --vector        of an embedding model: its vector of the list instead, n_embd values\n"
+    "  --kv-type TYPE  how keys and values are kept: f16, q8_0 (f16)\n"
     "  --full-barriers debug: a barrier before every kernel; the result must be the same\n";
 
 enum { TOKENS_MOST = 1 << 24 };
 
 struct arguments {
     const char *path, *tokens, *out, *device;
+    uint32_t kv_type;
     bool full_barriers, wants_vector;
 };
 
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option longs[] = {
-        {"tokens", required_argument, NULL, 't'},
-        {"out", required_argument, NULL, 'o'},
-        {"device", required_argument, NULL, 'd'},
-        {"full-barriers", no_argument, NULL, 'b'},
-        {"vector", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"tokens", required_argument, NULL, 't'}, {"out", required_argument, NULL, 'o'},
+        {"device", required_argument, NULL, 'd'}, {"full-barriers", no_argument, NULL, 'b'},
+        {"vector", no_argument, NULL, 'v'},       {"kv-type", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},         {0},
     };
     int c;
 
@@ -48,6 +47,10 @@ static int parse(int argc, char **argv, struct arguments *a)
             break;
         case 'd':
             a->device = optarg;
+            break;
+        case 'k':
+            if (parse_kv_type(optarg, &a->kv_type) < 0)
+                return -EINVAL;
             break;
         case 'b':
             a->full_barriers = true;
@@ -160,6 +163,7 @@ static int run(int argc, char **argv)
     r = local_model_open(&m,
                          &(struct local_model_config){.path = a.path,
                                                       .device = a.device,
+                                                      .kv_type = a.kv_type,
                                                       .context_tokens = (uint32_t)n,
                                                       .full_barriers = a.full_barriers},
                          &err);

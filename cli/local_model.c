@@ -46,7 +46,7 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
     rc.context_tokens = m->lm->model->dims.dim[DIM_CONTEXT];
     if (cfg->context_tokens && cfg->context_tokens < rc.context_tokens)
         rc.context_tokens = cfg->context_tokens;
-    rc.cache = kv_size_of(m->lm->model, rc.context_tokens, 1,
+    rc.cache = kv_size_of(m->lm->model, cfg->kv_type, rc.context_tokens, 1,
                           rc.batch_tokens ? rc.batch_tokens : RUNNER_BATCH_TOKENS);
     return runner_create(m->lm, m->device, &rc, &m->runner, err);
 }
@@ -57,6 +57,14 @@ void local_model_close(struct local_model *m)
     loaded_model_unref(m->lm);
     device_destroy(m->device);
     *m = (struct local_model){0};
+}
+
+int parse_kv_type(const char *name, uint32_t *ret_type)
+{
+    if (strcmp(name, "f16") && strcmp(name, "q8_0"))
+        return -EINVAL;
+    *ret_type = strcmp(name, "q8_0") ? KV_F16 : KV_Q8_0;
+    return 0;
 }
 
 /* ---- token lists ---- */

@@ -251,6 +251,7 @@ static int start(struct daemon *d, struct error *err)
         .context_tokens = (uint32_t)o->context_tokens,
         .batch_tokens = (uint32_t)o->batch_tokens,
         .kv_bytes = o->kv_bytes,
+        .kv_type = o->kv_type,
         .prefix_percent = (uint32_t)o->prefix_percent,
         .queue_limit = (uint32_t)o->queue_limit,
         .user_limit = (uint32_t)o->user_limit,

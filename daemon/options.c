@@ -16,7 +16,19 @@
 
 enum { MIN_TOKEN = 16 };
 
-enum kind { TEXT, LIST, NUMBER, BYTES, OCTAL, INTEGER, BOOLEAN, LEVEL };
+enum kind { TEXT, LIST, NUMBER, BYTES, OCTAL, INTEGER, BOOLEAN, CHOICE };
+
+/* The values of an enum, NULL-terminated. */
+struct choice {
+    const char *name;
+    unsigned value;
+};
+static const struct choice levels[] = {{"error", LOG_LEVEL_ERROR},
+                                       {"warn", LOG_LEVEL_WARN},
+                                       {"info", LOG_LEVEL_INFO},
+                                       {"debug", LOG_LEVEL_DEBUG},
+                                       {0}};
+static const struct choice kv_types[] = {{"f16", ENGINE_KV_F16}, {"q8_0", ENGINE_KV_Q8_0}, {0}};
 
 /* One table for the flags, the file's keys and --help. */
 static const struct setting {
@@ -25,6 +37,7 @@ static const struct setting {
     size_t offset, count_offset;
     uint64_t max;
     bool is_live; /* taken up while serving; the others wait for the next start */
+    const struct choice *choices;
 } settings[] = {
     {"socket", "PATH", "Unix socket to serve", TEXT, offsetof(struct options, socket)},
     {"socket-mode", "OCTAL", "its permissions (0666 for root, else 0600)", OCTAL,
@@ -41,6 +54,8 @@ static const struct setting {
      offsetof(struct options, batch_tokens), 0, UINT32_MAX},
     {"kv-bytes", "BYTES", "KV cache of each model (K, M, G suffixes)", BYTES,
      offsetof(struct options, kv_bytes), 0, UINT64_MAX},
+    {"kv-type", "TYPE", "how it keeps keys and values: f16 or q8_0, half as large (f16)", CHOICE,
+     offsetof(struct options, kv_type), .choices = kv_types},
     {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
      NUMBER, offsetof(struct options, prefix_percent), 0, 100},
     {"idle-after", "SECONDS", "unused models leave the device (300; 0: never)", NUMBER,
@@ -67,8 +82,8 @@ static const struct setting {
      offsetof(struct options, token_file), .is_live = true},
     {"access-log", "yes|no", "a line for each request (yes)", BOOLEAN,
      offsetof(struct options, logs_access), .is_live = true},
-    {"log-level", "LEVEL", "error, warn, info or debug", LEVEL, offsetof(struct options, log_level),
-     .is_live = true},
+    {"log-level", "LEVEL", "error, warn, info or debug", CHOICE,
+     offsetof(struct options, log_level), .is_live = true, .choices = levels},
 };
 
 enum {
@@ -92,34 +107,34 @@ static int set_number(const struct setting *s, int base, const char *value, uint
     return 0;
 }
 
+static int set_choice(const struct setting *s, struct options *o, const char *value,
+                      struct error *err)
+{
+    struct strbuf names = {0};
+
+    for (const struct choice *c = s->choices; c->name; c++) {
+        if (strcmp(c->name, value) == 0) {
+            memcpy(field(o, s->offset), &c->value, sizeof(c->value));
+            strbuf_finish(&names);
+            return 0;
+        }
+        strbuf_printf(&names, "%s%s", names.len ? ", " : "", c->name);
+    }
+    error_set(err, -EINVAL, "%s: '%s' is not one of %s", s->name, value,
+              names.failed ? "what it can be" : names.data);
+    strbuf_finish(&names);
+    return -EINVAL;
+}
+
 static int set_word(const struct setting *s, struct options *o, const char *value,
                     struct error *err)
 {
-    static const struct {
-        const char *name;
-        enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR},
-                  {"warn", LOG_LEVEL_WARN},
-                  {"info", LOG_LEVEL_INFO},
-                  {"debug", LOG_LEVEL_DEBUG}};
-    bool *flag = field(o, s->offset);
+    bool yes = strcmp(value, "yes") == 0 || strcmp(value, "true") == 0;
 
-    if (s->kind == BOOLEAN) {
-        bool yes = strcmp(value, "yes") == 0 || strcmp(value, "true") == 0;
-
-        if (!yes && strcmp(value, "no") != 0 && strcmp(value, "false") != 0)
-            return error_set(err, -EINVAL, "%s: '%s' is neither yes nor no", s->name, value);
-        *flag = yes;
-        return 0;
-    }
-    for (size_t i = 0; i < 4; i++) {
-        if (strcmp(levels[i].name, value) == 0) {
-            o->log_level = levels[i].level;
-            return 0;
-        }
-    }
-    return error_set(err, -EINVAL, "%s: '%s' is not one of error, warn, info, debug", s->name,
-                     value);
+    if (!yes && strcmp(value, "no") != 0 && strcmp(value, "false") != 0)
+        return error_set(err, -EINVAL, "%s: '%s' is neither yes nor no", s->name, value);
+    *(bool *)field(o, s->offset) = yes;
+    return 0;
 }
 
 static int set(const struct setting *s, struct options *o, const char *value, struct error *err)
@@ -142,8 +157,9 @@ static int set(const struct setting *s, struct options *o, const char *value, st
             *(int *)field(o, s->offset) = (int)n;
         return rc;
     case BOOLEAN:
-    case LEVEL:
         return set_word(s, o, value, err);
+    case CHOICE:
+        return set_choice(s, o, value, err);
     case TEXT:
     case LIST:
         break;
@@ -367,10 +383,10 @@ static bool differs(const struct setting *s, const struct options *a, const stru
         return *(const int *)x != *(const int *)y;
     case BOOLEAN:
         return *(const bool *)x != *(const bool *)y;
-    case LEVEL:
+    case CHOICE:
         break;
     }
-    return a->log_level != b->log_level;
+    return memcmp(x, y, sizeof(unsigned)) != 0;
 }
 
 void options_waiting(const struct options *old, const struct options *fresh, struct strbuf *names)

@@ -33,6 +33,7 @@ struct options {
     int numa_node;               /* -1: any */
     bool use_hugetlb, logs_access;
     enum log_level log_level;
+    enum engine_kv_type kv_type;
     struct arena arena;
 };
 

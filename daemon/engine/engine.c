@@ -33,6 +33,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         .context_tokens = config->context_tokens,
         .batch_tokens = config->batch_tokens,
         .kv_bytes = config->kv_bytes,
+        .kv_type = config->kv_type == ENGINE_KV_Q8_0 ? KV_Q8_0 : KV_F16,
         .prefix_percent = config->prefix_percent,
         .idle_after_ns = config->idle_after_ns,
         .pools = e->pools,

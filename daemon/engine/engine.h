@@ -25,6 +25,10 @@ struct pool_keeper; /* pool/pool_keeper.h */
 
 enum engine_class { ENGINE_INTERACTIVE, ENGINE_BACKGROUND };
 
+/* How keys and values lie in a cache: q8_0 takes about half as much as f16, and models whose heads
+ * are not multiples of 32 channels cannot have it. */
+enum engine_kv_type { ENGINE_KV_F16, ENGINE_KV_Q8_0 };
+
 /* What a user may have. 0 leaves it to the rule for others, and there to no limit (weight: 1). */
 struct engine_user_rule {
     uid_t uid;
@@ -48,6 +52,7 @@ struct engine_config {
     uint32_t context_tokens;       /* per sequence; 0: the model's own, at most 8192 */
     uint32_t batch_tokens;         /* longest prefill step; 0: the default (512) */
     uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
+    enum engine_kv_type kv_type;   /* of every model's */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
     uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
     uint32_t user_limit;           /* of one user, running and waiting; 0: half of that + 16 */

@@ -38,12 +38,12 @@ void footprint_choose_cache(const struct cache_wishes *wishes, const struct mode
     if (context > m->dims.dim[DIM_CONTEXT])
         context = m->dims.dim[DIM_CONTEXT];
     cfg->context_tokens = context;
-    one = kv_size_of(m, context, 1, batch);
+    one = kv_size_of(m, wishes->kv_type, context, 1, batch);
     if (!bytes) {
         cfg->least = one;
         bytes = default_cache_bytes(device_memory_bytes, kv_size_bytes(m, &one));
     }
-    cfg->cache = kv_size_within(m, bytes, context, RUNNING_SEQS_MOST, batch);
+    cfg->cache = kv_size_within(m, wishes->kv_type, bytes, context, RUNNING_SEQS_MOST, batch);
     /* a pooling that counts earlier rows must compute them */
     if (m->dims.pooling != POOLING_NONE && m->dims.pooling != POOLING_LAST)
         return;
@@ -96,7 +96,8 @@ struct question {
 static bool fits(const struct question *q, uint64_t context_tokens, uint64_t n_seqs)
 {
     const struct runner_config cfg = {
-        .least = kv_size_of(q->m, context_tokens * n_seqs, (uint32_t)n_seqs, RUNNER_BATCH_TOKENS),
+        .least = kv_size_of(q->m, KV_F16, context_tokens * n_seqs, (uint32_t)n_seqs,
+                            RUNNER_BATCH_TOKENS),
         .prefix_tokens = context_tokens * n_seqs, /* as by default: state is kept for them, too */
     };
     uint64_t weights_bytes = pool_round_up(q->file_bytes);

@@ -15,6 +15,7 @@ struct cache_wishes {
     uint32_t context_tokens;
     uint64_t kv_bytes;
     uint32_t prefix_percent; /* most of it that may be shared; 0: none */
+    uint32_t kv_type;        /* KV_F16, KV_Q8_0 */
 };
 
 /* Sets what of the configuration says how long conversations are and how large the cache is; its
@@ -40,8 +41,8 @@ uint64_t footprint_free_module_bytes(enum pool_kind kind);
 /* What the machine has left for pools of this kind, those counted that it could take back. */
 uint64_t footprint_free_host_bytes(enum pool_kind kind);
 
-/* How many conversations of so many tokens fit at a time into what is free, beside a model whose
- * files have so many bytes; 0: not one. */
+/* How many conversations of so many tokens, kept as f16, fit at a time into what is free, beside a
+ * model whose files have so many bytes; 0: not one. */
 uint64_t footprint_most_sequences(const struct model *m, const struct device_room *room,
                                   uint64_t file_bytes, uint64_t free_host_bytes,
                                   uint32_t context_tokens);

@@ -112,11 +112,12 @@ static void derive_key(const struct kv_cache *kv, const struct model *m, struct 
     device_get_info(dev, &info);
     n = snprintf(
         layout, sizeof(layout),
-        "f16, %u layers of %u blocks and %u of windows, of %u tokens of %llu bytes, rotated "
+        "%s, %u layers of %u blocks and %u of windows, of %u tokens of %llu bytes, rotated "
         "by %s, on %s",
-        m->dims.dim[DIM_LAYERS], kv->n_blocks, kv->n_window_blocks, KV_BLOCK_TOKENS,
-        (unsigned long long)model_kv_bytes_per_token(m), factors ? factors->name : "no factors",
-        info.name);
+        cfg->size.type == KV_Q8_0 ? "q8_0" : "f16", m->dims.dim[DIM_LAYERS], kv->n_blocks,
+        kv->n_window_blocks, KV_BLOCK_TOKENS,
+        (unsigned long long)model_kv_bytes_per_token(m, cfg->size.type),
+        factors ? factors->name : "no factors", info.name);
     pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
 }
 
@@ -183,12 +184,15 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
 {
     uint32_t n_layers = m->dims.dim[DIM_LAYERS];
     uint64_t blocks = kv_blocks_for(cfg->size.tokens), bytes;
-    uint64_t block_bytes = KV_BLOCK_TOKENS * model_kv_bytes_per_token(m);
+    uint64_t block_bytes = KV_BLOCK_TOKENS * model_kv_bytes_per_token(m, cfg->size.type);
     struct kv_cache *kv = calloc(1, sizeof(*kv));
     int r;
 
     if (!kv)
         return error_set(err, ENOMEM, "out of memory");
+    r = kv_size_check_type(m, cfg->size.type, err);
+    if (r < 0)
+        goto fail;
     if (!blocks || blocks > UINT32_MAX / KV_BLOCK_TOKENS ||
         __builtin_mul_overflow(blocks, block_bytes, &bytes) || bytes > UINT64_MAX / 2) {
         r = error_set(err, EINVAL, "a cache of %llu tokens is not possible",

@@ -52,7 +52,8 @@ uint64_t kv_cache_memory_bytes(const struct model *m, const struct kv_size *size
 /* The layers of such a cache, [n_layers], without their addresses. */
 void kv_cache_shape(const struct model *m, const struct kv_size *size, struct kv_layer *ret_layers);
 
-/* With what an earlier process left in such a cache. The device must outlive it. */
+/* With what an earlier process left in such a cache. The device must outlive it. -ENOTSUP: as
+ * kv_size_check_type. */
 int kv_cache_create(const struct model *m, struct device *dev, const struct kv_cache_config *cfg,
                     struct kv_cache **ret_kv, struct error *err);
 /* is_left: for a later process to find, where the pool can be; else its memory is given up. NULL is

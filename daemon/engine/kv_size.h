@@ -19,17 +19,22 @@ static inline uint64_t kv_blocks_for(uint64_t n_tokens)
 struct kv_size {
     uint64_t tokens;
     uint64_t window_tokens; /* of windowed layers; 0: as many */
+    uint32_t type;          /* of keys and values: KV_F16, KV_Q8_0 */
 };
 
 /* For n_seqs sequences of n_tokens together, fed in steps of up to batch_tokens. */
-struct kv_size kv_size_of(const struct model *m, uint64_t n_tokens, uint32_t n_seqs,
+struct kv_size kv_size_of(const struct model *m, uint32_t type, uint64_t n_tokens, uint32_t n_seqs,
                           uint32_t batch_tokens);
 
 /* Within so many bytes, but one sequence of context_tokens at least. Windowed layers get what
  * n_seqs sequences need at most, and no more than half of the positions that the bytes would hold
  * of all layers: short sequences need as many of either kind. */
-struct kv_size kv_size_within(const struct model *m, uint64_t bytes, uint32_t context_tokens,
-                              uint32_t n_seqs, uint32_t batch_tokens);
+struct kv_size kv_size_within(const struct model *m, uint32_t type, uint64_t bytes,
+                              uint32_t context_tokens, uint32_t n_seqs, uint32_t batch_tokens);
+
+/* Whether the model's keys and values can be of this type: -ENOTSUP where its heads are not whole
+ * runs of channels. */
+int kv_size_check_type(const struct model *m, uint32_t type, struct error *err);
 
 /* Of the keys and values alone. */
 uint64_t kv_size_bytes(const struct model *m, const struct kv_size *size);

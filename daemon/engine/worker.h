@@ -17,6 +17,7 @@ struct worker_config {
     const char *device;
     uint32_t context_tokens, batch_tokens; /* 0: defaults */
     uint64_t kv_bytes;                     /* 0: a default */
+    uint32_t kv_type;                      /* KV_F16, KV_Q8_0 */
     uint32_t prefix_percent;               /* most of it that may be shared */
     uint64_t idle_after_ns;   /* without requests, a model leaves the device; 0: never */
     struct pool_config pools; /* the node counts from the start, see worker_set_pools() */

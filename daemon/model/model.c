@@ -342,22 +342,23 @@ uint64_t model_state_bytes(const struct model *m)
     return bytes;
 }
 
-static uint64_t kv_bytes_per_token(const struct model *m, bool is_windowed)
+static uint64_t kv_bytes_per_token(const struct model *m, uint32_t type, bool is_windowed)
 {
     uint64_t n = 0;
 
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
         if (model_stores_kv(m, i) && model_layer_kind(m, i)->is_windowed == is_windowed)
-            n += ((uint64_t)m->layers[i].dim[DIM_K] + m->layers[i].dim[DIM_V]) * 2;
+            n += kv_row_bytes(type, m->layers[i].dim[DIM_K]) +
+                 kv_row_bytes(type, m->layers[i].dim[DIM_V]);
     return n;
 }
 
-uint64_t model_kv_bytes_per_token(const struct model *m)
+uint64_t model_kv_bytes_per_token(const struct model *m, uint32_t type)
 {
-    return kv_bytes_per_token(m, false) + kv_bytes_per_token(m, true);
+    return kv_bytes_per_token(m, type, false) + kv_bytes_per_token(m, type, true);
 }
 
-uint64_t model_window_kv_bytes_per_token(const struct model *m)
+uint64_t model_window_kv_bytes_per_token(const struct model *m, uint32_t type)
 {
-    return kv_bytes_per_token(m, true);
+    return kv_bytes_per_token(m, type, true);
 }

@@ -70,9 +70,9 @@ uint64_t model_delta_state_bytes(const struct model *m, uint32_t layer);
 /* Of both, over all layers. */
 uint64_t model_state_bytes(const struct model *m);
 
-/* Bytes of f16 keys and values one token takes over all layers. */
-uint64_t model_kv_bytes_per_token(const struct model *m);
+/* Bytes that the keys and values of a token take over all layers, as KV_F16 or KV_Q8_0. */
+uint64_t model_kv_bytes_per_token(const struct model *m, uint32_t type);
 /* Of these, in layers that look back only DIM_WINDOW positions. */
-uint64_t model_window_kv_bytes_per_token(const struct model *m);
+uint64_t model_window_kv_bytes_per_token(const struct model *m, uint32_t type);
 
 #endif

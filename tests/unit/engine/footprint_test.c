@@ -23,7 +23,7 @@ static struct model_fixture *make_model(struct model_fixture *f, uint32_t contex
 
 static uint64_t cache_bytes(const struct model *m, uint64_t n_tokens, uint32_t n_seqs)
 {
-    const struct kv_size size = kv_size_of(m, n_tokens, n_seqs, RUNNER_BATCH_TOKENS);
+    const struct kv_size size = kv_size_of(m, KV_F16, n_tokens, n_seqs, RUNNER_BATCH_TOKENS);
 
     return kv_cache_memory_bytes(m, &size);
 }
@@ -108,7 +108,7 @@ static void a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most(void **st
                            f.model, 0, &cfg);
     assert_int_equal(cfg.context_tokens, 100);
     assert_int_equal(cfg.least.tokens, 0);
-    assert_int_equal(cfg.cache.tokens, 10 * MIB / model_kv_bytes_per_token(f.model));
+    assert_int_equal(cfg.cache.tokens, 10 * MIB / model_kv_bytes_per_token(f.model, KV_F16));
     model_fixture_finish(&f);
     make_model(&f, 512);
     footprint_choose_cache(&(struct cache_wishes){.context_tokens = 4096}, f.model, 0, &cfg);

@@ -217,6 +217,10 @@ static void a_cache_of_another_model_or_layout_is_not_taken(void **state)
     restart(&h);
     assert_int_equal(h.kv->n_found, 0);
     h.config.size.tokens -= KV_BLOCK_TOKENS;
+    h.config.size.type = KV_Q8_0;
+    restart(&h);
+    assert_int_equal(h.kv->n_found, 0);
+    h.config.size.type = KV_F16;
     h.model_key.hex[5] ^= 1;
     restart(&h);
     assert_int_equal(h.kv->n_found, 0);

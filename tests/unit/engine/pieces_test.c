@@ -167,10 +167,11 @@ struct cache_fixture {
     struct kv_cache *kv;
 };
 
-static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
+static void cache_init_with(struct cache_fixture *f, uint64_t n_tokens, uint32_t type)
 {
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
-    struct kv_cache_config cfg = {.pools = {.numa_node = -1}, .size.tokens = n_tokens};
+    struct kv_cache_config cfg = {.pools = {.numa_node = -1},
+                                  .size = {.tokens = n_tokens, .type = type}};
     struct gguf_builder b;
     struct error err = {0};
 
@@ -179,6 +180,11 @@ static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
     assert_int_equal(device_create("cpu:1", &f->dev, NULL), 0);
     if (kv_cache_create(f->model.model, f->dev, &cfg, &f->kv, &err) < 0)
         fail_msg("%s", err.text);
+}
+
+static void cache_init(struct cache_fixture *f, uint64_t n_tokens)
+{
+    cache_init_with(f, n_tokens, KV_F16);
 }
 
 static void cache_finish(struct cache_fixture *f)
@@ -222,6 +228,39 @@ static void layers_of_the_cache_do_not_overlap(void **state)
     assert_true(f.kv->layers[1].base >= f.kv->layers[0].base + bytes);
     assert_int_equal(f.kv->block_bytes, 2 * f.kv->layers[0].block_bytes);
     cache_finish(&f);
+}
+
+static void q8_0_takes_17_32nds_of_f16(void **state)
+{
+    struct cache_fixture f16, q8_0;
+
+    cache_init_with(&f16, 100, KV_F16);
+    cache_init_with(&q8_0, 100, KV_Q8_0);
+    assert_int_equal(q8_0.kv->layers[1].type, KV_Q8_0);
+    assert_int_equal(q8_0.kv->block_bytes, f16.kv->block_bytes / 32 * 17);
+    assert_int_equal(q8_0.kv->block_bytes,
+                     KV_BLOCK_TOKENS * model_kv_bytes_per_token(q8_0.model.model, KV_Q8_0));
+    assert_true(q8_0.kv->layers[1].base >=
+                q8_0.kv->layers[0].base + q8_0.kv->layers[0].block_bytes * q8_0.kv->n_blocks);
+    cache_finish(&q8_0);
+    cache_finish(&f16);
+}
+
+static void heads_that_are_no_whole_runs_are_refused_as_q8_0(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
+    struct model_fixture model;
+    struct gguf_builder b;
+    struct error err = {0};
+
+    shape.head_dim = 80;
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&model, &b);
+    assert_int_equal(kv_size_check_type(model.model, KV_F16, NULL), 0);
+    assert_int_equal(kv_size_check_type(model.model, KV_Q8_0, &err), -ENOTSUP);
+    if (!strstr(err.text, "80 channels") || !strstr(err.text, "kv-type"))
+        fail_msg("%s", err.text);
+    model_fixture_finish(&model);
 }
 
 static void impossible_caches_are_refused(void **state)
@@ -699,6 +738,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answer_matches_a_stop_string_of_split_characters),
     cmocka_unit_test(blocks_are_counted_and_come_back),
     cmocka_unit_test(layers_of_the_cache_do_not_overlap),
+    cmocka_unit_test(q8_0_takes_17_32nds_of_f16),
+    cmocka_unit_test(heads_that_are_no_whole_runs_are_refused_as_q8_0),
     cmocka_unit_test(impossible_caches_are_refused),
     cmocka_unit_test(sessions_take_blocks_as_they_grow),
     cmocka_unit_test(truncating_a_session_keeps_what_is_before),

@@ -308,24 +308,24 @@ static void sizes_leave_room_for_what_sequences_need(void **state)
 
     init(&b, WHOLE, WINDOWS);
     m = b.f.model;
-    token = model_kv_bytes_per_token(m);
-    window = model_window_kv_bytes_per_token(m);
+    token = model_kv_bytes_per_token(m, KV_F16);
+    window = model_window_kv_bytes_per_token(m, KV_F16);
     assert_int_equal(window * 6, token * 4);
-    one = kv_size_of(m, 100000, 1, 512);
+    one = kv_size_of(m, KV_F16, 100000, 1, 512);
     assert_int_equal(one.tokens, 100000);
     assert_int_equal(one.window_tokens, WINDOW + 64 + 512);
     assert_int_equal(kv_size_bytes(m, &one),
                      100000 * (token - window) + one.window_tokens * window);
-    assert_int_equal(kv_size_of(m, 100, 16, 512).window_tokens, 100); /* never more */
-    size = kv_size_within(m, token * 1000000, 4096, 16, 512);
+    assert_int_equal(kv_size_of(m, KV_F16, 100, 16, 512).window_tokens, 100); /* never more */
+    size = kv_size_within(m, KV_F16, token * 1000000, 4096, 16, 512);
     assert_int_equal(size.window_tokens, 16 * (WINDOW + 64) + 512);
     assert_in_range(kv_size_bytes(m, &size), token * 1000000 - token, token * 1000000);
     /* too little for all: half of each */
-    size = kv_size_within(m, token * 2000, 600, 16, 512);
+    size = kv_size_within(m, KV_F16, token * 2000, 600, 16, 512);
     assert_int_equal(size.window_tokens, 1000);
     assert_in_range(kv_size_bytes(m, &size), token * 2000 - token, token * 2000);
     /* one context at least, whatever the bytes */
-    size = kv_size_within(m, 1, 4096, 16, 512);
+    size = kv_size_within(m, KV_F16, 1, 4096, 16, 512);
     assert_int_equal(size.tokens, 4096);
     assert_int_equal(size.window_tokens, one.window_tokens);
     bench_finish(&b);

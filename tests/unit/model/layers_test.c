@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Layers that differ: in kind, in numbers, in whose keys and values they read. */
 #include "harness.h"
+
+#include "kernels/args.h"
 #include "model_fixture.h"
 
 #include "model/recorder.h"
@@ -38,7 +40,7 @@ static void layers_may_differ_in_heads_and_widths(void **state)
     assert_int_equal(model_dims(f.model, 1)[DIM_K], 32);
     assert_int_equal(model_dims(f.model, 0)[DIM_FF], 160);
     assert_int_equal(model_dims(f.model, 1)[DIM_FF], 64);
-    assert_int_equal(model_kv_bytes_per_token(f.model), (64 + 64 + 32 + 32) * 2);
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_F16), (64 + 64 + 32 + 32) * 2);
     model_fixture_finish(&f);
 }
 

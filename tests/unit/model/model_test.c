@@ -408,7 +408,7 @@ static void layers_keep_keys_and_values_or_a_state(void **state)
     model_fixture_init(&f, &b);
     assert_false(model_stores_kv(f.model, 0));
     assert_true(model_stores_kv(f.model, 1));
-    assert_int_equal(model_kv_bytes_per_token(f.model), 2 * 2 * 32 * 2);
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_F16), 2 * 2 * 32 * 2);
     assert_int_equal(model_conv_state_bytes(f.model, 0), 3 * (2 * 2 + 6) * 32 * 4);
     assert_int_equal(model_delta_state_bytes(f.model, 0), 6 * 32 * 32 * 4);
     assert_int_equal(model_conv_state_bytes(f.model, 1), 0);
@@ -495,7 +495,8 @@ static void absent_keys_follow_from_others(void **state)
     assert_int_equal(dim[DIM_K], 192);
     assert_int_equal(dim[DIM_VOCAB], 117);
     assert_true(f.model->dims.real[REAL_ROPE_BASE] == 10000.0f);
-    assert_int_equal(model_kv_bytes_per_token(f.model), 2 * (192 + 192) * 2);
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_F16), 2 * (192 + 192) * 2);
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_Q8_0), 2 * (192 + 192) / 32 * 34);
     model_fixture_finish(&f);
 }
 

@@ -115,7 +115,7 @@ struct bench {
 
 static void make_cache(struct bench *b)
 {
-    uint64_t token = model_kv_bytes_per_token(b->f.model), at;
+    uint64_t token = model_kv_bytes_per_token(b->f.model, KV_F16), at;
 
     assert_int_equal(
         buffer_create(b->dev, KV_BLOCKS * KV_BLOCK_TOKENS * token, BUFFER_HOST, &b->cache, NULL),

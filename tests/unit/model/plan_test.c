@@ -379,6 +379,31 @@ static void phi_reads_parts_of_tensors_and_the_divisors_of_its_context(void **st
     free(spy);
 }
 
+/* Records a model whose layers of the first kind have these steps, and looks at the order. */
+static void assert_steps_ordered(const char *name, const struct arch_step *steps)
+{
+    struct spy *spy = calloc(1, sizeof(*spy));
+    struct builder_shape shape = model_fixture_shape(name, GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 8, .max_outputs = 2, .max_seqs = SEQS};
+    struct arch arch;
+    struct bench b;
+    size_t n_barriers;
+
+    spy->device.ops = &spy_ops;
+    spy->device.info.max_rows = 4096;
+    bench_init(&b, &spy->device, &shape, &cfg);
+    arch = *b.f.model->arch;
+    arch.kinds[0].steps = steps;
+    b.f.model->arch = &arch;
+    buffer_destroy(b.workspace); /* made for the other steps */
+    assert_int_equal(buffer_create(&spy->device, 1 << 20, BUFFER_HOST, &b.workspace, NULL), 0);
+    plan_destroy(record(&b, &cfg));
+    assert_ordered(spy, cfg.max_tokens, &n_barriers);
+    bench_finish(&b);
+    device_destroy(&spy->device);
+    free(spy);
+}
+
 static void barriers_do_not_hang_on_where_values_lie(void **state)
 {
     /* Every value outlives its neighbours, so that no reuse of a place brings a barrier by chance:
@@ -399,27 +424,31 @@ static void barriers_do_not_hang_on_where_values_lie(void **state)
         {STEP_MATMUL_ADD, VALUE_X, VALUE_GATE, .weight = WEIGHT_FFN_DOWN},
         {STEP_END},
     };
-    struct spy *spy = calloc(1, sizeof(*spy));
-    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
-    struct plan_config cfg = {.max_tokens = 8, .max_outputs = 2, .max_seqs = SEQS};
-    struct arch arch;
-    struct bench b;
-    size_t n_barriers;
 
-    spy->device.ops = &spy_ops;
-    spy->device.info.max_rows = 4096;
-    bench_init(&b, &spy->device, &shape, &cfg);
-    arch = *b.f.model->arch;
-    arch.kinds[0].steps = layer;
-    arch.rule = LAYERS_ALIKE;
-    b.f.model->arch = &arch;
-    buffer_destroy(b.workspace); /* made for the other steps */
-    assert_int_equal(buffer_create(&spy->device, 1 << 20, BUFFER_HOST, &b.workspace, NULL), 0);
-    plan_destroy(record(&b, &cfg));
-    assert_ordered(spy, cfg.max_tokens, &n_barriers);
-    bench_finish(&b);
-    device_destroy(&spy->device);
-    free(spy);
+    assert_steps_ordered("llama", layer);
+}
+
+/* The betas alone are written between the barrier before the copy and the delta rule. */
+static void the_third_input_of_a_step_is_waited_for(void **state)
+{
+    static const struct arch_step layer[] = {
+        {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},
+        {STEP_MATMUL, VALUE_DELTA_IN, VALUE_NORMED, .weight = WEIGHT_DELTA_QKV},
+        {STEP_MATMUL, VALUE_DELTA_ALPHA, VALUE_NORMED, .weight = WEIGHT_DELTA_ALPHA},
+        {STEP_SHORT_CONV, VALUE_DELTA_QKV, VALUE_DELTA_IN, .weight = WEIGHT_DELTA_CONV},
+        {STEP_COPY, VALUE_DELTA_V, VALUE_DELTA_QKV,
+         .part = {DIM_ONE, DIM_DELTA_V, DIM_ZERO, DIM_ZERO}},
+        {STEP_MATMUL, VALUE_DELTA_BETA, VALUE_NORMED, .weight = WEIGHT_DELTA_BETA},
+        {STEP_DELTA_NET, VALUE_DELTA_OUT, VALUE_DELTA_QKV, VALUE_DELTA_ALPHA, WEIGHT_DELTA_A,
+         WEIGHT_DELTA_DT_BIAS, .in3 = VALUE_DELTA_BETA},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_DELTA_OUT, .weight = WEIGHT_DELTA_OUT},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_DELTA_V, .weight = WEIGHT_DELTA_OUT},
+        {STEP_MATMUL, VALUE_DELTA_GATE, VALUE_NORMED, .weight = WEIGHT_DELTA_GATE},
+        {STEP_MATMUL_ADD, VALUE_X, VALUE_DELTA_GATE, .weight = WEIGHT_DELTA_OUT},
+        {STEP_END},
+    };
+
+    assert_steps_ordered("qwen35", layer);
 }
 
 /* ---- batches ---- */
@@ -646,6 +675,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gemma_layers_differ_in_window_and_rope),
     cmocka_unit_test(phi_reads_parts_of_tensors_and_the_divisors_of_its_context),
     cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
+    cmocka_unit_test(the_third_input_of_a_step_is_waited_for),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),
     cmocka_unit_test(plan_refuses_a_workspace_that_is_too_small),

@@ -75,7 +75,7 @@ static int run(int argc, char **argv)
     char resolved[PATH_MAX];
     int c, code;
 
-    while ((c = getopt_long(argc, argv, "+h", answer_long_options, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "h", answer_long_options, NULL)) != -1)
         if (!answer_option(&o, c, optarg))
             return command_usage(&command_run, answer_options_help);
     if (optind >= argc || !answer_options_check(&o))

@@ -28,6 +28,7 @@ enum {
     OPTION_TOP_P,
     OPTION_MIN_P,
     OPTION_STATS,
+    OPTION_BACKGROUND,
     OPTION_HELP,
 };
 
@@ -36,6 +37,7 @@ const char answer_options_help[] =
     "  --max-tokens N      end the answer after N tokens\n"
     "  --temperature X     0: always the most likely token\n"
     "  --top-k N, --top-p X, --min-p X, --seed N\n"
+    "  --background        let the requests of others by\n"
     "  --stats             figures of the answer, on standard error\n"
     "  --socket PATH       the daemon's socket (HEARTH_SOCKET)\n";
 
@@ -48,6 +50,7 @@ const struct option answer_long_options[] = {
     {"top-k", required_argument, NULL, OPTION_TOP_K},
     {"top-p", required_argument, NULL, OPTION_TOP_P},
     {"min-p", required_argument, NULL, OPTION_MIN_P},
+    {"background", no_argument, NULL, OPTION_BACKGROUND},
     {"stats", no_argument, NULL, OPTION_STATS},
     {"help", no_argument, NULL, OPTION_HELP},
     {0},
@@ -70,35 +73,44 @@ bool answer_option(struct answer_options *o, int c, const char *value)
         o->shows_stats = true;
         return true;
     }
+    if (c == OPTION_BACKGROUND) {
+        o->is_background = true;
+        return true;
+    }
     if (c < OPTION_SOCKET || c > OPTION_MIN_P)
         return false;
     *slots[c] = value;
     return true;
 }
 
-static bool is_number(const char *name, const char *text, bool is_whole)
+/* A number, and one that the daemon takes. */
+static bool is_number(const char *name, const char *text, bool is_whole, double least, double most)
 {
     char *end = NULL;
-    bool is_finite = true;
+    double value;
 
     if (!text)
         return true;
     errno = 0;
-    if (is_whole)
-        strtoll(text, &end, 10);
-    else
-        is_finite = isfinite(strtod(text, &end));
-    if (end != text && !*end && !errno && is_finite)
+    value = is_whole ? (double)strtoll(text, &end, 10) : strtod(text, &end);
+    if (end == text || *end || errno || !isfinite(value)) {
+        command_fail(EXIT_USAGE, "--%s takes a number, not \"%s\"", name, text);
+        return false;
+    }
+    if (value >= least && value <= most)
         return true;
-    command_fail(EXIT_USAGE, "--%s takes a number, not \"%s\"", name, text);
+    command_fail(EXIT_USAGE, "--%s takes a number from %g to %.10g, not %s", name, least, most,
+                 text);
     return false;
 }
 
 bool answer_options_check(const struct answer_options *o)
 {
-    return is_number("seed", o->seed, true) && is_number("max-tokens", o->max_tokens, true) &&
-           is_number("top-k", o->top_k, true) && is_number("temperature", o->temperature, false) &&
-           is_number("top-p", o->top_p, false) && is_number("min-p", o->min_p, false);
+    return is_number("seed", o->seed, true, -HUGE_VAL, HUGE_VAL) &&
+           is_number("max-tokens", o->max_tokens, true, 0, UINT32_MAX) &&
+           is_number("top-k", o->top_k, true, -1, UINT32_MAX) &&
+           is_number("temperature", o->temperature, false, 0, 100) &&
+           is_number("top-p", o->top_p, false, 0, 1) && is_number("min-p", o->min_p, false, 0, 1);
 }
 
 static void set_whole(json_t *request, const char *name, const char *text)
@@ -308,6 +320,8 @@ static json_t *build_request(const struct answer_options *o, const json_t *messa
         json_array_append_new(all, conversation_message("system", o->system));
     /* extend borrows the messages' references; the request is only read from */
     json_array_extend(all, (json_t *)(uintptr_t)messages);
+    if (o->is_background)
+        json_object_set_new(request, "service_tier", json_string("flex"));
     set_whole(request, "seed", o->seed);
     set_whole(request, "max_tokens", o->max_tokens);
     set_whole(request, "top_k", o->top_k);

@@ -13,7 +13,8 @@
 /* Options both commands take; NULL or negative: the daemon's default. */
 struct answer_options {
     const char *socket, *model, *system, *seed, *temperature, *max_tokens, *top_k, *top_p, *min_p;
-    bool shows_stats; /* a line of figures after the answer, on stderr */
+    bool is_background; /* lets the requests of others by */
+    bool shows_stats;   /* a line of figures after the answer, on stderr */
 };
 
 struct answer_stats {
@@ -28,7 +29,7 @@ extern const char answer_options_help[];
 extern const struct option answer_long_options[];
 /* Takes one of them; false when it is none of ours. */
 bool answer_option(struct answer_options *o, int c, const char *value);
-/* Numbers that are no numbers: prints a sentence and returns false. */
+/* Numbers that are none, or that the daemon would refuse: prints a sentence and returns false. */
 bool answer_options_check(const struct answer_options *o);
 
 /* Loads the model if it is not loaded, with a progress bar. */

@@ -8,7 +8,7 @@ _hearth_models() {
 _hearth() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
 	local commands="run chat load unload ls ps info status top tokenize logits bench devices doctor"
-	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --stats --socket --help"
+	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --background --stats --socket --help"
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then

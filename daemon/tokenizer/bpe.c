@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Byte-level BPE: words by the pre-tokenizer, bytes joined by the ranks of the merge list. */
+/* BPE, joining by the ranks of the merge list: of bytes within the pre-tokenizer's words, or, as
+ * Gemma 4 has it, of characters within lines. */
+#include "base/utf8.h"
 #include "tokenizer/charclass.h"
 #include "tokenizer/tokenizer_part.h"
 
@@ -102,7 +104,7 @@ static int load_merges(struct bpe *bpe, struct vocab *v, const struct tokenizer_
         bpe->rules[i] = (struct merge_rule){.left = -1};
     for (size_t i = 0; i < desc->n_merges && ret == 0; i++)
         ret = load_merge(bpe, v, &desc->merges[i], (uint32_t)i, scratch);
-    for (int b = 0; b < 256 && ret == 0; b++) {
+    for (int b = 0; b < 256 && ret == 0 && v->alphabet == VOCAB_BYTE_LEVEL; b++) {
         scratch[0] = (char)b;
         bpe->byte_symbols[b] = vocab_find_or_add(v, scratch, 1);
         if (bpe->byte_symbols[b] < 0)
@@ -120,8 +122,8 @@ static int bpe_create(struct tokenizer *t, const struct tokenizer_desc *desc, st
     if (!bpe)
         return error_set(err, ENOMEM, "no memory for the tokenizer");
     bpe->seed = t->vocab.seed;
-    bpe->pre = pretokenizer_create(t->pre);
-    ret = bpe->pre ? load_merges(bpe, &t->vocab, desc) : -ENOMEM;
+    bpe->pre = t->pre ? pretokenizer_create(t->pre) : NULL;
+    ret = bpe->pre || !t->pre ? load_merges(bpe, &t->vocab, desc) : -ENOMEM;
     if (ret < 0)
         return error_set(err, ret, "no memory for %zu merges", desc->n_merges);
     return 0;
@@ -144,12 +146,32 @@ struct fragment {
     size_t offset;    /* of the fragment in it */
 };
 
+/* Joins the first n symbols of run->merge, which cover the word, and adds what comes of it. */
+static int join_symbols(struct run *run, size_t n_symbols, const char *word, size_t len)
+{
+    const struct tokenizer *t = run->tokenizer;
+    int64_t n = merge_run(&run->merge, n_symbols, word, (uint32_t)len, join, t->state);
+
+    if (n < 0)
+        return run_no_memory(run);
+    for (int64_t i = 0; i < n; i++) {
+        const struct merge_symbol *s = &run->merge.symbols[i];
+        size_t end = i + 1 < n ? s[1].start : len;
+        int ret = s->id >= 0 && s->id < (int32_t)t->vocab.n_tokens
+                      ? run_add(run, s->id)
+                      : run_add_bytes(run, word + s->start, end - s->start);
+
+        if (ret < 0)
+            return ret;
+    }
+    return 0;
+}
+
 static int encode_word(struct run *run, const char *word, size_t len)
 {
     const struct tokenizer *t = run->tokenizer;
     const struct bpe *bpe = t->state;
     int32_t id;
-    int64_t n;
 
     if (len == 1 && bpe->byte_symbols[(unsigned char)*word] < (int32_t)t->vocab.n_tokens)
         return run_add(run, bpe->byte_symbols[(unsigned char)*word]);
@@ -162,20 +184,7 @@ static int encode_word(struct run *run, const char *word, size_t len)
         return run_no_memory(run);
     for (uint32_t i = 0; i < len; i++)
         run->merge.symbols[i] = (struct merge_symbol){i, bpe->byte_symbols[(unsigned char)word[i]]};
-    n = merge_run(&run->merge, len, word, (uint32_t)len, join, bpe);
-    if (n < 0)
-        return run_no_memory(run);
-    for (int64_t i = 0; i < n; i++) {
-        const struct merge_symbol *s = &run->merge.symbols[i];
-        size_t end = i + 1 < n ? s[1].start : len;
-        int ret = s->id < (int32_t)t->vocab.n_tokens
-                      ? run_add(run, s->id)
-                      : run_add_bytes(run, word + s->start, end - s->start);
-
-        if (ret < 0)
-            return ret;
-    }
-    return 0;
+    return join_symbols(run, len, word, len);
 }
 
 static int emit(void *context, size_t start, size_t end)
@@ -219,4 +228,51 @@ const struct model bpe_model = {
     .create = bpe_create,
     .destroy = bpe_destroy,
     .encode = bpe_encode,
+};
+
+/* Characters that neither a token nor a merge knows stay what they are: id -1. */
+static int encode_line(struct run *run, const char *text, size_t len)
+{
+    const struct vocab *v = &run->tokenizer->vocab;
+    size_t n = 0;
+
+    if (merge_reserve(&run->merge, len) < 0)
+        return run_no_memory(run);
+    for (size_t at = 0; at < len;) {
+        uint32_t cp;
+        int size = utf8_decode(text + at, len - at, &cp);
+        bool is_space = size > 0 && cp == 0x2581;
+
+        size = size > 0 ? size : 1;
+        run->merge.symbols[n++] =
+            (struct merge_symbol){(uint32_t)at, is_space ? vocab_find(v, " ", 1)
+                                                         : vocab_find(v, text + at, (size_t)size)};
+        at += (size_t)size;
+    }
+    return join_symbols(run, n, text, len);
+}
+
+/* Runs of line breaks, and what stands between them. Tokens have spaces for U+2581, so that in
+ * text there is nothing to replace. */
+static int lines_encode(struct run *run, const char *text, size_t len, bool after_special)
+{
+    int ret = 0;
+
+    for (size_t at = 0, n; at < len && ret == 0; at += n) {
+        bool is_break = text[at] == '\n';
+
+        for (n = 1; at + n < len && (text[at + n] == '\n') == is_break; n++)
+            continue;
+        ret = encode_line(run, text + at, n);
+    }
+    return ret;
+}
+
+const struct model bpe_lines_model = {
+    .name = "gemma4",
+    .alphabet = VOCAB_SPACE_MARK,
+    .adds_bos = true,
+    .create = bpe_create,
+    .destroy = bpe_destroy,
+    .encode = lines_encode,
 };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct model *const models[] = {&bpe_model, &spm_model, &wpm_model};
+static const struct model *const models[] = {&bpe_model, &bpe_lines_model, &spm_model, &wpm_model};
 
 void tokenizer_desc_init(struct tokenizer_desc *desc)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Text to token ids and back, for the vocabularies that model files carry: byte-level BPE ("gpt2"),
- * SentencePiece-style BPE by scores ("llama") and WordPiece ("bert"). Knows arrays, not files, and
- * nothing of templates or chats.
+ * BPE of characters within lines ("gemma4"), SentencePiece-style BPE by scores ("llama") and
+ * WordPiece ("bert"). Knows arrays, not files, and nothing of templates or chats.
  *
  * A struct tokenizer never changes after it is made: any number of threads may use it at once.
  * Everything a call needs besides lives in that call. A tokenizer_encode takes time of the order

@@ -36,7 +36,7 @@ struct model {
     /* Appends the tokens of a piece of text without special tokens in it. */
     int (*encode)(struct run *run, const char *text, size_t len, bool after_special);
 };
-extern const struct model bpe_model, spm_model, wpm_model;
+extern const struct model bpe_model, bpe_lines_model, spm_model, wpm_model;
 
 struct tokenizer {
     const struct model *model;

@@ -86,10 +86,30 @@ def output_that_cannot_be_written_is_a_failure():
 
 def numbers_that_are_none_are_refused():
     for option, value in (("--temperature", "nan"), ("--top-p", "inf"), ("--seed", "99999999999999999999"),
-                          ("--max-tokens", "1x"), ("--top-k", "")):
+                          ("--max-tokens", "1x"), ("--top-k", ""), ("--temperature", "-1"), ("--top-p", "1.5"),
+                          ("--min-p", "-0.1"), ("--max-tokens", "-3")):
         code, _, err = hearth("run", option, value, "m", "hello")
         equal(code, 2, option)
         has(err, option)
+
+
+def options_count_wherever_they_stand():
+    for words in (["--temperature", "0", "m", "hello"], ["m", "--temperature", "0", "hello"],
+                  ["m", "hello", "--temperature=0"], ["m", "--temperature", "0", "--", "hello"]):
+        s = Server(b'{"done": true}\n', event("yes"))
+        code, out, err = hearth("run", "--socket", s.path, *words)
+        equal((code, out), (0, "yes\n"), err)
+        asked = json.loads(s.bodies[-1])
+        equal((asked["temperature"], asked["messages"][0]["content"]), (0.0, "hello"), words)
+        assert "service_tier" not in asked, asked
+    code, out, err = hearth("run", "m", "why", "--no-such-option")
+    equal((code, out), (2, ""))
+    has(err, "no-such-option", "usage: hearth run")
+    s = Server(b'{"done": true}\n', event("yes"))
+    code, out, err = hearth("run", "--socket", s.path, "m", "--background", "--", "--temperature", "is", "what?")
+    equal(code, 0, err)
+    asked = json.loads(s.bodies[-1])
+    equal((asked["service_tier"], asked["messages"][0]["content"]), ("flex", "--temperature is what?"))
 
 
 def answer_cannot_command_the_terminal():
@@ -301,7 +321,8 @@ def demo_of_root_may_open_the_gpu():
 
 
 run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
-     answer_cannot_command_the_terminal, thoughts_are_shown_to_a_person_only,
+     options_count_wherever_they_stand, answer_cannot_command_the_terminal,
+     thoughts_are_shown_to_a_person_only,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
      bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
      info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,

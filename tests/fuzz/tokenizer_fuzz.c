@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two things that strangers write: the text to encode (with two vocabularies made here), and the
+ * Two things that strangers write: the text to encode (with vocabularies made here), and the
  * vocabulary itself. The first byte of the input chooses which.
  */
 #include "tokenizer/detokenizer.h"
@@ -92,6 +92,15 @@ static void make_spm(struct table *t)
     add(t, "<u>", 4);
 }
 
+static void add_merges(struct table *t)
+{
+    static const char *const merges[] = {"a b",  "b a", "ab ab", "\u2581 a", "\u2581 \u2581",
+                                         "ab a", "x y", "a a",   "aa aa",    "\u00e9 \u00e9"};
+
+    for (size_t i = 0; i < sizeof(merges) / sizeof(merges[0]); i++)
+        t->merges[t->desc.n_merges++] = (struct tokenizer_text){merges[i], strlen(merges[i])};
+}
+
 static void check_detokenizer(const struct tokenizer *t, const struct token_array *ids)
 {
     struct strbuf out;
@@ -146,8 +155,8 @@ static void fuzz_text(uint8_t choice, const char *text, size_t len)
         "gpt-2",        "default",     "llama-bpe",      "qwen2",  "qwen35", "gpt-4o",    "tekken",
         "deepseek-llm", "deepseek-v3", "deepseek-coder", "falcon", "smollm", "seed-coder"};
     enum { N_PRES = sizeof(pres) / sizeof(pres[0]) };
-    static struct tokenizer *made[N_PRES + 2];
-    size_t which = (choice >> 3) % (N_PRES + 2);
+    static struct tokenizer *made[N_PRES + 3];
+    size_t which = (choice >> 3) % (N_PRES + 3);
 
     if (!made[which]) {
         static struct table table;
@@ -158,9 +167,11 @@ static void fuzz_text(uint8_t choice, const char *text, size_t len)
             make_spm(&table);
         table.desc.pre = which < N_PRES ? pres[which] : NULL;
         if (which > N_PRES) {
-            table.desc.model = "bert";
+            table.desc.model = which == N_PRES + 1 ? "bert" : "gemma4";
             table.desc.architecture = NULL;
         }
+        if (which > N_PRES + 1)
+            add_merges(&table);
         if (tokenizer_create(&table.desc, &made[which], NULL) < 0)
             abort();
     }

@@ -84,3 +84,55 @@ void tiny_vocab_spm(struct tiny_vocab *v)
         tiny_vocab_add(v, words[i], TOKENIZER_TYPE_NORMAL, -(float)i);
     tiny_vocab_add(v, "<|user|>", TOKENIZER_TYPE_CONTROL, 0);
 }
+
+void tiny_vocab_lines(struct tiny_vocab *v)
+{
+    static const char *const words[] = {"\u2581",
+                                        "h",
+                                        "e",
+                                        "l",
+                                        "o",
+                                        "w",
+                                        "a",
+                                        "b",
+                                        "c",
+                                        "x",
+                                        "y",
+                                        "q",
+                                        "z",
+                                        "r",
+                                        "d",
+                                        "\n",
+                                        "\u00e9",
+                                        "he",
+                                        "ll",
+                                        "hell",
+                                        "hello",
+                                        "\u2581hello",
+                                        "\u2581\u2581",
+                                        "\u2581w",
+                                        "\n\n",
+                                        "\n\n\n",
+                                        "ab",
+                                        "abc",
+                                        "aa",
+                                        "aaaa",
+                                        "xy"};
+    static const char *const merges[] = {
+        "h e",     "l l", "he ll", "hell o", "\u2581 hello", "\u2581 \u2581", "\u2581 w", "\n \n",
+        "\n\n \n", "a b", "ab c",  "a a",    "aa aa",        "q z",           "x y",      "xy z"};
+
+    start(v, "gemma4");
+    v->desc.unk = tiny_vocab_add(v, "<unk>", TOKENIZER_TYPE_UNKNOWN, 0);
+    v->desc.bos = tiny_vocab_add(v, "<bos>", TOKENIZER_TYPE_CONTROL, 0);
+    v->desc.eos = tiny_vocab_add(v, "<eos>", TOKENIZER_TYPE_CONTROL, 0);
+    for (int b = 0; b < 256; b++) {
+        snprintf(v->byte_names[b], sizeof(v->byte_names[b]), "<0x%02X>", b);
+        tiny_vocab_add(v, v->byte_names[b], TOKENIZER_TYPE_BYTE, 0);
+    }
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        tiny_vocab_add(v, words[i], TOKENIZER_TYPE_NORMAL, 0);
+    for (size_t i = 0; i < sizeof(merges) / sizeof(merges[0]); i++)
+        tiny_vocab_add_merge(v, merges[i]);
+    tiny_vocab_add(v, "<|tool_call>", TOKENIZER_TYPE_CONTROL, 0);
+}

@@ -20,6 +20,10 @@ void tiny_vocab_bpe(struct tiny_vocab *v);
 /* SentencePiece: <unk> <s> </s>, byte tokens from 3 on, then words; <|user|> is control. */
 void tiny_vocab_spm(struct tiny_vocab *v);
 
+/* Gemma 4's BPE of lines: <unk> <bos> <eos>, byte tokens from 3 on, then characters and words, of
+ * which "qz" and "xyz" can be merged to but are no tokens; <|tool_call> is control. */
+void tiny_vocab_lines(struct tiny_vocab *v);
+
 /* Appends a token to the description; returns its id. */
 int32_t tiny_vocab_add(struct tiny_vocab *v, const char *text, int32_t type, float score);
 void tiny_vocab_add_merge(struct tiny_vocab *v, const char *merge);

@@ -263,6 +263,29 @@ static void merges_of_unknown_tokens_end_as_bytes(void **state)
     tokenizer_destroy(t);
 }
 
+/* What the pieces should be was seen from llama.cpp with the same vocabulary. */
+static void gemma_4_joins_characters_within_lines(void **state)
+{
+    static struct tiny_vocab v;
+    struct tokenizer *t;
+
+    tiny_vocab_lines(&v);
+    t = create(&v.desc);
+    assert_pieces(t, "hello world", 0, "hello| w|o|r|l|d");
+    assert_pieces(t, "hello  hello", 0, "hello| | hello");
+    assert_pieces(t, "  hello", 0, " | hello");
+    assert_pieces(t, " w hello", 0, " w| hello");
+    assert_pieces(t, "a\n\n\n\nb", 0, "a|\n\n|\n\n|b");
+    assert_pieces(t, "abcabcaaaaaaa", 0, "abc|abc|aaaa|aa|a");
+    /* what merges make and no token is, is bytes */
+    assert_pieces(t, "xyz qz", 0, "x|y|z| |q|z");
+    assert_pieces(t, "\u00e9\u00e8", 0, "\u00e9|\xc3|\xa8");
+    assert_pieces(t, "a\u2581w", 0, "a| w");
+    assert_pieces(t, "h", TOKENIZE_ADD_SPECIAL, "<bos>|h");
+    assert_pieces(t, "<|tool_call>h", TOKENIZE_PARSE_SPECIAL, "<|tool_call>|h");
+    tokenizer_destroy(t);
+}
+
 static void end_tokens_are_known_by_name(void **state)
 {
     static struct tiny_vocab v;
@@ -757,6 +780,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bos_and_eos_follow_the_model),
     cmocka_unit_test(whole_words_win_where_the_rule_says),
     cmocka_unit_test(merges_of_unknown_tokens_end_as_bytes),
+    cmocka_unit_test(gemma_4_joins_characters_within_lines),
     cmocka_unit_test(end_tokens_are_known_by_name),
     cmocka_unit_test(markup_is_part_of_an_answer_and_never_made_of_words),
     cmocka_unit_test(unknown_kinds_are_refused_by_name),

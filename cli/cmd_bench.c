@@ -377,8 +377,10 @@ static int run(int argc, char **argv)
                                                       .context_tokens = longest + KV_BLOCK_TOKENS},
                          &err);
     if (r < 0) {
+        int code = local_model_exit_code(&m, r);
+
         local_model_close(&m);
-        return command_fail(EXIT_NO_MODEL, "%s", err.text);
+        return command_fail(code, "%s", err.text);
     }
     r = bench(&a, &m, &err);
     local_model_close(&m);

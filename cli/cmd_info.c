@@ -212,11 +212,13 @@ static int tell(const struct arguments *a, const struct model *m, const char *pa
     struct model_fit_question q = {m, path, 0, a->device, a->context_tokens, daemon};
     struct model_fit fit;
     json_t *root;
+    int r;
 
     for (size_t i = 0; i < gguf_n_files(m->gguf); i++)
         q.file_bytes += gguf_file(m->gguf, i)->size_bytes;
-    if (model_fit_judge(&q, &fit, err) < 0)
-        return EXIT_FAILED;
+    r = model_fit_judge(&q, &fit, err);
+    if (r < 0) /* -EINVAL: no device is called so */
+        return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
     root = model_to_json(path, m, q.file_bytes);
     if (!root || json_object_set_new(root, "machine", fit_to_json(&fit)) < 0) {
         error_set(err, ENOMEM, "out of memory, or the model's path is not UTF-8");

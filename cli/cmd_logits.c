@@ -168,14 +168,18 @@ static int run(int argc, char **argv)
                                                       .full_barriers = a.full_barriers},
                          &err);
     if (r < 0) {
+        int code = local_model_exit_code(&m, r);
+
         local_model_close(&m);
         free(tokens);
-        return command_fail(EXIT_NO_MODEL, "%s", err.text);
+        return command_fail(code, "%s", err.text);
     }
     r = evaluate(&a, &m, tokens, n, &err);
     local_model_close(&m);
     free(tokens);
-    return r < 0 ? command_fail(EXIT_FAILED, "%s", err.text) : EXIT_OK;
+    if (r < 0) /* -EINVAL: a token that the model does not have */
+        return command_fail(r == -EINVAL ? EXIT_USAGE : EXIT_FAILED, "%s", err.text);
+    return EXIT_OK;
 }
 
 const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT [--vector]",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "local_model.h"
 
+#include "command.h"
 #include "progress.h"
 
 #include "engine/pool_buffer.h"
@@ -49,6 +50,13 @@ int local_model_open(struct local_model *m, const struct local_model_config *cfg
     rc.cache = kv_size_of(m->lm->model, cfg->kv_type, rc.context_tokens, 1,
                           rc.batch_tokens ? rc.batch_tokens : RUNNER_BATCH_TOKENS);
     return runner_create(m->lm, m->device, &rc, &m->runner, err);
+}
+
+int local_model_exit_code(const struct local_model *m, int error)
+{
+    if (m->device)
+        return EXIT_NO_MODEL;
+    return error == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 }
 
 void local_model_close(struct local_model *m)

@@ -24,6 +24,9 @@ struct local_model_config {
 
 int local_model_open(struct local_model *m, const struct local_model_config *cfg,
                      struct error *err);
+/* The exit code of such a failure, before the close: a device that does not exist is a wrong
+ * argument. */
+int local_model_exit_code(const struct local_model *m, int error);
 void local_model_close(struct local_model *m); /* fine on a half-opened one */
 
 /* "f16" or "q8_0"; -EINVAL. */

@@ -371,6 +371,8 @@ static void handle_attached(struct engine *e, struct model_entry *entry, const s
     log_info("loaded %s: %llu bytes in %.3f s, %s, %s", entry->name,
              (unsigned long long)entry->lm->file_bytes, entry->load_seconds, entry->lm->pool_text,
              loaded_model_read_note(entry->lm));
+    if (!entry->lm->chat_template && entry->lm->model->dims.pooling == POOLING_NONE)
+        log_info("%s has no chat template: chats with it are written as ChatML", entry->name);
     log_pipelines(e);
     requests_release(e, entry);
     tell_listeners(entry, err);

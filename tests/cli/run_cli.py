@@ -172,6 +172,16 @@ def logits_go_into_a_pipe_and_never_replace_a_device():
         equal(len(got[0]), 3 * 512 * 4)
 
 
+def wrong_values_are_wrong_arguments():
+    model = small_model()
+    for args in (["bench", model, "-n", "1", "--device", "nosuch"], ["info", model, "--device", "nosuch"],
+                 ["logits", model, "--tokens", "1", "--out", "/dev/null", "--device", "nosuch"],
+                 ["logits", model, "--tokens", "99999", "--out", "/dev/null"]):
+        code, out, err = hearth(*args, HEARTH_SOCKET="/nonexistent")
+        equal((code, out), (2, ""), args)
+        has(err, "hearth: ")
+
+
 def bench_counts_the_parameters_of_small_models():
     code, out, err = hearth("bench", small_model(), "-p", "0", "-n", "1", "-r", "1")
     equal(code, 0, err)
@@ -265,7 +275,7 @@ def bad_token_lists_are_refused():
     for tokens in ("", "x", "1,-2", "@/nonexistent", "99999999999"):
         equal(hearth("logits", model, "--tokens", tokens, "--out", "/dev/null")[0], 2, tokens)
     code, _, err = hearth("logits", model, "--tokens", "1,99999", "--out", "/dev/null")
-    equal(code, 1)
+    equal(code, 2)
     has(err, "99999 is not in the vocabulary")
 
 
@@ -324,7 +334,7 @@ run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure,
      options_count_wherever_they_stand, answer_cannot_command_the_terminal,
      thoughts_are_shown_to_a_person_only,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,
-     bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
+     wrong_values_are_wrong_arguments, bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
      info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,
      daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such,
      demo_of_root_may_open_the_gpu])

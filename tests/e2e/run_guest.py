@@ -183,9 +183,10 @@ def expected():
 
 # ---- promises ----
 
-def a_load_reads_the_file_once_and_keeps_nothing_else_of_it():
+def load_read_once(make):
+    """The daemon that make() gives, and the pool of the model that it loads: it lies nowhere else."""
     forget_models()
-    d = gpu()
+    d = make()
     forget_files()
     before = bytes_read()
     equal(d.hearth("load", "first")[0], 0)
@@ -197,6 +198,16 @@ def a_load_reads_the_file_once_and_keeps_nothing_else_of_it():
     pool = image("first")
     equal((pool.state, "named" in pool.flags, "idle" in pool.flags), ("sealed", True, False), pool)
     has(pool.line, "order9 %d" % pool.bytes)
+    return d, pool
+
+
+def a_load_reads_the_file_once_and_keeps_nothing_else_of_it():
+    d, _ = load_read_once(start)
+    equal(d.stop(), 0)
+
+
+def a_load_for_a_gpu_is_read_once_and_is_the_gpus_as_it_lies():
+    _, pool = load_read_once(gpu)
     assert pool.dmabufs >= 1, pool
 
 
@@ -376,10 +387,10 @@ QUICK = [
     a_truncated_model_is_told_and_leaves_nothing, a_bad_sector_is_told_and_leaves_nothing,
     a_file_that_changes_while_it_is_read_is_told_and_leaves_nothing, sigterm_at_any_moment_of_a_load_leaves_no_part_of_a_model,
     a_user_without_permission_is_told_and_served, a_module_in_use_stays_and_one_that_went_is_told,
-    a_killed_daemon_on_the_cpu_leaves_the_model_too,
+    a_killed_daemon_on_the_cpu_leaves_the_model_too, a_load_reads_the_file_once_and_keeps_nothing_else_of_it,
 ]
 TESTS = QUICK + [
-    a_load_reads_the_file_once_and_keeps_nothing_else_of_it, vulkan_answers_what_the_cpu_device_answers,
+    a_load_for_a_gpu_is_read_once_and_is_the_gpus_as_it_lies, vulkan_answers_what_the_cpu_device_answers,
     a_killed_daemon_leaves_the_model_where_the_next_one_finds_it, memory_pressure_takes_the_idle_model_and_spares_the_one_in_use,
     a_driver_that_maps_no_sealed_dmabuf_gets_the_pools_address,
 ]

@@ -172,6 +172,22 @@ def a_cache_of_pipelines_that_did_not_change_is_not_written_again():
         equal(states[1], states[0])
 
 
+def a_warm_start_compiles_nothing():
+    need_vulkan()
+    with tempfile.TemporaryDirectory() as cache:
+        told = []
+        for _ in range(2):
+            d = Daemon("--device", "vulkan", env={"CACHE_DIRECTORY": cache})
+            d.text("What is Hearth?")
+            told.append(json.loads(d.hearth("status", "--json")[1]))
+            equal(d.stop(), 0)
+        if "pipelines_compiled" not in told[0] or "llvmpipe" in told[0]["device"]:
+            raise Skip("this driver does not tell what it found: tests/radv/warm_test.c asks one that does")
+        cold, warm = told
+        equal(cold["pipelines_compiled"], cold["pipelines"])
+        equal((warm["pipelines"], warm["pipelines_compiled"]), (cold["pipelines"], 0))
+
+
 def an_idle_model_is_mapped_again_by_the_next_request():
     need_vulkan()
     d = Daemon("--device", "vulkan", "--idle-after", "1")
@@ -240,7 +256,7 @@ TESTS = [
     status_names_the_device_and_that_nothing_is_copied, a_third_signal_need_not_wait_for_a_busy_device, a_machine_without_drivers_is_told_what_to_install,
     the_cpu_is_a_fallback_only_when_allowed, a_read_only_cache_directory_disturbs_nothing,
     all_pipelines_are_made_before_a_model_is_ready, a_cache_of_pipelines_that_did_not_change_is_not_written_again,
-    an_idle_model_is_mapped_again_by_the_next_request,
+    a_warm_start_compiles_nothing, an_idle_model_is_mapped_again_by_the_next_request,
     answers_go_on_after_a_lost_device, a_device_lost_again_and_again_ends_requests_and_not_the_daemon,
     a_device_lost_again_and_again_leaves_to_the_cpu_where_allowed,
 ]

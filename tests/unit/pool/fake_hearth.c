@@ -359,6 +359,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     va_end(args);
     if (!fake_hearth.is_on || _IOC_TYPE(request) != HEARTH_IOC_MAGIC)
         return __real_ioctl(fd, request, argument);
+    while (request == HEARTH_CREATE && fake_hearth.is_held)
+        usleep(1000);
     pthread_mutex_lock(&lock);
     p = pool_of_fd(fd);
     if (p && request == HEARTH_POOL_ALLOCATE) { /* which takes its time, and can be interrupted */

@@ -23,6 +23,7 @@ struct fake_hearth {
     uint64_t limit_bytes;     /* of all pools together */
     uint64_t fail_at_bytes;   /* allocating stops there with -ENOMEM; 0: nowhere */
     unsigned step_us;         /* how long each large page takes */
+    atomic_bool is_held;      /* who creates a pool waits */
     unsigned n_others;        /* other processes that have every pool open */
     bool is_pinned;           /* sealing finds pages in use */
     atomic_uint n_interrupts; /* how often allocating was interrupted */

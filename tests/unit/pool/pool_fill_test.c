@@ -413,8 +413,39 @@ static bool drive_fails(void)
     return atomic_load(&drive.failures_left) > 0 && atomic_fetch_sub(&drive.failures_left, 1) > 0;
 }
 
+/* Reads one thing at a time, in the order of asking, while it is on; counts of what file. */
+static struct {
+    atomic_bool is_on;
+    pthread_mutex_t lock;
+    pthread_cond_t next;
+    unsigned n_asked, n_served; /* under lock */
+    ino_t urgent;
+    atomic_uint n_reads[2]; /* [1] of the urgent file */
+} slow = {.lock = PTHREAD_MUTEX_INITIALIZER, .next = PTHREAD_COND_INITIALIZER};
+
+static void read_slowly(int fd)
+{
+    struct stat st;
+    unsigned turn;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    pthread_mutex_lock(&slow.lock);
+    turn = slow.n_asked++;
+    while (slow.n_served != turn)
+        pthread_cond_wait(&slow.next, &slow.lock);
+    pthread_mutex_unlock(&slow.lock);
+    usleep(300);
+    atomic_fetch_add(&slow.n_reads[st.st_ino == slow.urgent], 1);
+    pthread_mutex_lock(&slow.lock);
+    slow.n_served++;
+    pthread_cond_broadcast(&slow.next);
+    pthread_mutex_unlock(&slow.lock);
+}
+
 ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t offset)
 {
+    if (slow.is_on)
+        read_slowly(fd);
     if (!drive_fails())
         return __real_pread64(fd, data, n, offset);
     errno = -drive.error;
@@ -524,6 +555,53 @@ static void fills_share_the_drive_and_leave_it_to_the_urgent(void **state)
     pool_fill_share_end(&a);
 }
 
+static void *fill_in_the_background(void *fd)
+{
+    const struct pool_fill_options options = {.no_uring = true, .block_bytes = 16384};
+    struct pool *pool = make_pool(4 * MIB);
+    intptr_t r = pool_fill_file(pool, 0, *(int *)fd, 0, 4 * MIB, &options, NULL, NULL);
+
+    pool_destroy(pool);
+    return (void *)r;
+}
+
+/* Both want all of a drive that serves them in turn. */
+static void an_urgent_fill_gets_the_drive_from_one_that_began_before(void **state)
+{
+    const atomic_bool is_urgent = true;
+    const struct pool_fill_options options = {
+        .no_uring = true, .block_bytes = 16384, .is_urgent = &is_urgent};
+    uint8_t *bytes[2];
+    int fds[2] = {make_file(disk_dir, 4 * MIB, &bytes[0]), make_file(disk_dir, 4 * MIB, &bytes[1])};
+    struct pool *pool = make_pool(4 * MIB);
+    unsigned n_before, n_after;
+    pthread_t thread;
+    struct stat st;
+    void *r;
+
+    assert_int_equal(fstat(fds[1], &st), 0);
+    slow.urgent = st.st_ino;
+    slow.is_on = true;
+    assert_int_equal(pthread_create(&thread, NULL, fill_in_the_background, &fds[0]), 0);
+    while (slow.n_reads[0] < 16)
+        usleep(100);
+    n_before = slow.n_reads[0];
+    assert_int_equal(pool_fill_file(pool, 0, fds[1], 0, 4 * MIB, &options, NULL, NULL), 0);
+    n_after = slow.n_reads[0];
+    pthread_join(thread, &r);
+    slow.is_on = false;
+    assert_ptr_equal(r, NULL);
+    assert_int_equal(memcmp(pool_data(pool), bytes[1], 4 * MIB), 0);
+    /* eight read at a time, one of the other's beside them, and what that had begun before */
+    assert_true(n_after > n_before);
+    assert_true(n_after - n_before < slow.n_reads[1] / 4);
+    pool_destroy(pool);
+    for (int i = 0; i < 2; i++) {
+        free(bytes[i]);
+        close(fds[i]);
+    }
+}
+
 static int forbid_io_uring(void)
 {
     struct sock_filter filter[] = {
@@ -607,6 +685,7 @@ static const struct CMUnitTest tests[] = {
     FILL_TEST(fill_of_a_broken_drive_ends_with_the_place),
     FILL_TEST(fill_that_waits_to_try_again_can_be_cancelled),
     FILL_TEST(fills_share_the_drive_and_leave_it_to_the_urgent),
+    FILL_TEST(an_urgent_fill_gets_the_drive_from_one_that_began_before),
     FILL_TEST(fill_works_where_io_uring_is_forbidden),
 };
 

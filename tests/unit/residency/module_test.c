@@ -121,6 +121,31 @@ static void loads_that_do_not_fit_together_are_told(void **state)
     unlink(two);
 }
 
+/* Nor are they told that there is room while neither has its pool. */
+static void loads_that_come_together_are_counted_together(void **state)
+{
+    struct engine *e = engine();
+    struct load_wait waits[2] = {{0}};
+    char paths[2][64];
+
+    fake_hearth.limit_bytes = 400 * MIB;
+    fake_hearth.is_held = true;
+    for (int i = 0; i < 2; i++) {
+        make_large_model(paths[i]);
+        assert_int_equal(engine_load(e, paths[i], &fixture_load_events, &waits[i], NULL, NULL), 0);
+    }
+    for (int i = 0; i < 3000 && !waits[0].is_done && !waits[1].is_done; i++)
+        fixture_idle(e, 1);
+    fake_hearth.is_held = false;
+    assert_int_equal(waits[0].is_done + waits[1].is_done, 1);
+    for (int i = 0; i < 2; i++)
+        fixture_wait(e, &waits[i].is_done);
+    assert_int_equal(waits[0].error.code + waits[1].error.code, -ENOMEM);
+    engine_destroy(e);
+    for (int i = 0; i < 2; i++)
+        unlink(paths[i]);
+}
+
 /* Loses the device while one model answers and `other` has nothing to do. */
 static struct engine *engine_after_loss(const char *other)
 {
@@ -146,7 +171,7 @@ static void after_a_loss_the_kernel_may_take_who_has_no_request(void **state)
 
     fixture_copy_model(other);
     e = engine_after_loss(other);
-    for (int i = 0; i < 10000 && !n; i++) {
+    for (int i = 0; i < 2000 && !n; i++) {
         fixture_idle(e, 1);
         n = fake_hearth_evict_idle();
     }
@@ -188,7 +213,7 @@ static void after_a_failed_wake_the_kernel_may_take_it(void **state)
     ask_init(&a, e, prompt);
     ask_run(&a);
     assert_int_equal(a.result.finish, ENGINE_FINISH_ERROR);
-    for (int i = 0; i < 10000 && !n; i++) {
+    for (int i = 0; i < 2000 && !n; i++) {
         fixture_idle(e, 1);
         n = fake_hearth_evict_idle();
     }
@@ -203,6 +228,7 @@ static const struct CMUnitTest tests[] = {
     WITH_MODULE(a_cancelled_load_leaves_no_pool_and_no_name),
     WITH_MODULE(loads_that_fit_together_are_both_admitted),
     WITH_MODULE(loads_that_do_not_fit_together_are_told),
+    WITH_MODULE(loads_that_come_together_are_counted_together),
     WITH_MODULE(after_a_loss_the_kernel_may_take_who_has_no_request),
     WITH_MODULE(after_a_loss_who_has_no_request_makes_room),
     WITH_MODULE(after_a_failed_wake_the_kernel_may_take_it),

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
 #include "fields.h"
+#include "local_model.h"
 #include "model_fit.h"
 #include "progress.h"
 
+#include "engine/kv_size.h"
 #include "engine/vocabulary.h"
 #include "kernels/args.h"
 #include "model/model_size.h"
@@ -19,21 +21,26 @@
 static const char options[] =
     "  --context N     tokens of a conversation, as context-tokens in hearthd.conf(5)\n"
     "  --device NAME   auto, cpu, vulkan, vulkan:N\n"
+    "  --kv-type TYPE  how keys and values are kept: f16, q8_0 (f16)\n"
     "  --json          machine-readable\n"
     "  --socket PATH   the daemon's socket (HEARTH_SOCKET); it need not run\n";
 
 struct arguments {
     const char *model, *device, *socket;
-    uint32_t context_tokens;
+    uint32_t context_tokens, kv_type;
     bool is_json;
 };
 
 static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option longs[] = {
-        {"context", required_argument, NULL, 'c'}, {"device", required_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},          {"socket", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"context", required_argument, NULL, 'c'},
+        {"device", required_argument, NULL, 'd'},
+        {"kv-type", required_argument, NULL, 'k'},
+        {"json", no_argument, NULL, 'j'},
+        {"socket", required_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     unsigned long n;
     char *end;
@@ -46,6 +53,8 @@ static int parse(int argc, char **argv, struct arguments *a)
             a->socket = optarg;
         else if (c == 'j')
             a->is_json = true;
+        else if (c == 'k' && parse_kv_type(optarg, &a->kv_type) == 0)
+            continue;
         else if (c == 'c' && (n = strtoul(optarg, &end, 10)) && !*end && optarg[0] != '-' &&
                  n <= INT32_MAX)
             a->context_tokens = (uint32_t)n;
@@ -116,7 +125,8 @@ static json_t *fit_to_json(const struct model_fit *fit)
     return o;
 }
 
-static json_t *model_to_json(const char *path, const struct model *m, uint64_t file_bytes)
+static json_t *model_to_json(const char *path, const struct model *m, uint64_t file_bytes,
+                             uint32_t kv_type)
 {
     bool has_template = gguf_find(m->gguf, "tokenizer.chat_template") != NULL;
     struct model_size size;
@@ -130,7 +140,7 @@ static json_t *model_to_json(const char *path, const struct model *m, uint64_t f
                      types_to_json(&size), "n_layers", (json_int_t)m->dims.dim[DIM_LAYERS],
                      "n_vocab", (json_int_t)m->dims.dim[DIM_VOCAB], "context_trained_tokens",
                      (json_int_t)m->dims.dim[DIM_CONTEXT], "kv_bytes_per_token",
-                     (json_int_t)model_kv_bytes_per_token(m, KV_F16), "state_bytes_per_sequence",
+                     (json_int_t)model_kv_bytes_per_token(m, kv_type), "state_bytes_per_sequence",
                      (json_int_t)model_state_bytes(m), "has_chat_template", (int)has_template);
 }
 
@@ -209,17 +219,19 @@ static void print_fit(const json_t *fit)
 static int tell(const struct arguments *a, const struct model *m, const char *path,
                 const struct daemon_models *daemon, struct error *err)
 {
-    struct model_fit_question q = {m, path, 0, a->device, a->context_tokens, daemon};
+    struct model_fit_question q = {m, path, 0, a->device, a->context_tokens, a->kv_type, daemon};
     struct model_fit fit;
     json_t *root;
     int r;
 
     for (size_t i = 0; i < gguf_n_files(m->gguf); i++)
         q.file_bytes += gguf_file(m->gguf, i)->size_bytes;
+    if (kv_size_check_type(m, a->kv_type, err) < 0)
+        return EXIT_USAGE;
     r = model_fit_judge(&q, &fit, err);
     if (r < 0) /* -EINVAL: no device is called so */
         return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-    root = model_to_json(path, m, q.file_bytes);
+    root = model_to_json(path, m, q.file_bytes, a->kv_type);
     if (!root || json_object_set_new(root, "machine", fit_to_json(&fit)) < 0) {
         error_set(err, ENOMEM, "out of memory, or the model's path is not UTF-8");
         json_decref(root);

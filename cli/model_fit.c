@@ -108,12 +108,13 @@ static void list_contexts(struct model_fit *fit, const struct model_fit_question
         uint32_t here = tokens < trained ? (uint32_t)tokens : trained;
 
         fit->contexts[fit->n_contexts].tokens = here;
-        fit->contexts[fit->n_contexts++].n_sequences =
-            footprint_most_sequences(q->model, room, weights_bytes, free_host_bytes, here);
+        fit->contexts[fit->n_contexts++].n_sequences = footprint_most_sequences(
+            q->model, room, weights_bytes, free_host_bytes, q->kv_type, here);
         if (here == trained)
             break;
     }
-    fit->longest_tokens = footprint_longest_context(q->model, room, weights_bytes, free_host_bytes);
+    fit->longest_tokens =
+        footprint_longest_context(q->model, room, weights_bytes, free_host_bytes, q->kv_type);
 }
 
 /* Adds what could be had of models that nobody uses. */
@@ -133,7 +134,7 @@ static struct residency_bytes could_be_free(const struct residency_model *models
 int model_fit_judge(const struct model_fit_question *q, struct model_fit *ret_fit,
                     struct error *err)
 {
-    const struct cache_wishes wishes = {.context_tokens = q->context_tokens};
+    const struct cache_wishes wishes = {.context_tokens = q->context_tokens, .kv_type = q->kv_type};
     struct model_fit fit = {0};
     struct residency_model *models;
     struct residency_bytes need, most;

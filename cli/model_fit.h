@@ -15,6 +15,7 @@ struct model_fit_question {
     uint64_t file_bytes;
     const char *device;      /* as device_create takes it; NULL: "auto" */
     uint32_t context_tokens; /* 0: the default */
+    uint32_t kv_type;        /* KV_F16, KV_Q8_0 */
     const struct daemon_models *others;
 };
 

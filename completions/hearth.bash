@@ -38,7 +38,7 @@ _hearth() {
 		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket $answer" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
 		;;
 	info)
-		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --context --device --json --socket --help" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --context --kv-type --device --json --socket --help" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
 		;;
 	doctor)
 		mapfile -t COMPREPLY < <(compgen -W "--root --json --help" -- "$cur")

@@ -91,12 +91,13 @@ struct question {
     const struct model *m;
     const struct device_room *room;
     uint64_t file_bytes, free_host_bytes;
+    uint32_t kv_type;
 };
 
 static bool fits(const struct question *q, uint64_t context_tokens, uint64_t n_seqs)
 {
     const struct runner_config cfg = {
-        .least = kv_size_of(q->m, KV_F16, context_tokens * n_seqs, (uint32_t)n_seqs,
+        .least = kv_size_of(q->m, q->kv_type, context_tokens * n_seqs, (uint32_t)n_seqs,
                             RUNNER_BATCH_TOKENS),
         .prefix_tokens = context_tokens * n_seqs, /* as by default: state is kept for them, too */
     };
@@ -109,10 +110,10 @@ static bool fits(const struct question *q, uint64_t context_tokens, uint64_t n_s
 }
 
 uint64_t footprint_most_sequences(const struct model *m, const struct device_room *room,
-                                  uint64_t file_bytes, uint64_t free_host_bytes,
+                                  uint64_t file_bytes, uint64_t free_host_bytes, uint32_t kv_type,
                                   uint32_t context_tokens)
 {
-    const struct question q = {m, room, file_bytes, free_host_bytes};
+    const struct question q = {m, room, file_bytes, free_host_bytes, kv_type};
     uint64_t low = 0, high = TOKENS_MOST / context_tokens;
 
     if (model_state_bytes(m) && high > RUNNER_SEQS) /* each needs a slot for its state */
@@ -130,9 +131,9 @@ uint64_t footprint_most_sequences(const struct model *m, const struct device_roo
 }
 
 uint32_t footprint_longest_context(const struct model *m, const struct device_room *room,
-                                   uint64_t file_bytes, uint64_t free_host_bytes)
+                                   uint64_t file_bytes, uint64_t free_host_bytes, uint32_t kv_type)
 {
-    const struct question q = {m, room, file_bytes, free_host_bytes};
+    const struct question q = {m, room, file_bytes, free_host_bytes, kv_type};
     uint32_t low = 0, high = m->dims.dim[DIM_CONTEXT];
 
     while (low < high) {

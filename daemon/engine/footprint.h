@@ -44,10 +44,10 @@ uint64_t footprint_free_host_bytes(enum pool_kind kind);
 /* How many conversations of so many tokens, kept as f16, fit at a time into what is free, beside a
  * model whose files have so many bytes; 0: not one. */
 uint64_t footprint_most_sequences(const struct model *m, const struct device_room *room,
-                                  uint64_t file_bytes, uint64_t free_host_bytes,
+                                  uint64_t file_bytes, uint64_t free_host_bytes, uint32_t kv_type,
                                   uint32_t context_tokens);
 /* Tokens of the longest that fits alone, at most those the model was trained for. */
 uint32_t footprint_longest_context(const struct model *m, const struct device_room *room,
-                                   uint64_t file_bytes, uint64_t free_host_bytes);
+                                   uint64_t file_bytes, uint64_t free_host_bytes, uint32_t kv_type);
 
 #endif

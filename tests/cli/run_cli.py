@@ -216,6 +216,10 @@ def info_tells_what_a_model_is_without_a_daemon():
     equal((code, out), (4, ""))
     has(err, "nosuch", "no daemon answers")
     equal(hearth("info", "--context", "-1", small_model())[0], 2)
+    equal(hearth("info", "--kv-type", "q9", small_model())[0], 2)
+    code, out, err = hearth("info", "--kv-type", "q8_0", small_model(), HEARTH_SOCKET="/nonexistent")
+    equal((code, out), (2, ""))
+    has(err, "heads of 8 and 8 channels")
 
 
 def info_refuses_with_the_sum_of_a_load():

@@ -35,18 +35,21 @@ static void the_longest_context_fits_and_one_more_token_does_not(void **state)
 
     make_model(&f, 1 << 20);
     for (uint64_t free_mib = 150; free_mib < 400; free_mib += 77) {
-        uint32_t n = footprint_longest_context(f.model, &shared, 100 * MIB, free_mib * MIB);
+        uint32_t n = footprint_longest_context(f.model, &shared, 100 * MIB, free_mib * MIB, KV_F16);
 
         assert_true(n > 32);
         assert_true(100 * MIB + cache_bytes(f.model, n, 1) <= free_mib * MIB);
         assert_true(100 * MIB + cache_bytes(f.model, n + 1, 1) > free_mib * MIB);
     }
     /* a device of its own holds both, and the machine the weights alone */
-    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 100 * MIB),
-                     footprint_longest_context(f.model, &shared, 100 * MIB, 400 * MIB));
-    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 99 * MIB), 0);
-    assert_int_equal(footprint_longest_context(f.model, &shared, 300 * MIB, 300 * MIB), 0);
-    assert_int_equal(footprint_longest_context(f.model, &shared, 0, 1ull << 50), 1 << 20);
+    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 100 * MIB, KV_F16),
+                     footprint_longest_context(f.model, &shared, 100 * MIB, 400 * MIB, KV_F16));
+    assert_int_equal(footprint_longest_context(f.model, &own, 100 * MIB, 99 * MIB, KV_F16), 0);
+    assert_int_equal(footprint_longest_context(f.model, &shared, 300 * MIB, 300 * MIB, KV_F16), 0);
+    assert_int_equal(footprint_longest_context(f.model, &shared, 0, 1ull << 50, KV_F16), 1 << 20);
+    /* 34 bytes instead of 64 */
+    assert_true(footprint_longest_context(f.model, &shared, 0, 200 * MIB, KV_Q8_0) >
+                footprint_longest_context(f.model, &shared, 0, 200 * MIB, KV_F16) / 34 * 60);
     model_fixture_finish(&f);
 }
 
@@ -59,7 +62,8 @@ static void so_many_sequences_fit_and_one_more_does_not(void **state)
     make_model(&f, 1 << 20);
     for (size_t i = 0; i < 4; i++) {
         uint64_t context = contexts[i];
-        uint64_t n = footprint_most_sequences(f.model, &shared, 7 * MIB, 400 * MIB, contexts[i]);
+        uint64_t n =
+            footprint_most_sequences(f.model, &shared, 7 * MIB, 400 * MIB, KV_F16, contexts[i]);
 
         assert_true(n > 0);
         assert_true(8 * MIB + cache_bytes(f.model, n * context, (uint32_t)n) <= 400 * MIB);
@@ -80,12 +84,13 @@ static void states_are_counted_and_bound_how_many_sequences_there_are(void **sta
     gguf_builder_transformer(&b, &shape);
     model_fixture_init(&f, &b);
     states = (RUNNER_SEQS + 8) * model_state_bytes(f.model);
-    assert_int_equal(footprint_most_sequences(f.model, &shared, 7 * MIB, 1ull << 50, 100),
+    assert_int_equal(footprint_most_sequences(f.model, &shared, 7 * MIB, 1ull << 50, KV_F16, 100),
                      RUNNER_SEQS);
     least = 8 * MIB + cache_bytes(f.model, 100, 1);
-    assert_int_equal(footprint_most_sequences(f.model, &shared, 7 * MIB, least + states - 1, 100),
-                     0);
-    assert_true(footprint_most_sequences(f.model, &shared, 7 * MIB, least + 2 * states, 100) > 0);
+    assert_int_equal(
+        footprint_most_sequences(f.model, &shared, 7 * MIB, least + states - 1, KV_F16, 100), 0);
+    assert_true(
+        footprint_most_sequences(f.model, &shared, 7 * MIB, least + 2 * states, KV_F16, 100) > 0);
     model_fixture_finish(&f);
 }
 

@@ -35,13 +35,6 @@ static const struct arch_real olmo3_reals[] = {
 };
 
 /* clang-format off */
-/* Queries, keys and values as rows of one matrix. */
-#define FUSED_QKV_WEIGHTS                                                                          \
-    {WEIGHT_ATTN_Q, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_Q, .of = DIM_QKV, .first = DIM_ZERO},  \
-    {WEIGHT_ATTN_K, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_K, .of = DIM_QKV, .first = DIM_Q},     \
-    {WEIGHT_ATTN_V, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_V, .of = DIM_QKV, .first = DIM_QK},    \
-    {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD}
-
 /* Gates as rows above those of what they gate. */
 #define FUSED_GLU_WEIGHTS                                                                          \
     {WEIGHT_FFN_GATE, "blk.%u.ffn_up.weight", DIM_EMBD, DIM_FF, .of = DIM_GATE_UP,                 \

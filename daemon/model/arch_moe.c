@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Transformers whose every layer has experts, and which norm or choose as no other family does. */
+/* Transformers with experts, which norm or choose as no other family does. */
 #include "model/arch_parts.h"
 
 #include "kernels/args.h"
@@ -19,6 +19,9 @@ static const struct arch_dim hunyuan_dims[] = {
     {0},
 };
 
+/* The first layers are dense. */
+static const struct arch_dim leading_dims[] = {COMMON_DIMS, LEADING_DENSE_DIMS, {0}};
+
 static const struct arch_real moe_reals[] = {COMMON_REALS, {0}};
 
 /* MiniMax M2 norms all queries of a row together, and keys. */
@@ -33,6 +36,36 @@ static const struct arch_weight minimax_weights[] = {
 
 static const struct arch_weight hunyuan_weights[] = {
     COMMON_WEIGHTS, HEAD_NORMS(0), EXPERT_WEIGHTS(0), SHARED_EXPERT_WEIGHTS(0), {0}};
+
+/* clang-format off */
+#define LEADING_WEIGHTS                                                                            \
+    HEAD_NORMS(0),                                                                                 \
+    {WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},                 \
+    DENSE_WEIGHTS(IN_DENSE),                                                                       \
+    EXPERT_WEIGHTS(IN_EXPERTS),                                                                    \
+    {WEIGHT_ROUTER_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", DIM_EXPERTS, DIM_ONE,                   \
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL, .kinds = IN_EXPERTS},                                        \
+    SHARED_EXPERT_WEIGHTS(IN_EXPERTS)
+/* clang-format on */
+
+static const struct arch_weight dots1_weights[] = {ATTENTION_WEIGHTS, LEADING_WEIGHTS, {0}};
+
+/* Ling and Ring 2.0. */
+static const struct arch_weight bailing2_weights[] = {
+    STREAM_WEIGHTS, FUSED_QKV_WEIGHTS, LEADING_WEIGHTS, {0}};
+
+static const struct arch_step leading_dense_layer[] = {
+    ATTENTION_STEPS,
+    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    DENSE_STEPS,
+    {STEP_END},
+};
+
+static const struct arch_step leading_experts_layer[] = {
+    ATTENTION_STEPS, {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
+    EXPERT_STEPS,    SHARED_STEPS,
+    {STEP_END},
+};
 
 static const struct arch_step minimax_layer[] = {
     ATTENTION_STEPS,
@@ -64,7 +97,14 @@ static const struct arch_step hunyuan_layer[] = {
     .has_experts = true, .dims = (keys), .reals = moe_reals, .before = arch_embed_tokens,          \
     .after = arch_output_head
 
+#define LEADING_KEYS                                                                               \
+    MOE_KEYS(leading_dims), .rope_style = ROPE_SPLIT,                                              \
+                            .kinds = {{leading_dense_layer}, {leading_experts_layer}},             \
+                            .rule = LAYERS_LEADING, .router = {GATE_SIGMOID, false}
+
 const struct arch arch_moe[] = {
+    {"bailingmoe2", LEADING_KEYS, .weights = bailing2_weights},
+    {"dots1", LEADING_KEYS, .weights = dots1_weights},
     {"hunyuan-moe", MOE_KEYS(hunyuan_dims), .weights = hunyuan_weights, .rope_style = ROPE_SPLIT,
      .kinds = {{hunyuan_layer}}, .router = {GATE_SOFTMAX, true}},
     {"minimax-m2", MOE_KEYS(minimax_dims), .weights = minimax_weights, .rope_style = ROPE_SPLIT,

@@ -68,6 +68,13 @@
         WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD                            \
     }
 
+/* Queries, keys and values as rows of one matrix. */
+#define FUSED_QKV_WEIGHTS                                                                          \
+    {WEIGHT_ATTN_Q, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_Q, .of = DIM_QKV, .first = DIM_ZERO},  \
+    {WEIGHT_ATTN_K, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_K, .of = DIM_QKV, .first = DIM_Q},     \
+    {WEIGHT_ATTN_V, "blk.%u.attn_qkv.weight", DIM_EMBD, DIM_V, .of = DIM_QKV, .first = DIM_QK},    \
+    {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD}
+
 #define COMMON_WEIGHTS                                                                             \
     ATTENTION_WEIGHTS,                                                                             \
     {                                                                                              \

@@ -444,7 +444,8 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "deepseek2, deepseek32, ernie4_5, gemma2, gemma3, glm4, glm4moe, gpt-oss, "
+    return "bailingmoe2, deepseek2, deepseek32, dots1, ernie4_5, gemma2, gemma3, glm4, glm4moe, "
+           "gpt-oss, "
            "hunyuan-dense, "
            "hunyuan-moe, llama, llama4, minimax-m2, mistral3, olmo2, phi3, qwen2, qwen2moe, qwen3, "
            "qwen35, qwen35moe, qwen3moe, qwen3next, qwen3vl, qwen3vlmoe, seed_oss, smollm3";

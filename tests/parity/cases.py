@@ -35,6 +35,8 @@ SHAPES = {
     "deep": (7, 256, 512, 4, 1, 64, 640),
     # two periods of six layers, no row a multiple of 32
     "narrow13": (13, 100, 172, 4, 2, 30, 523),
+    "mha-narrow": (2, 100, 172, 4, 4, 30, 523),
+    "mha-blocks": (2, 512, 768, 4, 4, 128, 1033),
     "square13": (13, 120, 172, 4, 2, 30, 523),
     # as many layers as the sizes of Gemma that scale scores otherwise
     "narrow46": (46, 60, 92, 4, 2, 22, 523),
@@ -483,6 +485,40 @@ def hunyuan_moe(m):
         add(p + "down_shexp.weight", [2 * width, embd], (8 * width) ** -0.5)
 
 
+def leading_dense(m, new, n_shared):
+    """A qwen3moe file whose first layer is dense, with shared experts and a bias for the choice."""
+    add = renamed(m, new)
+    embd, ff, width, n = (m.keys["%s.%s" % (new, k)][1] for k in
+                          ("embedding_length", "feed_forward_length", "expert_feed_forward_length", "expert_count"))
+    m.keys[new + ".leading_dense_block_count"] = (U32, 1)
+    m.keys[new + ".expert_shared_count"] = (U32, n_shared)
+    m.keys[new + ".expert_gating_func"] = (U32, 2)
+    m.keys[new + ".expert_weights_norm"] = (BOOL, True)
+    m.keys[new + ".expert_weights_scale"] = (F32, 1.5)
+    m.tensors = [t for t in m.tensors if not (t.name.startswith("blk.0.") and ("_exps." in t.name or "_inp." in t.name))]
+    for i in range(m.keys[new + ".block_count"][1]):
+        p, suffix, wide = "blk.%d." % i, "_shexp" if i else "", n_shared * width if i else ff
+        add(p + "ffn_gate%s.weight" % suffix, [embd, wide], embd ** -0.5)
+        add(p + "ffn_up%s.weight" % suffix, [embd, wide], embd ** -0.5)
+        add(p + "ffn_down%s.weight" % suffix, [wide, embd], (4 * wide) ** -0.5)
+        if i:
+            add(p + "exp_probs_b.bias", [n], 0.2)
+
+
+def dots1(m):
+    leading_dense(m, "dots1", 2)
+
+
+def bailingmoe2(m):
+    """The same with queries, keys and values in one tensor, half of each head rotated, experts in groups."""
+    leading_dense(m, "bailingmoe2", 1)
+    stack(m, ["attn_q.weight", "attn_k.weight", "attn_v.weight"], "attn_qkv.weight")
+    m.keys["bailingmoe2.rope.dimension_count"] = (U32, m.keys["bailingmoe2.attention.key_length"][1] // 4 * 2)
+    if m.keys["bailingmoe2.expert_count"][1] % 4 == 0:
+        m.keys["bailingmoe2.expert_group_count"] = (U32, 4)
+        m.keys["bailingmoe2.expert_group_used_count"] = (U32, 2)
+
+
 #  family, generator's architecture, what it becomes, shapes in plain types, shape in quantised ones
 DENSE_FAMILIES = [
     ("ernie4_5", "llama", ernie4_5, ("gqa7", "narrow"), "blocks128"),
@@ -493,11 +529,14 @@ DENSE_FAMILIES = [
     ("seed_oss", "llama", seed_oss, ("gqa7", "narrow"), "blocks128"),
     ("smollm3", "llama", smollm3, ("deep", "narrow13"), "deep"),
 ]
-#  the same, with what experts there are where the choice is compared, and where all are used
+#  the same, with shapes in plain types, the experts there where the choice is compared, and where all are used
 MOE_FAMILIES = [
-    ("hunyuan-moe", hunyuan_moe, (9, 3), 5),
-    ("minimax-m2", minimax, (12, 4), 5),
-    ("qwen3vlmoe", qwen3vlmoe, (16, 5), 5),
+    ("bailingmoe2", bailingmoe2, ("square-gqa7", "square-narrow"), (12, 3), 5),
+    # of which the peer takes only those without groups of heads
+    ("dots1", dots1, ("mha128", "mha-narrow"), (9, 3), 5),
+    ("hunyuan-moe", hunyuan_moe, ("gqa7", "narrow"), (9, 3), 5),
+    ("minimax-m2", minimax, ("gqa7", "narrow"), (12, 4), 5),
+    ("qwen3vlmoe", qwen3vlmoe, ("gqa7", "narrow"), (16, 5), 5),
 ]
 
 
@@ -506,10 +545,11 @@ def family_cases():
     for family, arch, edit, plain, blocks in DENSE_FAMILIES:
         cases += [Case(family, arch, shape, kind, edit=edit) for shape in plain for kind in ("f32", "f16")]
         cases += [Case(family, arch, blocks, kind, edit=edit) for kind in ("bf16",) + quants]
-    for family, edit, some, every in MOE_FAMILIES:
-        for shape, width in ("gqa7", 96), ("narrow", 50):
+    for family, edit, plain, some, every in MOE_FAMILIES:
+        for shape, width in zip(plain, (96, 50)):
             cases += [Case(family, "qwen3moe", shape, kind, experts(*some, width), edit) for kind in ("f32", "f16")]
-        cases += [Case(family, "qwen3moe", "blocks128", kind, experts(every, every, 256), edit) for kind in quants]
+        blocks = "mha-blocks" if family == "dots1" else "blocks"
+        cases += [Case(family, "qwen3moe", blocks, kind, experts(every, every, 256), edit) for kind in quants]
     return cases + [Case("olmo3", "qwen3", "square13", "f32", edit=olmo3, n_tokens=200),
                     Case("olmo3", "qwen3", "square-gqa7", "Q8_0", edit=olmo3, n_tokens=200),
                     Case("qwen3vl-8b", "qwen3", "gqa7", "f32", edit=qwen3vl_8b)]

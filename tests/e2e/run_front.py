@@ -50,7 +50,8 @@ def malformed_expositions_are_found():
 
 def top_tells_who_uses_what():
     d = Daemon()
-    events = d.stream(LONG)
+    # more than the connection takes, so that it runs until somebody reads on
+    events = d.stream({**LONG, "logprobs": True, "top_logprobs": 20})
     next(events)
     code, out, _ = d.hearth("top", "--once", "--json")
     equal(code, 0)

@@ -255,6 +255,26 @@ static bool parse_qwen(const char *text, size_t len, const json_t *tools, toolca
     return is_call;
 }
 
+/* <invoke name="NAME"><parameter name="KEY">VALUE</parameter></invoke>, any number of them */
+static bool parse_invokes(const char *text, size_t len, const json_t *tools, toolcall_found *found,
+                          void *user)
+{
+    static const char *const marks[4] = {"<parameter name=\"", "\">", NULL, "</parameter>"};
+    struct span rest = {text, len};
+    bool is_call = false;
+
+    while (cut(&rest, "<invoke name=\"").data) {
+        struct span name = cut(&rest, "\">"), body = cut(&rest, "</invoke>");
+        json_t *object = json_object();
+
+        is_call |= name.data && body.data &&
+                   add_arguments(object, tools, trim(name), body, marks, true) &&
+                   tell(name, object, found, user);
+        json_decref(object);
+    }
+    return is_call;
+}
+
 /* NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value> */
 static bool parse_glm(const char *text, size_t len, const json_t *tools, toolcall_found *found,
                       void *user)
@@ -380,6 +400,11 @@ static const struct toolcall_format formats[] = {
      "<｜tool▁calls▁begin｜>",
      "<｜tool▁calls▁end｜>",
      parse_deepseek},
+    {{"<seed:tool_call>", "<function="}, "<seed:tool_call>", "</seed:tool_call>", parse_qwen},
+    {{"<minimax:tool_call>", "<invoke name="},
+     "<minimax:tool_call>",
+     "</minimax:tool_call>",
+     parse_invokes},
     {{"<function=", "<parameter="}, "<tool_call>", "</tool_call>", parse_qwen},
     {{"<arg_key>", "<arg_value>"}, "<tool_call>", "</tool_call>", parse_glm},
     {{"<|tool_call>", "<tool_call|>"}, "<|tool_call>", "<tool_call|>", parse_gemma},

@@ -36,6 +36,8 @@ static const char *const templates[] = {
     "[TOOL_CALLS][THINK][/THINK]",
     "<｜tool▁calls▁begin｜><｜tool▁sep｜><think></think>",
     "<function=<parameter=",
+    "<seed:tool_call><function=<seed:think></seed:think>",
+    "<minimax:tool_call><invoke name=",
     "<arg_key><arg_value>",
     "<|tool_call><tool_call|><|channel>thought<channel|>",
 };

@@ -4,6 +4,8 @@
 
 #include "server/reply.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void note_text(void *user, const char *text, size_t len)
@@ -205,6 +207,82 @@ static void each_template_has_its_own_way_to_call(void **state)
     assert_all("<|python_tag|>", "", tool_f, llama, N_OF(llama));
 }
 
+static char *read_template(const char *name)
+{
+    char path[256], *text = NULL;
+    size_t cap = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "data/templates/llama.cpp/%s.jinja", name);
+    if (!harness_shared(path))
+        SKIP("no %s", path);
+    f = fopen(harness_shared(path), "r");
+    assert_non_null(f);
+    assert_true(getdelim(&text, &cap, 0, f) > 0);
+    fclose(f);
+    return text;
+}
+
+static void published_templates_tell_their_format(void **state)
+{
+    static const struct {
+        const char *name;
+        struct reply_case c;
+    } models[] = {
+        {"openai-gpt-oss-120b",
+         {"<|channel|>analysis<|message|>a<|start|>assistant<|channel|>commentary to=functions.f"
+          "<|message|>{\"n\":1}",
+          "{a}<f {\"n\":1}>"}},
+        {"Qwen-Qwen3-0.6B",
+         {"<think>\na\n</think>\n\n<tool_call>\n{\"name\":\"f\",\"arguments\":{\"n\":1}}\n"
+          "</tool_call>",
+          "{a}<f {\"n\":1}>"}},
+        {"Qwen3-Coder",
+         {"<tool_call>\n<function=f>\n<parameter=n>\n1\n</parameter>\n</function>\n</tool_call>",
+          "<f {\"n\":1}>"}},
+        {"Qwen3.5-4B",
+         {"<think>a</think><tool_call>\n<function=f>\n<parameter=s>\n1\n</parameter>\n</function>\n"
+          "</tool_call>",
+          "{a}<f {\"s\":\"1\"}>"}},
+        {"mistralai-Ministral-3-14B-Reasoning-2512",
+         {"[THINK]a[/THINK][TOOL_CALLS]f[ARGS]{\"n\": 1}", "{a}<f {\"n\":1}>"}},
+        {"mistralai-Mistral-Nemo-Instruct-2407",
+         {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 1}, \"id\": \"abcdefghi\"}]",
+          "<f {\"n\":1}>"}},
+        {"deepseek-ai-DeepSeek-V3.1",
+         {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"n\": 1}<｜tool▁call▁end｜>"
+          "<｜tool▁calls▁end｜>",
+          "<f {\"n\":1}>"}},
+        {"GLM-4.6",
+         {"<think>a</think>\n<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n"
+          "</tool_call>",
+          "{a}<f {\"n\":1}>"}},
+        {"google-gemma-4-31B-it",
+         {"<|channel>thought\na<channel|><|tool_call>call:f{n:1}<tool_call|>", "{a}<f {\"n\":1}>"}},
+        {"ByteDance-Seed-OSS",
+         {"<seed:think>a</seed:think><seed:tool_call>\n<function=f>\n<parameter=n>1</parameter>\n"
+          "</function>\n</seed:tool_call>",
+          "{a}<f {\"n\":1}>"}},
+        {"MiniMax-M2",
+         {"<think>\na\n</think>\n\n<minimax:tool_call>\n<invoke name=\"f\">\n<parameter "
+          "name=\"n\">1</parameter>\n</invoke>\n<invoke name=\"g\">\n</invoke>\n"
+          "</minimax:tool_call>",
+          "{a}<f {\"n\":1}><g {}>"}},
+        {"meta-llama-Llama-3.1-8B-Instruct",
+         {"{\"name\": \"f\", \"parameters\": {\"n\": 1}}", "<f {\"n\":1}>"}},
+        {"NousResearch-Hermes-3-Llama-3.1-8B-tool_use",
+         {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 1}}\n</tool_call>",
+          "<f {\"n\":1}>"}},
+    };
+
+    for (size_t i = 0; i < N_OF(models); i++) {
+        char *text = read_template(models[i].name);
+
+        assert_all(text, "", tool_f, &models[i].c, 1);
+        free(text);
+    }
+}
+
 static void a_header_without_end_loses_nothing(void **state)
 {
     struct strbuf got;
@@ -226,6 +304,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(calls_follow_reasoning),
     cmocka_unit_test(harmony_channels_are_reasoning_answer_and_calls),
     cmocka_unit_test(each_template_has_its_own_way_to_call),
+    cmocka_unit_test(published_templates_tell_their_format),
     cmocka_unit_test(a_header_without_end_loses_nothing),
 };
 

@@ -253,6 +253,8 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     memcpy(s.device_note, w.device_note, sizeof(s.device_note));
     s.memory = e->memory;
     s.memory_advice = e->advice;
+    s.prompts_total = w.prompts;
+    s.cached_prompts_total = w.cached_prompts;
     s.prompt_tokens_total = w.prompt_tokens;
     s.cached_tokens_total = w.cached_tokens;
     s.completion_tokens_total = w.completion_tokens;

@@ -303,7 +303,9 @@ struct engine_stats {
     const char *memory_advice; /* what would be better and how to have it; "" for the best */
     uint64_t requests_total, requests_failed, requests_cancelled;
     uint64_t prompt_tokens_total, completion_tokens_total;
-    uint64_t cached_tokens_total; /* of prompts, not among prompt_tokens_total: not computed */
+    uint64_t prompts_total;        /* whose work on the device began */
+    uint64_t cached_prompts_total; /* of these, with a beginning that an earlier request had left */
+    uint64_t cached_tokens_total;  /* of prompts, not among prompt_tokens_total: not computed */
     uint64_t prefill_ns_total, decode_ns_total, steps_total;
     uint32_t n_pipelines; /* programs compiled for the device; 0 where that is not done */
     uint32_t n_compiled;  /* of these, not found on disk; when tells_compiled */

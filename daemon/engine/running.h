@@ -37,6 +37,7 @@ struct running_model {
 /* What all steps did so far. Counted before the events of a step go out, so that who has heard of
  * an answer's end finds all of it counted. */
 struct running_stats {
+    atomic_uint_fast64_t prompts, cached_prompts; /* begun; of these, with what was kept */
     atomic_uint_fast64_t prompt_tokens, cached_tokens, completion_tokens;
     atomic_uint_fast64_t prefill_ns, decode_ns, steps;
     atomic_uint_fast64_t batches[RUNNING_SEQS_MOST]; /* steps that generated, by streams - 1 */

@@ -32,6 +32,8 @@ static void tell_start(struct running_model *m, struct engine_request *r,
     if (r->has_started)
         return;
     r->has_started = true;
+    stats->prompts++;
+    stats->cached_prompts += r->n_cached > 0;
     stats->cached_tokens += r->n_cached;
     r->started_ns = clock_now_ns();
     ev = event_new(m->events, EVENT_START, r);

@@ -465,6 +465,8 @@ void worker_wake(struct worker *w)
 void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
 {
     *ret_stats = (struct worker_stats){
+        .prompts = w->totals.prompts,
+        .cached_prompts = w->totals.cached_prompts,
         .prompt_tokens = w->totals.prompt_tokens,
         .cached_tokens = w->totals.cached_tokens,
         .completion_tokens = w->totals.completion_tokens,

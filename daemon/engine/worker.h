@@ -25,6 +25,7 @@ struct worker_config {
 
 struct worker_stats {
     char device[128], device_note[192];
+    uint64_t prompts, cached_prompts;
     uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
     uint64_t device_losses;
     uint64_t batches[DEVICE_FEW_ROWS]; /* steps that generated, by streams - 1 */

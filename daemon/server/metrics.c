@@ -89,6 +89,10 @@ static void engine_part(struct strbuf *out, struct server *s)
         (double)e.requests_cancelled);
     one(out, "generations_running", "gauge", "Generations running.", e.n_running);
     one(out, "generations_waiting", "gauge", "Generations queued.", e.n_waiting);
+    one(out, "prompts_total", "counter", "Prompts begun.", (double)e.prompts_total);
+    one(out, "prompts_cached_total", "counter",
+        "Prompts whose beginning an earlier request had left in the KV cache.",
+        (double)e.cached_prompts_total);
     one(out, "prompt_tokens_total", "counter", "Prompt tokens computed.",
         (double)e.prompt_tokens_total);
     one(out, "prompt_tokens_cached_total", "counter",

@@ -174,6 +174,7 @@ def a_chat_seen_before_is_not_computed_again():
     assert longer["prompt_tokens"] > usage["prompt_tokens"] and cached(longer) >= cached(usage), longer
     metrics = d.get("/metrics")[2].decode()
     equal(re.search(r"^hearth_prompt_tokens_cached_total (\d+)$", metrics, re.M).group(1), str(cached(usage) + cached(longer)))
+    equal([re.search(r"^hearth_prompts_%s (\d+)$" % n, metrics, re.M).group(1) for n in ("total", "cached_total")], ["3", "2"])
     assert int(re.search(r"^hearth_model_prefix_bytes\S* (\d+)$", metrics, re.M).group(1)) > 0, metrics
     has(d.hearth("status")[1], "hold earlier requests' beginnings, lost at a restart", "% of them computed for an earlier request")
 

@@ -247,6 +247,8 @@ static void who_waits_for_blocks_counts_what_was_cached_once(void **state)
     stage_run(&s, second, 5);
     assert_int_equal(second->result.cached_tokens, 64);
     assert_int_equal(s.stats.cached_tokens, 64);
+    assert_int_equal(s.stats.prompts, 2);
+    assert_int_equal(s.stats.cached_prompts, 1);
     request_destroy(first);
     request_destroy(second);
     stage_finish(&s);

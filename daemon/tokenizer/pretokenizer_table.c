@@ -146,7 +146,8 @@ static const struct pretokenizer_spec specs[] = {
      .takes_whole_words = true,
      .adds_bos = true},
     {"dbrx smaug-bpe glm4 chatglm-bpe", {PASS(llama3)}},
-    {"qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2",
+    {"qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 bailingmoe "
+     "bailingmoe2 llada-moe",
      {PASS(qwen2)}},
     {"qwen35", {PASS(qwen35)}},
     {"gpt-4o llama4 kanana2 talkie minimax-m2", {PASS(gpt4o)}},

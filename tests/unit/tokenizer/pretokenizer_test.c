@@ -109,6 +109,8 @@ static void unknown_names_are_not_found(void **state)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_null(pretokenizer_find(names[i]));
     assert_ptr_equal(pretokenizer_find("llama3"), pretokenizer_find("llama-bpe"));
+    /* what Ling and Ring say: cut alike */
+    assert_ptr_equal(pretokenizer_find("bailingmoe2"), pretokenizer_find("qwen2"));
 }
 
 static const struct CMUnitTest tests[] = {

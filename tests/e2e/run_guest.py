@@ -183,15 +183,33 @@ def expected():
 
 # ---- promises ----
 
+def available_bytes():
+    with open("/proc/meminfo") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("MemAvailable:")) << 10
+
+
+def pooled_bytes():
+    return sum(p.bytes for p in pools() if p.state != "evicted")
+
+
+def private_bytes(d):
+    return json.loads(d.get("/hearth/v1/status")[2])["memory"]["private_bytes"]
+
+
 def load_read_once(make):
     """The daemon that make() gives, and the pool of the model that it loads: it lies nowhere else."""
     forget_models()
     d = make()
     forget_files()
-    before = bytes_read()
+    before, private, available, pooled = bytes_read(), private_bytes(d), available_bytes(), pooled_bytes()
     equal(d.hearth("load", "first")[0], 0)
-    read = bytes_read() - before
-    print("# %d bytes were read of %d" % (read, SIZES["first"]))
+    read, private = bytes_read() - before, private_bytes(d) - private
+    taken, pooled = available - available_bytes(), pooled_bytes() - pooled
+    print("# %d bytes were read of %d; pools grew by %d, the daemon's own memory by %d, MemAvailable shrank by %d" % (
+        read, SIZES["first"], pooled, private, taken))
+    # a second copy of the weights would show in both
+    assert private < SIZES["first"] / 2, private
+    assert pooled - SIZES["first"] / 2 < taken < pooled + SIZES["first"] / 2, (taken, pooled)
     assert SIZES["first"] <= read < SIZES["first"] + LITTLE, read
     cached = cached_bytes(os.path.join(MODELS, "first.gguf"))
     assert cached < LITTLE, "%d bytes lie in the page cache" % cached

@@ -179,6 +179,17 @@ def a_chat_seen_before_is_not_computed_again():
     has(d.hearth("status")[1], "hold earlier requests' beginnings, lost at a restart", "% of them computed for an earlier request")
 
 
+def a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory():
+    sizes, texts = {}, {}
+    for kv_type in ("f16", "q8_0"):
+        d = Daemon("--device", "cpu", "--kv-type", kv_type)
+        texts[kv_type] = d.text("What is 12 + 34?")
+        sizes[kv_type] = json.loads(d.get("/hearth/v1/status")[2])["models"][0]["kv_bytes"]
+    has(texts["q8_0"], "46")
+    equal(texts["q8_0"], texts["f16"])
+    equal(sizes["q8_0"] * 32, sizes["f16"] * 17)
+
+
 # ---- the command ----
 
 def run_streams_an_answer():
@@ -640,7 +651,8 @@ def openai_client_passes():
 
 TESTS = [
     demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
-    many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
+    many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again,
+    a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused,

@@ -112,15 +112,17 @@ struct args_embed {
     u32 reserved;
 };
 
-/* RMS norm of groups: y = x / sqrt(mean(x^2) + eps) * weight, over each run of n_cols values; a row
- * of the batch holds n_groups such runs (1: the whole row; H: per head). x may equal out.
- * Source: Zhang & Sennrich 2019, equation 4. */
+/* RMS norm of groups: y = x / sqrt(mean(x^2) + eps) * weight * scale, over each run of n_cols
+ * values; a row of the batch holds n_groups such runs (1: the whole row; H: per head). x may equal
+ * out. Source: Zhang & Sennrich 2019, equation 4. */
 struct args_rms_norm {
     addr_t step, x, out; /* f32[T][n_groups][n_cols] */
     addr_t weight;       /* f32[n_cols], shared by the groups; 0: none */
     u32 n_cols, n_groups;
     u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
     f32 eps;
+    f32 scale; /* not 0 */
+    u32 reserved;
 };
 
 #define ROWS_TOKENS  0u
@@ -270,9 +272,10 @@ struct args_softcap {
     u32 reserved;
 };
 
-/* x[r] += y[r], f32[rows][n_cols]. */
+/* x[r] = (x[r] + y[r]) * scale, f32[rows][n_cols]. */
 struct args_add {
     addr_t step, x, y;
+    addr_t scale; /* f32[1]; 0: 1 */
     u32 n_cols;
     u32 rows;
 };
@@ -299,7 +302,7 @@ struct expert_choice {
  * The experts with the greatest scores are chosen, the greatest first, among equals the lower
  * number; NaN is below everything. With n_groups > 1 the experts, in runs of E / n_groups, are
  * first thinned out: the n_groups_used groups whose two greatest scores have the greatest sum stay.
- *   weight    scale * gate(l) / (normalise ? max(LEAST_WEIGHT, sum of the chosen) : 1)
+ *   weight    scale * gate(l) / (normalise ? max(LEAST_WEIGHT, sum of the chosen) : 1) * scales[e]
  * A softmax over a NaN or over an infinity as its greatest gives weights of NaN: what is wrong with
  * logits shows in numbers, never in which experts there are.
  * Sources: Shazeer et al. 2017; DeepSeek-V3 (2024), section 2.1.2. */
@@ -308,6 +311,7 @@ struct args_route {
     addr_t step;
     addr_t logits; /* f32[T][E] */
     addr_t bias;   /* f32[E] or 0: counts for the choice alone */
+    addr_t scales; /* f32[E]; 0: 1 */
     addr_t out;    /* struct expert_choice[T][U] */
     u32 n_experts, n_used;
     u32 gate;

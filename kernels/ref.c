@@ -20,7 +20,7 @@ static void ref_rms_norm(const struct dispatch *d)
             sum += (double)x[i] * x[i];
         inverse = 1 / sqrt(sum / a->n_cols + (double)a->eps);
         for (uint32_t i = 0; i < a->n_cols; i++)
-            out[i] = (float)(x[i] * inverse * (weight ? (double)weight[i] : 1));
+            out[i] = (float)(x[i] * inverse * (weight ? (double)weight[i] : 1) * (double)a->scale);
     }
 }
 
@@ -66,12 +66,12 @@ static void ref_glu(const struct dispatch *d)
 static void ref_add(const struct dispatch *d)
 {
     const struct args_add *a = &d->args.add;
-    const float *y = addr_ptr(a->y);
+    const float *y = addr_ptr(a->y), *scale = addr_ptr(a->scale);
     float *x = addr_ptr(a->x);
     size_t n = (size_t)step_rows(a->step, a->rows, d->max_rows) * a->n_cols;
 
     for (size_t i = 0; i < n; i++)
-        x[i] += y[i];
+        x[i] = (x[i] + y[i]) * (scale ? *scale : 1);
 }
 
 void ref_copy(const struct dispatch *d, uint32_t begin, uint32_t end)

@@ -83,6 +83,7 @@ static void choose(const struct args_route *a, const float *logits, const double
 
 static void weigh(const struct args_route *a, const double *gated, struct expert_choice *out)
 {
+    const float *scales = addr_ptr(a->scales);
     double weights[EXPERTS_MAX], greatest = -INFINITY, sum = 0;
 
     for (uint32_t u = 0; u < a->n_used; u++)
@@ -98,6 +99,8 @@ static void weigh(const struct args_route *a, const double *gated, struct expert
             weights[u] /= sum;
         else if (a->normalise)
             weights[u] /= sum < (double)LEAST_WEIGHT ? (double)LEAST_WEIGHT : sum;
+        if (scales)
+            weights[u] *= (double)scales[out[u].expert];
         out[u].weight = (float)(weights[u] * (double)a->scale);
     }
 }

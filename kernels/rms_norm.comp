@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * y = x / sqrt(mean(x^2) + eps) * weight over each run of n_cols values, n_groups runs a row; see
+ * y = x / sqrt(mean(x^2) + eps) * weight * scale over each run of n_cols values, n_groups runs a row; see
  * args_rms_norm.
  * Squares are summed in f32: values up to about 1e18 / n_cols, where the plain form has no limit.
  * Grid: workgroup i takes the runs i, i + number of workgroups, ...
@@ -23,7 +23,7 @@ void main()
 
         for (uint i = gl_LocalInvocationID.x; i < n_cols; i += WORKGROUP_SIZE)
             sum += x.v[i] * x.v[i];
-        inverse = inversesqrt(workgroup_sum(sum) / float(n_cols) + push.a.eps);
+        inverse = inversesqrt(workgroup_sum(sum) / float(n_cols) + push.a.eps) * push.a.scale;
         for (uint i = gl_LocalInvocationID.x; i < n_cols; i += WORKGROUP_SIZE) {
             float v = x.v[i] * inverse;
 

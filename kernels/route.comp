@@ -174,8 +174,13 @@ void write_weights(Choices result, float greatest, bool is_bad)
     sum = subgroupAdd(sum);
     if (push.a.gate != GATE_CHOSEN)
         sum = push.a.normalise == 0 ? 1.0 : sum < LEAST_WEIGHT ? LEAST_WEIGHT : sum;
-    for (uint u = LANE; u < push.a.n_used; u += SUBGROUP_SIZE)
-        result.v[u].weight = weights[u] / sum * push.a.scale;
+    for (uint u = LANE; u < push.a.n_used; u += SUBGROUP_SIZE) {
+        float weight = weights[u] / sum * push.a.scale;
+
+        if (push.a.scales != 0)
+            weight *= F32(push.a.scales).v[result.v[u].expert];
+        result.v[u].weight = weight;
+    }
 }
 
 void route(uint t)

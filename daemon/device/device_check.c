@@ -120,6 +120,8 @@ static int check_rms_norm(const struct checker *c)
 
     if (r == 0)
         r = check_rows_kind(c, a->rows);
+    if (r == 0 && a->scale == 0.0f)
+        r = FAIL(c, "a scale of %g", (double)a->scale);
     if (r == 0)
         r = need_rows(c, "x", a->x, n_cols);
     if (r == 0)
@@ -302,6 +304,8 @@ static int check_add(const struct checker *c)
         r = check_rows_kind(c, a->rows);
     if (r == 0)
         r = need_rows(c, "x", a->x, a->n_cols);
+    if (r == 0 && a->scale)
+        r = need(c, "scale", a->scale, 1, sizeof(float), 4);
     return r < 0 ? r : need_rows(c, "y", a->y, a->n_cols);
 }
 
@@ -352,6 +356,8 @@ static int check_route(const struct checker *c)
         r = need_rows(c, "logits", a->logits, a->n_experts);
     if (r == 0 && a->bias)
         r = need(c, "bias", a->bias, a->n_experts, sizeof(float), 4);
+    if (r == 0 && a->scales)
+        r = need(c, "scales", a->scales, a->n_experts, sizeof(float), 4);
     return r;
 }
 

@@ -55,6 +55,7 @@ enum dim {
     DIM_INDEXER_HEADS,
     DIM_INDEXER_HEAD, /* channels of one */
     DIM_INDEXER_TOP,  /* positions chosen */
+    DIM_PER_LAYER,    /* channels of what each layer is told of a token besides; 0: nothing */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -85,11 +86,16 @@ enum dim {
     DIM_QKV,              /* DIM_QK + DIM_V */
     DIM_INDEXER_Q,        /* DIM_INDEXER_HEADS * DIM_INDEXER_HEAD */
     DIM_GATE_UP,          /* 2 * DIM_FF */
+    DIM_PER_LAYERS,       /* DIM_LAYERS * DIM_PER_LAYER */
+    DIM_PER_LAYER_FIRST,  /* of a layer: its number * DIM_PER_LAYER */
+    DIM_GATE_UP_EXPERT,   /* 2 * DIM_FF_EXPERT */
+    DIM_GATE_UP_EXPERTS,  /* DIM_EXPERTS_USED * DIM_GATE_UP_EXPERT */
     DIM_COUNT,
 };
 
 /* Real-number properties. */
 enum real {
+    REAL_ONE,
     REAL_NORM_EPS,
     REAL_ROPE_BASE,
     REAL_ROPE_FACTOR,      /* context extension factor; 1: none */
@@ -106,6 +112,9 @@ enum real {
     REAL_ATTN_SCALE,      /* multiplies scores */
     REAL_ATTN_SOFTCAP,    /* 0: none */
     REAL_LOGIT_SOFTCAP,   /* 0: none */
+    REAL_ROOT_HALF,       /* the root of 1/2 */
+    REAL_PER_LAYER_SCALE, /* the root of DIM_PER_LAYER / 2 */
+    REAL_EMBD_ROOT,       /* 1 / the root of DIM_EMBD */
     REAL_COUNT,
 };
 
@@ -188,6 +197,19 @@ enum weight {
     WEIGHT_DELTA_DT_BIAS,
     WEIGHT_DELTA_NORM,
     WEIGHT_DELTA_OUT,
+    WEIGHT_ROUTER_NORM,         /* of the router's input */
+    WEIGHT_EXPERTS_SCALES,      /* one for each */
+    WEIGHT_EXPERTS_GATE_UP,     /* both in one: of each expert the gate's rows, then the other's */
+    WEIGHT_EXPERTS_NORM,        /* of the experts' input */
+    WEIGHT_EXPERTS_POST_NORM,   /* of their output */
+    WEIGHT_DENSE_POST_NORM,     /* of the dense part's output, where there are experts beside it */
+    WEIGHT_LAYER_SCALE,         /* of what a layer leaves in the stream */
+    WEIGHT_PER_LAYER_EMBD,      /* what a token tells all layers, */
+    WEIGHT_PER_LAYER_PROJ,      /* and its embedding does, */
+    WEIGHT_PER_LAYER_NORM,      /* normed */
+    WEIGHT_PER_LAYER_GATE,      /* of one layer: how its stream takes that, */
+    WEIGHT_PER_LAYER_DOWN,      /* what comes of it, */
+    WEIGHT_PER_LAYER_POST_NORM, /* normed */
     WEIGHT_COUNT,
 };
 
@@ -252,6 +274,12 @@ enum value {
     VALUE_DELTA_ALPHA, /* how much it forgets */
     VALUE_DELTA_BETA,  /* how much it learns */
     VALUE_DELTA_OUT,
+    VALUE_EXPERT_GATE_UP,  /* of the chosen experts, both of a slot together */
+    VALUE_EXPERT_BRANCH,   /* their sum, where that is normed before it is added */
+    VALUE_PER_LAYER,       /* what all layers are told of a token besides */
+    VALUE_PER_LAYER_TOKEN, /* the token's own part of that */
+    VALUE_PER_LAYER_UP,    /* one layer's part */
+    VALUE_PER_LAYER_GATE,
     VALUE_LAST, /* rows whose logits are wanted */
     VALUE_LAST_NORMED,
     VALUE_LOGITS,
@@ -260,8 +288,8 @@ enum value {
 
 enum step_op {
     STEP_END,
-    STEP_EMBED,       /* out = weight[token] * REAL_EMBD_SCALE */
-    STEP_NORM,        /* out = rms_norm(in) * weight */
+    STEP_EMBED,       /* out = weight[token] * scale */
+    STEP_NORM,        /* out = rms_norm(in) * weight * scale, in groups as wide as the weight */
     STEP_PLAIN_NORM,  /* out normed in place in groups of part.n, without a weight */
     STEP_HEAD_NORM,   /* out normed in place per head; left out when its weight is absent */
     STEP_MATMUL,      /* out = weight . in (+ bias) */
@@ -273,7 +301,8 @@ enum step_op {
     STEP_ATTENTION,   /* weight: the sinks of its heads, if any */
     STEP_GLU,         /* out = silu(in) * in2, or the architecture's other activation */
     STEP_GATED,       /* out = sigmoid(in) * in2 */
-    STEP_ROUTE,       /* out = choices by the logits in; bias: counts for the choice alone */
+    STEP_ROUTE,       /* out = choices by the logits in; bias: counts for the choice alone; weight:
+                         scales what each expert counts */
     STEP_GATE,        /* out = the choice of the one shared expert, which counts sigmoid(in) */
     STEP_EXPERTS,     /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
     STEP_EXPERT_SUM,  /* out += the slots of in, as the choices in2 weigh them */
@@ -283,7 +312,7 @@ enum step_op {
     STEP_COPY_MORE,   /* the same into an out of which another part is there */
     STEP_SHORT_CONV,  /* out = silu(convolution of in over the sequence's last rows) */
     STEP_DELTA_NET,   /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
-    STEP_ADD,         /* out += in */
+    STEP_ADD,         /* out = (out + in) * weight, which is one number, if any */
     STEP_SOFTCAP,     /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
     STEP_GATHER,      /* out = rows of in whose logits are wanted */
 };
@@ -297,6 +326,7 @@ struct arch_step {
         enum dim groups; /* of in and out alike */
         enum dim n, in_first, out_first;
     } part; /* of STEP_COPY and STEP_PLAIN_NORM */
+    enum real scale;
 };
 
 /* Layers of one kind. */
@@ -353,6 +383,7 @@ struct arch {
                      */
     bool weighs_inputs;     /* of experts, not their outputs */
     bool scales_embeddings; /* by the root of their width */
+    float attn_scale;       /* of scores; 0: 1 / the root of a head's channels */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the
      * head's own channels; 0: of none. Files do not say it. */
     uint32_t share_scaled_layers;

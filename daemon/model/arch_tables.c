@@ -277,7 +277,7 @@ static const struct arch_weight gemma3_weights[] = {
 };
 
 const struct arch_step arch_embed_tokens[] = {
-    {STEP_EMBED, VALUE_X, .weight = WEIGHT_TOKEN_EMBD},
+    {STEP_EMBED, VALUE_X, .weight = WEIGHT_TOKEN_EMBD, .scale = REAL_EMBD_SCALE},
     {STEP_END},
 };
 
@@ -383,6 +383,12 @@ const struct arch_step arch_output_head[] = {
     .before = arch_embed_tokens, .rule = LAYERS_LEADING, .after = arch_output_head,                \
     .router = {GATE_SOFTMAX, false}
 
+/* A file that names no window, or one of 0, has none in any layer. */
+#define GEMMA3                                                                                     \
+    .reals = gemma3_reals, .weights = gemma3_weights, .rope_style = ROPE_SPLIT,                    \
+    .before = arch_embed_tokens, .after = arch_output_head, .activation = GLU_GELU,                \
+    .scales_embeddings = true, .share_scaled_layers = 62
+
 static const struct arch archs[] = {
     {"deepseek2", .only_key = "attention.q_lora_rank", DEEPSEEK2, .dims = deepseek2_dims,
      .weights = deepseek2_weights, .kinds = {{deepseek2_dense_layer}, {deepseek2_layer}}},
@@ -395,11 +401,10 @@ static const struct arch archs[] = {
      .kinds = {{gemma_layer, .is_windowed = true}, {gemma_layer}}, .rule = LAYERS_PERIODIC,
      .after = arch_output_head, .activation = GLU_GELU, .scales_embeddings = true,
      .share_scaled_layers = 46},
-    {"gemma3", .dims = gemma3_dims, .reals = gemma3_reals, .weights = gemma3_weights,
-     .rope_style = ROPE_SPLIT, .before = arch_embed_tokens,
+    {"gemma3", .only_key = "attention.sliding_window", GEMMA3, .dims = gemma3_dims,
      .kinds = {{gemma_layer, .is_windowed = true, .has_local_rope = true}, {gemma_layer}},
-     .rule = LAYERS_PERIODIC, .after = arch_output_head, .activation = GLU_GELU,
-     .scales_embeddings = true, .share_scaled_layers = 62},
+     .rule = LAYERS_PERIODIC},
+    {"gemma3", GEMMA3, .dims = common_dims, .kinds = {{gemma_layer}}},
     {"glm4moe", EXPERT_KEYS(glm4moe_dims), .weights = glm4moe_weights, .rope_style = ROPE_SPLIT,
      .before = arch_embed_tokens, .kinds = {{transformer_layer}, {shared_layer}},
      .rule = LAYERS_LEADING, .after = arch_output_head, .router = {GATE_SIGMOID, true}},
@@ -430,8 +435,8 @@ static const struct arch archs[] = {
 };
 
 /* Each ends with name NULL. */
-static const struct arch *const families[] = {archs, arch_dense, arch_llama4, arch_moe,
-                                              arch_qwen35};
+static const struct arch *const families[] = {archs,       arch_dense, arch_gemma4,
+                                              arch_llama4, arch_moe,   arch_qwen35};
 
 const struct arch *arch_find(const char *name, size_t n)
 {
@@ -444,7 +449,8 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "bailingmoe2, deepseek2, deepseek32, dots1, ernie4_5, gemma2, gemma3, glm4, glm4moe, "
+    return "bailingmoe2, deepseek2, deepseek32, dots1, ernie4_5, gemma2, gemma3, gemma4, glm4, "
+           "glm4moe, "
            "gpt-oss, "
            "hunyuan-dense, "
            "hunyuan-moe, llama, llama4, minimax-m2, mistral3, olmo2, phi3, qwen2, qwen2moe, qwen3, "

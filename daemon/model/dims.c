@@ -323,6 +323,9 @@ static void derive(uint32_t *dim)
     dim[DIM_CHOICES] = dim[DIM_EXPERTS_USED] * dim[DIM_CHOICE];
     dim[DIM_EXPERTS_FF] = dim[DIM_EXPERTS_USED] * dim[DIM_FF_EXPERT];
     dim[DIM_EXPERTS_EMBD] = dim[DIM_EXPERTS_USED] * dim[DIM_EMBD];
+    dim[DIM_GATE_UP_EXPERT] = 2 * dim[DIM_FF_EXPERT];
+    dim[DIM_GATE_UP_EXPERTS] = 2 * dim[DIM_EXPERTS_FF];
+    dim[DIM_PER_LAYERS] = dim[DIM_LAYERS] * dim[DIM_PER_LAYER];
 }
 
 /* What scores and logits are scaled by, and capped. */
@@ -335,7 +338,11 @@ static int read_scales(const struct arch *arch, struct dims *d, struct error *er
     if (!per_head)
         return error_set(err, EINVAL, "%s.embedding_length %u is less than one of %u heads",
                          arch->name, d->dim[DIM_EMBD], d->dim[DIM_HEADS]);
-    d->real[REAL_ATTN_SCALE] = 1.0f / sqrtf((float)per_head);
+    d->real[REAL_ATTN_SCALE] =
+        arch->attn_scale != 0.0f ? arch->attn_scale : 1.0f / sqrtf((float)per_head);
+    d->real[REAL_ROOT_HALF] = sqrtf(0.5f);
+    d->real[REAL_PER_LAYER_SCALE] = sqrtf((float)d->dim[DIM_PER_LAYER] / 2.0f);
+    d->real[REAL_EMBD_ROOT] = 1.0f / sqrtf((float)d->dim[DIM_EMBD]);
     d->real[REAL_EMBD_SCALE] = arch->scales_embeddings ? sqrtf((float)d->dim[DIM_EMBD]) : 1.0f;
     if (d->real[REAL_ATTN_SOFTCAP] < 0.0f || d->real[REAL_LOGIT_SOFTCAP] < 0.0f)
         return error_set(err, EINVAL,
@@ -461,7 +468,7 @@ static int read_pooling(const struct gguf *g, const struct arch *arch, struct di
 int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_dims,
               struct error *err)
 {
-    struct dims d = {.dim[DIM_ONE] = 1};
+    struct dims d = {.dim[DIM_ONE] = 1, .real[REAL_ONE] = 1.0f};
     int r;
 
     for (const struct arch_dim *row = arch->dims; row->key; row++) {
@@ -520,9 +527,11 @@ int dims_read_layer(const struct gguf *g, const struct arch *arch, const struct 
         r = read_dim(g, arch, row, layer, ret_dim, err);
     if (r == 0)
         r = check_heads(arch, ret_dim, err);
-    if (r == 0)
-        derive(ret_dim);
-    return r;
+    if (r < 0)
+        return r;
+    derive(ret_dim);
+    ret_dim[DIM_PER_LAYER_FIRST] = layer * ret_dim[DIM_PER_LAYER];
+    return 0;
 }
 
 /* The pair that turns `rotations` times over the original context. */

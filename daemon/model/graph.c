@@ -47,6 +47,12 @@ static const struct {
     [VALUE_DELTA_ALPHA] = {DIM_DELTA_HEADS_V, ROWS_TOKENS},
     [VALUE_DELTA_BETA] = {DIM_DELTA_HEADS_V, ROWS_TOKENS},
     [VALUE_DELTA_OUT] = {DIM_DELTA_V, ROWS_TOKENS},
+    [VALUE_EXPERT_GATE_UP] = {DIM_GATE_UP_EXPERTS, ROWS_TOKENS},
+    [VALUE_EXPERT_BRANCH] = {DIM_EMBD, ROWS_TOKENS},
+    [VALUE_PER_LAYER] = {DIM_PER_LAYERS, ROWS_TOKENS},
+    [VALUE_PER_LAYER_TOKEN] = {DIM_PER_LAYERS, ROWS_TOKENS},
+    [VALUE_PER_LAYER_UP] = {DIM_PER_LAYER, ROWS_TOKENS},
+    [VALUE_PER_LAYER_GATE] = {DIM_PER_LAYER, ROWS_TOKENS},
     [VALUE_LAST] = {DIM_EMBD, ROWS_OUTPUTS},
     [VALUE_LAST_NORMED] = {DIM_EMBD, ROWS_OUTPUTS},
     [VALUE_LOGITS] = {DIM_VOCAB, ROWS_OUTPUTS},
@@ -95,6 +101,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct graph
             .weight = weight_of(m, cfg, steps, layer),
             .bias = model_weight(m, steps->bias, layer),
             .part = steps->part,
+            .scale = steps->scale,
         };
         if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
             continue;

@@ -16,6 +16,7 @@ struct node {
     uint32_t layer;
     const struct weight_ref *weight, *bias; /* the model's; tensor NULL when absent */
     struct arch_part part;
+    enum real scale;
 };
 
 enum call_kind {

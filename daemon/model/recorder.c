@@ -153,7 +153,7 @@ static void record_embed(const struct recorder *r, const struct node *n, struct 
         .out = out,
         .n_rows = (uint32_t)t->shape[1],
         .n_cols = (uint32_t)t->shape[0],
-        .scale = r->model->dims.real[REAL_EMBD_SCALE],
+        .scale = r->model->dims.real[n->scale],
     };
 }
 
@@ -173,6 +173,7 @@ static void record_norm(const struct recorder *r, const struct node *n, struct d
         .n_groups = value_width(r->model, n->layer, n->out) / n_cols,
         .rows = value_rows(n->out),
         .eps = r->model->dims.real[REAL_NORM_EPS],
+        .scale = r->model->dims.real[n->scale],
     };
 }
 
@@ -209,6 +210,7 @@ static void record_route(const struct recorder *r, const struct node *n, struct 
         .step = r->step,
         .logits = in,
         .bias = n->bias->tensor ? n->bias->address : 0,
+        .scales = n->weight->tensor ? n->weight->address : 0,
         .out = out,
         .n_experts = dims->dim[DIM_EXPERTS],
         .n_used = dims->dim[DIM_EXPERTS_USED],
@@ -468,6 +470,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .step = r->step,
             .x = out,
             .y = in,
+            .scale = n->weight->tensor ? n->weight->address : 0,
             .n_cols = value_width(r->model, n->layer, n->out),
             .rows = value_rows(n->out),
         };

@@ -66,12 +66,14 @@ static bool same_choices(struct check *c, uint64_t out, size_t n)
 static bool route_one(struct check *c, const struct routing *r, uint32_t rows, enum logits kind)
 {
     size_t n = (size_t)rows * r->n_used;
-    uint64_t logits, bias, out;
+    uint64_t logits, bias, scales, out;
     struct dispatch d = {.op = KERNEL_ROUTE, .max_rows = rows};
 
     c->used = 0;
     logits = check_take(c, (uint64_t)rows * r->n_experts * sizeof(float));
     bias = check_take(c, r->n_experts * sizeof(float));
+    scales = check_take(c, r->n_experts * sizeof(float));
+    check_fill(c, scales, r->n_experts, INPUT_NORMAL);
     out = check_take(c, n * sizeof(struct expert_choice) + 64);
     for (size_t i = 0; i < (size_t)rows * r->n_experts; i++)
         ((float *)check_at(c, logits))[i] = logit_of(c, i < r->n_experts ? LOGITS_STEPS : kind);
@@ -81,6 +83,7 @@ static bool route_one(struct check *c, const struct routing *r, uint32_t rows, e
     d.args.route = (struct args_route){.step = check_address(c, check_step(c, rows, 1)),
                                        .logits = check_address(c, logits),
                                        .bias = r->with_bias ? check_address(c, bias) : 0,
+                                       .scales = rows > 1 ? check_address(c, scales) : 0,
                                        .out = check_address(c, out),
                                        .n_experts = r->n_experts,
                                        .n_used = r->n_used,

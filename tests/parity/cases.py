@@ -45,6 +45,10 @@ SHAPES = {
     "delta-odd": (6, 100, 172, 4, 1, 32, 523),
     "delta80": (8, 288, 736, 6, 3, 80, 611),
     "delta-blocks": (5, 256, 512, 8, 2, 128, 777),
+    # six layers in two periods of Gemma 4, of which the second shares
+    "narrow6": (6, 100, 172, 4, 2, 30, 523),
+    "gqa6": (6, 288, 736, 6, 2, 80, 611),
+    "blocks6": (6, 256, 512, 4, 1, 64, 640),
 }
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
 
@@ -252,6 +256,10 @@ def gemma2_defaults(m):
         del m.keys["gemma2." + key]
 
 
+def gemma3_unwindowed(m):
+    del m.keys["gemma3.attention.sliding_window"]
+
+
 def gemma_cases():
     def gemma(family, shape, kind, edit=None):
         return Case(family, "gemma3", shape, kind, ["--window", "37"], edit, n_tokens=200)
@@ -259,7 +267,7 @@ def gemma_cases():
     quants = ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K")
     cases = [gemma("gemma3", shape, kind) for shape in ("narrow13", "deep") for kind in FLOATS]
     cases += [gemma("gemma3", "deep", kind) for kind in quants]
-    cases += [gemma("gemma3-27b", "narrow62", "f32")]
+    cases += [gemma("gemma3-27b", "narrow62", "f32"), gemma("gemma3-unwindowed", "narrow13", "f32", gemma3_unwindowed)]
     cases += [gemma("gemma2", shape, kind, gemma2) for shape in ("narrow", "heads80") for kind in FLOATS]
     cases += [gemma("gemma2", "blocks128", kind, gemma2) for kind in quants]
     cases += [gemma("gemma2-defaults", "heads80", "f32", gemma2_defaults), gemma("gemma2-27b", "narrow46", "f32", gemma2)]
@@ -364,6 +372,85 @@ def phi3_cases():
     cases += [Case("phi3-long", "llama", shape, "f32", edit=phi3_long) for shape in ("square-gqa7", "square-narrow")]
     return cases + [Case("phi3-long", "llama", "blocks", "Q4_K_M", edit=phi3_long),
                     Case("phi3-short", "llama", "square-gqa7", "f16", edit=phi3_short)]
+
+
+# ---- Gemma 4 ----
+
+def gemma4_dense(m):
+    """As the 31B: layers are told nothing besides, none shares; global layers have half the key heads
+    and no values but their keys."""
+    m.keys["gemma4.embedding_length_per_layer_input"] = (U32, 0)
+    m.keys["gemma4.attention.shared_kv_layers"] = (U32, 0)
+    swa = m.keys["gemma4.attention.sliding_window_pattern"][1][1]
+    n = m.keys["gemma4.attention.head_count_kv"][1]
+    m.keys["gemma4.attention.head_count_kv"] = (ARR, (U32, [n if s else n // 2 for s in swa]))
+    m.tensors = [t for t in m.tensors if not t.name.startswith("per_layer") and
+                 not t.name.endswith((".inp_gate.weight", ".proj.weight", ".post_norm.weight"))]
+    for i, windowed in enumerate(swa):
+        if not windowed:
+            m.tensors = [t for t in m.tensors if t.name != "blk.%d.attn_v.weight" % i]
+            k = next(t for t in m.tensors if t.name == "blk.%d.attn_k.weight" % i)
+            k.shape = [k.shape[0], k.shape[1] // 2]
+            k.data = k.data[:len(k.data) // 2]
+
+
+def gemma4_wide(m):
+    """As the E2B: layers that share have a wider feed-forward part, and no keys of their own."""
+    n, shared = (m.keys["gemma4." + k][1] for k in ("block_count", "attention.shared_kv_layers"))
+    ff = m.keys["gemma4.feed_forward_length"][1]
+    first = n - shared
+    m.keys["gemma4.feed_forward_length"] = (ARR, (U32, [ff] * first + [2 * ff] * shared))
+    gone = tuple("blk.%d.attn_%s.weight" % (i, c) for i in range(first, n) for c in ("k", "v", "k_norm"))
+    m.tensors = [t for t in m.tensors if t.name not in gone]
+    for t in m.tensors:
+        if t.name.startswith(tuple("blk.%d." % i for i in range(first, n))) and ".ffn_" in t.name and "norm" not in t.name:
+            rows = np.frombuffer(t.data, "<u2" if t.kind else "<f4").reshape(t.shape[::-1])
+            wide = np.concatenate([rows, rows[:, ::-1]], axis=1 if "down" in t.name else 0)
+            t.shape, t.data = list(wide.shape[::-1]), np.ascontiguousarray(wide).tobytes()
+
+
+def gemma4_calm(m):
+    """Scores as large as those of trained models, whose norms of queries make up for that nothing else
+    scales them down. With random ones attention sees one position, or by rounding another: keys and
+    values are f16 here and f32 at the peer."""
+    for t in m.tensors:
+        if t.name.endswith("attn_q_norm.weight"):
+            t.data = (np.frombuffer(t.data, "<f4") / t.shape[0] ** 0.5).astype("<f4").tobytes()
+
+
+def gemma4_wide_calm(m):
+    gemma4_calm(m)
+    gemma4_wide(m)
+
+
+def gemma4_dense_calm(m):
+    gemma4_calm(m)
+    gemma4_dense(m)
+
+
+def gemma4_decided(m):
+    """And routers that are decided, so that the one expert they choose is the same."""
+    gemma4_calm(m)
+    for t in m.tensors:
+        if t.name.endswith("ffn_gate_inp.scale"):
+            t.data = (np.frombuffer(t.data, "<f4") * 8).astype("<f4").tobytes()
+
+
+def gemma4_cases():
+    def gemma(family, arch, shape, kind, options=(), edit=gemma4_calm):
+        return Case(family, arch, shape, kind, ["--window", "37", *options], edit, n_tokens=200)
+
+    quants = ("Q8_0", "Q4_K_M", "IQ4_XS")
+    cases = [gemma("gemma4", "gemma4", shape, kind) for shape in ("narrow6", "gqa6") for kind in FLOATS]
+    cases += [gemma("gemma4", "gemma4", "blocks6", kind) for kind in quants]
+    cases += [gemma("gemma4-steep", "gemma4", "narrow6", "f32", edit=None)]
+    cases += [gemma("gemma4-e2b", "gemma4", "narrow6", kind, edit=gemma4_wide_calm) for kind in ("f32", "f16")]
+    cases += [gemma("gemma4-31b", "gemma4", shape, kind, edit=gemma4_dense_calm)
+              for shape in ("narrow6", "gqa6") for kind in ("f32", "f16")]
+    cases += [gemma("gemma4-26b", "gemma4moe", "narrow6", kind, experts(7, 7, 50)) for kind in FLOATS]
+    cases += [gemma("gemma4-26b", "gemma4moe", "gqa6", kind, experts(9, 1, 96), gemma4_decided) for kind in FLOATS]
+    cases += [gemma("gemma4-26b", "gemma4moe", "blocks6", kind, experts(4, 4, 256)) for kind in quants]
+    return cases
 
 
 # ---- dense families of many kinds ----
@@ -636,4 +723,4 @@ def all_cases():
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()
+    return cases + expert_cases() + gemma_cases() + gemma4_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()

@@ -87,7 +87,7 @@ void IN_LEVEL(rms_norm)(const struct dispatch *d, uint32_t item, void *scratch)
             for (uint32_t i = 0; i < a->n_cols; i++)
                 sum += (double)x[i] * x[i];
         }
-        inverse = (float)(1 / sqrt(sum / a->n_cols + (double)a->eps));
+        inverse = (float)((double)a->scale / sqrt(sum / a->n_cols + (double)a->eps));
         for (uint32_t i = 0; i < a->n_cols; i++)
             out[i] = weight ? x[i] * inverse * weight[i] : x[i] * inverse;
     }
@@ -152,14 +152,14 @@ uint32_t IN_LEVEL(add_items)(const struct dispatch *d)
 void IN_LEVEL(add)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_add *a = &d->args.add;
-    const float *y = addr_ptr(a->y);
-    float *x = addr_ptr(a->x);
+    const float *y = addr_ptr(a->y), *scale = addr_ptr(a->scale);
+    float *x = addr_ptr(a->x), by = scale ? *scale : 1;
     uint64_t i, end;
 
     item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(add_items)(d), item, &i, &end);
     end *= a->n_cols;
     for (i *= a->n_cols; i < end; i++)
-        x[i] += y[i];
+        x[i] = (x[i] + y[i]) * by;
 }
 
 uint32_t IN_LEVEL(softcap_items)(const struct dispatch *d)

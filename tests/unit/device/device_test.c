@@ -157,8 +157,11 @@ static void extents_past_a_buffer_are_refused(void **state)
                                              .x = f->buf->address,
                                              .out = f->buf->address,
                                              .n_cols = UINT32_MAX,
-                                             .n_groups = UINT32_MAX};
+                                             .n_groups = UINT32_MAX,
+                                             .scale = 1};
     assert_refused(f, &d, "larger than the address space");
+    d.args.rms_norm.scale = 0;
+    assert_refused(f, &d, "a scale of 0");
 }
 
 static void misaligned_addresses_are_refused(void **state)

@@ -368,6 +368,16 @@ static void a_bias_counts_for_the_choice_alone(void **state)
     assert_choices(c, 2, 0.5f, 1, 1 / (1 + expf(-2)));
 }
 
+static void a_routers_scales_are_of_the_chosen_experts(void **state)
+{
+    const float logits[] = {0, 2, 0, 0, 0, 1}, scales[] = {9, 0.5f, 9, 9, 9, -2};
+    const struct args_route a = {.gate = GATE_SIGMOID, .scales = (addr_t)(uintptr_t)scales};
+    struct expert_choice c[2];
+
+    route(a, logits, NULL, c);
+    assert_choices(c, 1, 0.5f / (1 + expf(-2)), 5, -2 / (1 + expf(-1)));
+}
+
 /* The greatest expert of all is alone in its group; two good ones make a better group. */
 static void groups_are_judged_by_their_two_best(void **state)
 {
@@ -385,6 +395,7 @@ static void groups_are_judged_by_their_two_best(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(routers_choose_the_greatest_and_of_equals_the_lower_number),
     cmocka_unit_test(a_bias_counts_for_the_choice_alone),
+    cmocka_unit_test(a_routers_scales_are_of_the_chosen_experts),
     cmocka_unit_test(groups_are_judged_by_their_two_best),
     cmocka_unit_test(f16_round_trips_every_pattern),
     cmocka_unit_test(f16_rounds_ties_to_even_and_overflows_to_infinity),

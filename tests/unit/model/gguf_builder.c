@@ -2,6 +2,7 @@
 #include "gguf_builder.h"
 
 #include "base/strbuf.h"
+#include "gemma4_builder.h"
 #include "harness.h"
 
 #include <math.h>
@@ -563,6 +564,10 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     };
     char name[64];
 
+    if (!strncmp(s->arch, "gemma4", 6)) {
+        gemma4_build(b, s);
+        return;
+    }
     *b = (struct gguf_builder){0};
     gguf_builder_str(b, "general.architecture", s->arch);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {

@@ -86,8 +86,8 @@ static void assert_lies(const struct replay *r, size_t call, uint64_t at, enum v
 static bool reads_out(const struct node *n)
 {
     return n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_ROPE ||
-           n->op == STEP_ROPE_QUERY || n->op == STEP_HEAD_NORM || n->op == STEP_ADD ||
-           n->op == STEP_SOFTCAP || n->op == STEP_COPY_MORE;
+           n->op == STEP_ROPE_QUERY || n->op == STEP_HEAD_NORM || n->op == STEP_PLAIN_NORM ||
+           n->op == STEP_ADD || n->op == STEP_SOFTCAP || n->op == STEP_COPY_MORE;
 }
 
 static void replay_call(struct replay *r, size_t i)
@@ -170,9 +170,10 @@ static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_a
 static void no_live_value_is_overwritten(void **state)
 {
     struct device_ops ops;
-    static const char *const archs[] = {"llama",     "deepseek2", "qwen2",  "qwen2moe", "glm4moe",
-                                        "qwen3moe",  "gpt-oss",   "gemma2", "gemma3",   "qwen35",
-                                        "qwen35moe", "qwen3next", "phi3",   "llama4"};
+    static const char *const archs[] = {
+        "llama",   "deepseek2", "qwen2",          "qwen2moe",     "glm4moe",   "qwen3moe",
+        "gpt-oss", "gemma2",    "gemma3",         "qwen35",       "qwen35moe", "qwen3next",
+        "phi3",    "gemma4",    "gemma4-experts", "gemma4-dense", "llama4"};
     static const enum gguf_type types[] = {GGUF_TYPE_F32, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_K};
     struct device *dev;
 

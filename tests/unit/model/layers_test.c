@@ -233,10 +233,125 @@ static void layers_turn_and_norm_or_warm_their_heads(void **state)
     }
 }
 
+/* ---- Gemma ---- */
+
+static struct builder_shape gemma4_shape(const char *form)
+{
+    struct builder_shape shape = model_fixture_shape(form, GGUF_TYPE_F16);
+
+    shape.layers = 4;
+    return shape;
+}
+
+static void without_a_window_no_layer_of_gemma3_has_one(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("gemma3", GGUF_TYPE_F16);
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_true(model_layer_kind(f.model, 0)->is_windowed);
+    model_fixture_finish(&f);
+    gguf_builder_drop(&b, "gemma3.attention.sliding_window");
+    model_fixture_init(&f, &b);
+    for (uint32_t i = 0; i < shape.layers; i++) {
+        assert_false(model_layer_kind(f.model, i)->is_windowed);
+        assert_false(model_layer_kind(f.model, i)->has_local_rope);
+    }
+    model_fixture_finish(&f);
+}
+
+static void heads_are_of_the_layers_kind(void **state)
+{
+    struct builder_shape shape = gemma4_shape("gemma4");
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_true(model_layer_kind(f.model, 0)->is_windowed);
+    assert_false(model_layer_kind(f.model, 1)->is_windowed);
+    assert_int_equal(model_dims(f.model, 0)[DIM_HEAD_K], 32);
+    assert_int_equal(model_dims(f.model, 1)[DIM_HEAD_K], 64);
+    assert_int_equal(model_dims(f.model, 0)[DIM_ROPE], 32);
+    assert_int_equal(model_dims(f.model, 1)[DIM_ROPE], 64);
+    assert_int_equal(model_dims(f.model, 2)[DIM_PER_LAYER_FIRST], 2 * 96);
+    model_fixture_finish(&f);
+}
+
+static void layers_share_the_last_of_their_kind_and_cost_no_cache(void **state)
+{
+    struct builder_shape shape = gemma4_shape("gemma4");
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_true(model_stores_kv(f.model, 0) && model_stores_kv(f.model, 1));
+    assert_false(model_stores_kv(f.model, 2) || model_stores_kv(f.model, 3));
+    assert_int_equal(f.model->layers[2].kv_layer, 0);
+    assert_int_equal(f.model->layers[3].kv_layer, 1);
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_F16), (2 * 64 + 2 * 128) * 2);
+    model_fixture_finish(&f);
+}
+
+static void where_there_is_no_matrix_of_values_the_keys_serves(void **state)
+{
+    struct builder_shape shape = gemma4_shape("gemma4-dense");
+    struct gguf_builder b;
+    struct model_fixture f;
+
+    gguf_builder_transformer(&b, &shape);
+    model_fixture_init(&f, &b);
+    assert_string_equal(model_weight(f.model, WEIGHT_ATTN_V, 0)->tensor->name,
+                        "blk.0.attn_v.weight");
+    assert_string_equal(model_weight(f.model, WEIGHT_ATTN_V, 1)->tensor->name,
+                        "blk.1.attn_k.weight");
+    model_fixture_finish(&f);
+}
+
+static void gemma4_files_that_cannot_be_are_refused_by_name(void **state)
+{
+    struct builder_shape shape = gemma4_shape("gemma4");
+    struct error err = {0};
+    struct gguf_builder b;
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "gemma4.attention.sliding_window_pattern");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "gemma4.attention.sliding_window_pattern is missing");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_array(&b, "gemma4.attention.sliding_window_pattern", (const uint32_t[]){1, 0}, 2);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "sliding_window_pattern does not list what each of 4 layers is");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_u32(&b, "gemma4.attention.shared_kv_layers", 4);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "gemma4.attention.shared_kv_layers is 4 of 4 layers");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_u32(&b, "gemma4.attention.shared_kv_layers", 3);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "layer 1 has no keys and values of its own");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_array(&b, "gemma4.attention.head_count_kv", (const uint32_t[]){2, 2, 1, 2}, 4);
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "layer 2, of 1 heads of 32 + 32 channels, cannot read");
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_drop(&b, "gemma4.rope.freq_base_swa");
+    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
+    assert_says(err.text, "gemma4.rope.freq_base_swa is missing");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kinds_of_layers_cross_where_two_periods_do),
     cmocka_unit_test(contexts_are_one_chunk_or_what_an_indexer_chooses),
     cmocka_unit_test(layers_turn_and_norm_or_warm_their_heads),
+    cmocka_unit_test(without_a_window_no_layer_of_gemma3_has_one),
+    cmocka_unit_test(heads_are_of_the_layers_kind),
+    cmocka_unit_test(layers_share_the_last_of_their_kind_and_cost_no_cache),
+    cmocka_unit_test(where_there_is_no_matrix_of_values_the_keys_serves),
+    cmocka_unit_test(gemma4_files_that_cannot_be_are_refused_by_name),
     cmocka_unit_test(layers_may_differ_in_heads_and_widths),
     cmocka_unit_test(lists_that_do_not_fit_the_layers_are_refused_by_name),
 };

@@ -691,10 +691,6 @@ static void odd_kinds_of_layers_are_refused_by_name(void **state)
     assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
     assert_says(err.text, "gemma3.attention.sliding_window_pattern is 0");
     gguf_builder_transformer(&b, &shape);
-    gguf_builder_drop(&b, "gemma3.attention.sliding_window");
-    assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
-    assert_says(err.text, "gemma3.attention.sliding_window is missing");
-    gguf_builder_transformer(&b, &shape);
     gguf_builder_f32(&b, "gemma3.rope.freq_base_swa", 1.0f);
     assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
     assert_says(err.text, "gemma3.rope.freq_base_swa is 1");

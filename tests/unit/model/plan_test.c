@@ -218,10 +218,11 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe",  "deepseek2", "glm4moe",
-                                        "gemma2",  "qwen3next", "phi3",      "llama4"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe",      "deepseek2", "glm4moe",
+                                        "gemma2",  "qwen3next",     "phi3",      "llama4",
+                                        "gemma4",  "gemma4-experts"};
 
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < 80; i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
         struct builder_shape shape =
             model_fixture_shape(archs[i / 8], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
@@ -574,9 +575,9 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {"llama",   "deepseek2", "qwen2",  "qwen3",
-                                        "gpt-oss", "qwen3moe",  "gemma2", "gemma3",
-                                        "qwen35",  "qwen3next", "phi3",   "llama4"};
+    static const char *const archs[] = {
+        "llama",  "deepseek2", "qwen2",     "qwen3", "gpt-oss", "qwen3moe", "gemma2",
+        "gemma3", "qwen35",    "qwen3next", "phi3",  "llama4",  "gemma4",   "gemma4-experts"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < sizeof(archs) / sizeof(*archs); i++) {

@@ -125,6 +125,17 @@ struct args_rms_norm {
     u32 reserved;
 };
 
+/* y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias over each row. x may equal
+ * out. Source: Ba, Kiros & Hinton 2016, equation 4. */
+struct args_layer_norm {
+    addr_t step, x, out; /* f32[rows][n_cols] */
+    addr_t weight, bias; /* f32[n_cols]; bias 0: none */
+    u32 n_cols;
+    u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
+    f32 eps;
+    u32 reserved;
+};
+
 #define ROWS_TOKENS  0u
 #define ROWS_OUTPUTS 1u
 
@@ -245,7 +256,8 @@ struct args_attention_combine {
     u32 window, n_splits; /* as of the attention */
 };
 
-/* out = activation(gate) * up, elementwise over f32[T][n_cols]. out may equal gate. */
+/* out = activation(gate) * up, elementwise over f32[T][n_cols]. out may equal gate. up 0: its
+ * values are 1 (not with GLU_CLAMPED). */
 struct args_glu {
     addr_t step, gate, up, out;
     u32 n_cols;

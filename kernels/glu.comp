@@ -29,7 +29,8 @@ void main()
     uint64_t stride = uint64_t(gl_NumWorkGroups.x) * WORKGROUP_SIZE;
 
     for (uint64_t i = gl_GlobalInvocationID.x; i < n; i += stride) {
-        float gate = F32(push.a.gate + i * 4).v[0], up = F32(push.a.up + i * 4).v[0];
+        float gate = F32(push.a.gate + i * 4).v[0];
+        float up = push.a.up != 0 ? F32(push.a.up + i * 4).v[0] : 1.0;
 
         if (push.a.activation == GLU_CLAMPED) { /* NaN passes */
             gate = gate > GLU_CLAMP_LIMIT ? GLU_CLAMP_LIMIT : gate;

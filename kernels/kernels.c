@@ -4,6 +4,7 @@
 static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_EMBED] = "embed",
     [KERNEL_RMS_NORM] = "rms_norm",
+    [KERNEL_LAYER_NORM] = "layer_norm",
     [KERNEL_QUANTIZE] = "quantize",
     [KERNEL_MATMUL] = "matmul",
     [KERNEL_ROPE] = "rope",

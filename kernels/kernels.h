@@ -15,6 +15,7 @@
 enum kernel_op {
     KERNEL_EMBED,
     KERNEL_RMS_NORM,
+    KERNEL_LAYER_NORM,
     KERNEL_QUANTIZE,
     KERNEL_MATMUL,
     KERNEL_ROPE,
@@ -64,6 +65,7 @@ struct dispatch {
     union kernel_args {
         struct args_embed embed;
         struct args_rms_norm rms_norm;
+        struct args_layer_norm layer_norm;
         struct args_quantize quantize;
         struct args_matmul matmul;
         struct args_rope rope;

@@ -24,6 +24,28 @@ static void ref_rms_norm(const struct dispatch *d)
     }
 }
 
+static void ref_layer_norm(const struct dispatch *d)
+{
+    const struct args_layer_norm *a = &d->args.layer_norm;
+    const float *weight = addr_ptr(a->weight), *bias = addr_ptr(a->bias);
+    uint32_t n_rows = step_rows(a->step, a->rows, d->max_rows), n = a->n_cols;
+
+    for (uint32_t row = 0; row < n_rows; row++) {
+        const float *x = (const float *)addr_ptr(a->x) + (size_t)row * n;
+        float *out = (float *)addr_ptr(a->out) + (size_t)row * n;
+        double mean = 0, squares = 0, inverse;
+
+        for (uint32_t i = 0; i < n; i++)
+            mean += (double)x[i] / n;
+        for (uint32_t i = 0; i < n; i++)
+            squares += (x[i] - mean) * (x[i] - mean);
+        inverse = 1 / sqrt(squares / n + (double)a->eps);
+        for (uint32_t i = 0; i < n; i++)
+            out[i] =
+                (float)((x[i] - mean) * inverse * (double)weight[i] + (bias ? (double)bias[i] : 0));
+    }
+}
+
 static double silu(double x)
 {
     return x / (1 + exp(-x));
@@ -59,7 +81,7 @@ static void ref_glu(const struct dispatch *d)
                                                           : silu(gate[i]);
 
         out[i] = (float)(a->activation == GLU_CLAMPED ? clamped_swiglu(gate[i], up[i])
-                                                      : activated * up[i]);
+                                                      : activated * (up ? (double)up[i] : 1));
     }
 }
 
@@ -122,6 +144,9 @@ void ref_run(const struct dispatch *d)
         break;
     case KERNEL_RMS_NORM:
         ref_rms_norm(d);
+        break;
+    case KERNEL_LAYER_NORM:
+        ref_layer_norm(d);
         break;
     case KERNEL_QUANTIZE:
         ref_quantize(d);

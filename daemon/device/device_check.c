@@ -131,6 +131,24 @@ static int check_rms_norm(const struct checker *c)
     return r;
 }
 
+static int check_layer_norm(const struct checker *c)
+{
+    const struct args_layer_norm *a = &c->d->args.layer_norm;
+    int r = need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, a->n_cols);
+    if (r == 0)
+        r = need_rows(c, "out", a->out, a->n_cols);
+    if (r == 0)
+        r = need(c, "weight", a->weight, a->n_cols, sizeof(float), 4);
+    if (r == 0 && a->bias)
+        r = need(c, "bias", a->bias, a->n_cols, sizeof(float), 4);
+    return r;
+}
+
 static int check_quantize(const struct checker *c)
 {
     const struct args_quantize *a = &c->d->args.quantize;
@@ -291,7 +309,7 @@ static int check_glu(const struct checker *c)
     if (r == 0)
         r = need_rows(c, "gate", a->gate, a->n_cols);
     if (r == 0)
-        r = need_rows(c, "up", a->up, a->n_cols);
+        r = a->up || a->activation == GLU_CLAMPED ? need_rows(c, "up", a->up, a->n_cols) : 0;
     return r < 0 ? r : need_rows(c, "out", a->out, a->n_cols);
 }
 
@@ -538,6 +556,7 @@ typedef int check_fn(const struct checker *c);
 static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_EMBED] = check_embed,
     [KERNEL_RMS_NORM] = check_rms_norm,
+    [KERNEL_LAYER_NORM] = check_layer_norm,
     [KERNEL_QUANTIZE] = check_quantize,
     [KERNEL_MATMUL] = check_matmul,
     [KERNEL_ROPE] = check_rope,

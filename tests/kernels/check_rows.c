@@ -63,10 +63,43 @@ static bool rms_norm(struct check *c)
     return sweep(c, 1, norm_one);
 }
 
+/* A weight, a bias, a mean far from zero (which the squares of the values would drown in), none. */
+static bool layer_norm_one(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind)
+{
+    size_t n = (size_t)rows * n_cols;
+    uint64_t x = filled(c, n, kind), out = filled(c, n, INPUT_NORMAL);
+    bool in_place = n_cols % 2, is_far = rows == 5 && kind == INPUT_NORMAL;
+    float *values = check_at(c, x);
+    struct dispatch d = {.op = KERNEL_LAYER_NORM, .max_rows = rows};
+
+    for (size_t i = 0; is_far && i < n; i++)
+        values[i] += 100;
+    d.args.layer_norm = (struct args_layer_norm){
+        .step = check_address(c, check_step(c, 1, rows)),
+        .x = check_address(c, x),
+        .out = check_address(c, in_place ? x : out),
+        .weight = check_address(c, filled(c, n_cols, INPUT_NORMAL)),
+        .bias = rows == 2 ? 0 : check_address(c, filled(c, n_cols, INPUT_NORMAL)),
+        .n_cols = n_cols,
+        .rows = ROWS_OUTPUTS,
+        .eps = kind == INPUT_TINY ? 1e-12f : 1e-5f,
+    };
+    if (n_cols == 2048 && rows == 37 && kind == INPUT_NORMAL)
+        check_bench(c, "layer_norm 2048, 37 rows", &d, 1, (double)n * 8, (double)n * 8);
+    return check_run(c, &d) &&
+           check_floats(c, in_place ? x : out, n, is_far ? 1e-3 : 2e-5, is_far ? 1e-4 : 1e-5);
+}
+
+static bool layer_norm(struct check *c)
+{
+    return sweep(c, 1, layer_norm_one);
+}
+
 /* gelu's tail is the exponential of a cubic: the rounding of its exponent counts in full. */
 static bool glu_with(struct check *c, uint32_t n_cols, uint32_t rows, enum check_input kind,
                      u32 activation)
 {
+    bool has_up = activation != GLU_GELU || rows != 2;
     size_t n = (size_t)rows * n_cols;
     uint64_t gate = filled(c, n, kind), up = filled(c, n, kind), out = filled(c, n, INPUT_NORMAL);
     bool in_place = n_cols % 2;
@@ -74,7 +107,7 @@ static bool glu_with(struct check *c, uint32_t n_cols, uint32_t rows, enum check
 
     d.args.glu = (struct args_glu){.step = check_address(c, check_step(c, 1, rows)),
                                    .gate = check_address(c, gate),
-                                   .up = check_address(c, up),
+                                   .up = has_up ? check_address(c, up) : 0,
                                    .out = check_address(c, in_place ? gate : out),
                                    .n_cols = n_cols,
                                    .activation = activation,
@@ -456,6 +489,7 @@ static bool rope_wide(struct check *c)
 
 const struct check_case check_row_cases[] = {
     {"rms_norm", rms_norm},
+    {"layer_norm", layer_norm},
     {"glu_silu", glu_silu},
     {"glu_gelu", glu_gelu},
     {"glu_sigmoid", glu_sigmoid},

@@ -200,6 +200,9 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
         d.args.rms_norm.n_cols = 4096;
         d.args.rms_norm.n_groups = 1;
         break;
+    case KERNEL_LAYER_NORM:
+        d.args.layer_norm.n_cols = 4096;
+        break;
     case KERNEL_QUANTIZE:
         d.args.quantize.n_cols = 4096;
         break;

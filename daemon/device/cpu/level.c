@@ -35,6 +35,7 @@ const struct cpu_kernels IN_LEVEL(kernels) = {
         {
             [KERNEL_EMBED] = KERNEL(embed),
             [KERNEL_RMS_NORM] = KERNEL(rms_norm),
+            [KERNEL_LAYER_NORM] = KERNEL(layer_norm),
             [KERNEL_QUANTIZE] = KERNEL(quantize),
             [KERNEL_MATMUL] = KERNEL(matmul),
             [KERNEL_ROPE] = KERNEL(rope),

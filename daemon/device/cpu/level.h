@@ -56,6 +56,8 @@ static inline uint32_t row_items(addr_t step, u32 rows_kind, uint32_t max_rows, 
 /* The kernels, by file. */
 uint32_t IN_LEVEL(embed_items)(const struct dispatch *d);
 void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(layer_norm_items)(const struct dispatch *d);
+void IN_LEVEL(layer_norm)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(rms_norm_items)(const struct dispatch *d);
 void IN_LEVEL(rms_norm)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(quantize_items)(const struct dispatch *d);

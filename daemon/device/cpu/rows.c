@@ -93,6 +93,40 @@ void IN_LEVEL(rms_norm)(const struct dispatch *d, uint32_t item, void *scratch)
     }
 }
 
+uint32_t IN_LEVEL(layer_norm_items)(const struct dispatch *d)
+{
+    const struct args_layer_norm *a = &d->args.layer_norm;
+
+    return row_items(a->step, a->rows, d->max_rows, a->n_cols);
+}
+
+void IN_LEVEL(layer_norm)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_layer_norm *a = &d->args.layer_norm;
+    const float *weight = addr_ptr(a->weight), *bias = addr_ptr(a->bias);
+    uint32_t n = a->n_cols;
+    uint64_t row, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(layer_norm_items)(d), item, &row,
+               &end);
+    for (; row < end; row++) {
+        const float *x = (const float *)addr_ptr(a->x) + row * n;
+        float *out = (float *)addr_ptr(a->out) + row * n;
+        double mean = 0, squares = 0;
+        float inverse, middle;
+
+        for (uint32_t i = 0; i < n; i++)
+            mean += (double)x[i];
+        mean /= n;
+        for (uint32_t i = 0; i < n; i++)
+            squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+        inverse = (float)(1 / sqrt(squares / n + (double)a->eps));
+        middle = (float)mean;
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = (x[i] - middle) * inverse * weight[i] + (bias ? bias[i] : 0.0f);
+    }
+}
+
 uint32_t IN_LEVEL(glu_items)(const struct dispatch *d)
 {
     return row_items(d->args.glu.step, d->args.glu.rows, d->max_rows, d->args.glu.n_cols);
@@ -132,13 +166,16 @@ void IN_LEVEL(glu)(const struct dispatch *d, uint32_t item, void *scratch)
     i *= a->n_cols;
     end *= a->n_cols;
     for (; i + LANES <= end; i += LANES)
-        vec_store(out + i, glu_of(vec_load(gate + i), vec_load(up + i), a->activation));
+        vec_store(out + i,
+                  glu_of(vec_load(gate + i), up ? vec_load(up + i) : vec_set(1.0f), a->activation));
     if (i < end) {
         float g[LANES] = {0}, u[LANES] = {0};
         size_t bytes = (end - i) * sizeof(float);
 
         memcpy(g, gate + i, bytes);
-        memcpy(u, up + i, bytes);
+        vec_store(u, vec_set(1.0f));
+        if (up)
+            memcpy(u, up + i, bytes);
         vec_store(g, glu_of(vec_load(g), vec_load(u), a->activation));
         memcpy(out + i, g, bytes);
     }

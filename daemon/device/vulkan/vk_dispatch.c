@@ -52,6 +52,9 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_RMS_NORM:
         l.groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.rms_norm.n_groups, 1);
         break;
+    case KERNEL_LAYER_NORM:
+        l.groups[0] = vk_groups(caps, d->max_rows, 1);
+        break;
     case KERNEL_QUANTIZE:
         vk_launch_quantize(caps, d, &l);
         break;
@@ -135,6 +138,7 @@ size_t vk_args_bytes(enum kernel_op op)
     static const size_t sizes[KERNEL_OP_COUNT] = {
         [KERNEL_EMBED] = sizeof(struct args_embed),
         [KERNEL_RMS_NORM] = sizeof(struct args_rms_norm),
+        [KERNEL_LAYER_NORM] = sizeof(struct args_layer_norm),
         [KERNEL_QUANTIZE] = sizeof(struct args_quantize),
         [KERNEL_MATMUL] = sizeof(struct args_matmul),
         [KERNEL_ROPE] = sizeof(struct args_rope),

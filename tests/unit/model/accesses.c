@@ -60,6 +60,10 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         a[0] = floats(x->rms_norm.x, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, false);
         a[1] = floats(x->rms_norm.out, rows, x->rms_norm.n_cols * x->rms_norm.n_groups, true);
         return 2;
+    case KERNEL_LAYER_NORM:
+        a[0] = floats(x->layer_norm.x, rows, x->layer_norm.n_cols, false);
+        a[1] = floats(x->layer_norm.out, rows, x->layer_norm.n_cols, true);
+        return 2;
     case KERNEL_QUANTIZE:
         a[0] = floats(x->quantize.x, rows, x->quantize.n_cols, false);
         a[1] = (struct access){x->quantize.out, x->quantize.out, true};

@@ -44,8 +44,9 @@ void footprint_choose_cache(const struct cache_wishes *wishes, const struct mode
         bytes = default_cache_bytes(device_memory_bytes, kv_size_bytes(m, &one));
     }
     cfg->cache = kv_size_within(m, wishes->kv_type, bytes, context, RUNNING_SEQS_MOST, batch);
-    /* a pooling that counts earlier rows must compute them */
-    if (m->dims.pooling != POOLING_NONE && m->dims.pooling != POOLING_LAST)
+    /* what follows changes what was computed, or the pooling counts earlier rows */
+    if (m->arch->is_bidirectional ||
+        (m->dims.pooling != POOLING_NONE && m->dims.pooling != POOLING_LAST))
         return;
     cfg->prefix_tokens = cfg->cache.tokens / 100 * wishes->prefix_percent +
                          cfg->cache.tokens % 100 * wishes->prefix_percent / 100;

@@ -53,7 +53,11 @@ static int create_workspace(struct runner *r, struct error *err)
     for (size_t i = 0; i <= r->n_buckets; i++) {
         const struct plan_config *cfg =
             i < r->n_buckets ? &r->buckets[i].config : &r->logits_config;
-        int e = plan_workspace_bytes(r->lm->model, r->device, cfg, &bytes, err);
+        int e;
+
+        if (cfg->host_logits && !model_makes_logits(r->lm->model))
+            continue;
+        e = plan_workspace_bytes(r->lm->model, r->device, cfg, &bytes, err);
 
         if (e < 0)
             return e;
@@ -101,6 +105,8 @@ static void configure(struct runner *r, const struct model *m, const struct devi
     r->config = *cfg;
     if (!r->config.batch_tokens)
         r->config.batch_tokens = RUNNER_BATCH_TOKENS;
+    if (m->arch->is_bidirectional && r->config.batch_tokens < r->config.context_tokens)
+        r->config.batch_tokens = r->config.context_tokens; /* whole texts */
     if (info.max_rows && r->config.batch_tokens > info.max_rows)
         r->config.batch_tokens = info.max_rows;
     if (!r->config.max_seqs)

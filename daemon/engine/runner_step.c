@@ -38,7 +38,12 @@ static int prepare(const struct runner *r, const struct run_item *it, struct err
                          s->n_past, it->n_tokens, s->max_tokens);
     if (it->pooler ? r->lm->model->dims.pooling == POOLING_NONE
                    : it->sample && r->lm->model->dims.pooling != POOLING_NONE)
-        return error_set(err, EINVAL, "a model either draws tokens or pools rows");
+        return error_set(err, EINVAL,
+                         it->pooler ? "the model makes no vectors"
+                                    : "an embedding model draws no tokens");
+    if (r->lm->model->arch->is_bidirectional &&
+        (!it->pooler || s->n_past || it->n_tokens != it->pooler->n_tokens))
+        return error_set(err, EINVAL, "the model sees whole texts: no step may have a part of one");
     if (!it->tokens && (it->n_tokens != 1 || s->n_history <= s->n_past))
         return error_set(err, EINVAL, "no token was drawn that could be fed");
     for (uint32_t i = 0; it->tokens && i < it->n_tokens; i++)
@@ -65,6 +70,12 @@ static void write_rows(const struct step *step, const struct run_item *it, uint3
             .position = s->n_past + i,
             .seq = seq,
         };
+        if (step->wholes)
+            step->wholes[first_row + i] = (struct step_token){
+                .token = s->n_past + i,
+                .position = s->n_past + it->n_tokens - 1,
+                .seq = seq,
+            };
         if (it->tokens)
             s->history[s->n_past + i] = it->tokens[i];
     }
@@ -312,6 +323,9 @@ int runner_logits(struct runner *r, struct session *s, const uint32_t *tokens, u
 {
     if (r->n_flights)
         return error_set(err, EBUSY, "%u steps are under way", r->n_flights);
+    if (!model_makes_logits(r->lm->model))
+        return error_set(err, ENOTSUP, "models of architecture %s make vectors and no logits",
+                         r->lm->model->arch->name);
     for (uint32_t i = 0; i < n_tokens; i += RUNNER_LOGITS_TOKENS) {
         struct run_item it = {
             .session = s,

@@ -274,6 +274,7 @@ void running_model_add(struct running_model *m, struct engine_request *r)
     m->last_used_ns = clock_now_ns();
     r->n_prompt = r->n_tokens;
     r->sched.uid = r->caller.uid;
+    r->sched.is_whole = m->lm->model->arch->is_bidirectional;
     r->sched.is_background = r->params.class == ENGINE_BACKGROUND;
     if (scheduler_set_weight(&m->scheduler, r->caller.uid, r->limits.weight) < 0 ||
         scheduler_add(&m->scheduler, &r->sched) < 0)

@@ -169,11 +169,27 @@ static bool has_any(const struct scheduler *s, struct kind kind)
     return false;
 }
 
+/* All of a text, or nothing where it no longer fits: then the chunk ends, and whose turn it is goes
+ * on with it in the next one. */
+static uint32_t give_whole(struct making *m, struct scheduler_entry *e)
+{
+    if (m->n && (m->n == m->most || e->n_pending > m->n_left)) {
+        m->n_left = 0;
+        return 0;
+    }
+    m->choices[m->n++].entry = e;
+    e->n_chosen = e->n_pending;
+    m->n_left -= e->n_pending < m->n_left ? e->n_pending : m->n_left;
+    return e->n_chosen;
+}
+
 /* Gives n tokens of what is left to the entry, at most those it needs. */
 static uint32_t give(struct making *m, struct scheduler_entry *e, uint32_t n)
 {
     uint32_t needs = e->n_pending - e->n_chosen;
 
+    if (e->is_whole)
+        return needs ? give_whole(m, e) : 0;
     n = n < needs ? n : needs;
     n = n < m->n_left ? n : m->n_left;
     if (!n || (!e->n_chosen && m->n == m->most))
@@ -238,16 +254,18 @@ static void choose_prompts(struct making *m)
     while (n_idle < n_users && m->n_left) {
         struct scheduler_user *u = container_of(m->s->users.next, struct scheduler_user, link);
         uint32_t given = 0;
+        bool is_in_debt;
 
         if (!u->has_turn)
             u->credit += (int64_t)TURN_TOKENS * u->weight;
         u->has_turn = true;
-        if (u->credit > 0)
+        is_in_debt = u->credit <= 0; /* of a whole text that was longer than its turn */
+        if (!is_in_debt)
             given = serve_user(m, u, u->credit < UINT32_MAX ? (uint32_t)u->credit : UINT32_MAX);
         u->credit -= given;
-        if (!given && m->n == m->most && u->credit > 0)
+        if (!given && (m->n == m->most || !m->n_left) && u->credit > 0)
             return; /* there is no room for another entry: the turn goes on in the next step */
-        n_idle = given ? 0 : n_idle + 1;
+        n_idle = given || is_in_debt ? 0 : n_idle + 1;
         if (!given && u->credit > 0)
             u->credit = 0; /* nothing to spend it on */
         if (u->credit <= 0) {
@@ -297,7 +315,7 @@ size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices,
 void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used)
 {
     if (c->entry->user && !c->entry->is_generated)
-        c->entry->user->credit += c->n_tokens - n_used;
+        c->entry->user->credit += (int64_t)c->n_tokens - n_used;
 }
 
 /* Whether e may have the blocks of another. */

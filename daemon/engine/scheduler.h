@@ -32,6 +32,8 @@ struct scheduler_entry {
     /* kept by the owner: */
     uid_t uid;          /* before it is added */
     bool is_background; /* before it is added */
+    bool is_whole;      /* before it is added: all that is pending is fed at once, if need be alone
+                           in a longer chunk */
     uint32_t n_blocks;  /* cache blocks it holds */
     uint32_t n_pending; /* tokens to feed before the next one can be sampled */
     bool is_generated;  /* these were generated, and are not of a prompt */

@@ -43,13 +43,17 @@ static struct running_model *find_model(struct worker *w, const struct model_ent
 
 static struct runner_config runner_config(const struct worker *w, const struct loaded_model *lm)
 {
-    const struct cache_wishes wishes = {w->config.context_tokens, w->config.kv_bytes,
-                                        w->config.prefix_percent, w->config.kv_type};
+    struct cache_wishes wishes = {w->config.context_tokens, w->config.kv_bytes,
+                                  w->config.prefix_percent, w->config.kv_type};
     struct runner_config cfg = {
         .batch_tokens = w->config.batch_tokens,
         .pools = w->config.pools,
     };
 
+    /* a text that attention sees whole is one step */
+    if (lm->model->arch->is_bidirectional && w->device_info.max_rows &&
+        (!wishes.context_tokens || wishes.context_tokens > w->device_info.max_rows))
+        wishes.context_tokens = w->device_info.max_rows;
     footprint_choose_cache(&wishes, lm->model, w->device_info.memory_bytes, &cfg);
     return cfg;
 }

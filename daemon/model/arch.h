@@ -56,6 +56,7 @@ enum dim {
     DIM_INDEXER_HEAD, /* channels of one */
     DIM_INDEXER_TOP,  /* positions chosen */
     DIM_PER_LAYER,    /* channels of what each layer is told of a token besides; 0: nothing */
+    DIM_TOKEN_TYPES,  /* kinds of text that a token may be of, of which only the first counts */
     DIM_KEYS_END,
     DIM_Q = DIM_KEYS_END, /* DIM_HEADS * DIM_HEAD_K */
     DIM_K,                /* DIM_KV_HEADS * DIM_HEAD_K */
@@ -139,6 +140,10 @@ struct arch_real {
 enum weight {
     WEIGHT_NONE,
     WEIGHT_TOKEN_EMBD,
+    WEIGHT_POSITION_EMBD, /* what a position adds to the embedding, */
+    WEIGHT_TOKEN_TYPES,   /* and what kind of text it is of */
+    WEIGHT_EMBD_NORM,     /* of the sum */
+    WEIGHT_EMBD_NORM_BIAS,
     WEIGHT_OUTPUT_NORM,
     WEIGHT_OUTPUT,
     WEIGHT_ROPE_FACTORS,
@@ -168,11 +173,15 @@ enum weight {
     WEIGHT_INDEXER_K_NORM_BIAS,
     WEIGHT_INDEXER_PROJ,
     WEIGHT_ATTN_POST_NORM, /* of attention's output */
+    WEIGHT_ATTN_POST_NORM_BIAS,
     WEIGHT_FFN_NORM,
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
+    WEIGHT_FFN_UP_BIAS,
     WEIGHT_FFN_DOWN,
+    WEIGHT_FFN_DOWN_BIAS,
     WEIGHT_FFN_POST_NORM,
+    WEIGHT_FFN_POST_NORM_BIAS,
     WEIGHT_ROUTER,
     WEIGHT_ROUTER_BIAS,
     WEIGHT_ROUTER_CHOICE_BIAS, /* counts for the choice alone */
@@ -288,33 +297,37 @@ enum value {
 
 enum step_op {
     STEP_END,
-    STEP_EMBED,       /* out = weight[token] * scale */
-    STEP_NORM,        /* out = rms_norm(in) * weight * scale, in groups as wide as the weight */
-    STEP_PLAIN_NORM,  /* out normed in place in groups of part.n, without a weight */
-    STEP_HEAD_NORM,   /* out normed in place per head; left out when its weight is absent */
-    STEP_MATMUL,      /* out = weight . in (+ bias) */
-    STEP_MATMUL_ADD,  /* out += weight . in (+ bias) */
-    STEP_ROPE,        /* out rotated in place */
-    STEP_ROPE_QUERY,  /* as STEP_ROPE, and the position-dependent temperature */
-    STEP_TEMPERATURE, /* the temperature alone, where DIM_WINDOW positions are one step of it */
-    STEP_KV_STORE,    /* in: keys, in2: values */
-    STEP_ATTENTION,   /* weight: the sinks of its heads, if any */
-    STEP_GLU,         /* out = silu(in) * in2, or the architecture's other activation */
-    STEP_GATED,       /* out = sigmoid(in) * in2 */
-    STEP_ROUTE,       /* out = choices by the logits in; bias: counts for the choice alone; weight:
-                         scales what each expert counts */
-    STEP_GATE,        /* out = the choice of the one shared expert, which counts sigmoid(in) */
-    STEP_EXPERTS,     /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
-    STEP_EXPERT_SUM,  /* out += the slots of in, as the choices in2 weigh them */
-    STEP_EXPERT_MIX,  /* out = the slots of in, likewise */
-    STEP_HEADS,       /* out = weight[head] . in of each head */
-    STEP_COPY,        /* out = in, parts of their groups */
-    STEP_COPY_MORE,   /* the same into an out of which another part is there */
-    STEP_SHORT_CONV,  /* out = silu(convolution of in over the sequence's last rows) */
-    STEP_DELTA_NET,   /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
-    STEP_ADD,         /* out = (out + in) * weight, which is one number, if any */
-    STEP_SOFTCAP,     /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
-    STEP_GATHER,      /* out = rows of in whose logits are wanted */
+    STEP_EMBED,          /* out = weight[token] * scale */
+    STEP_EMBED_POSITION, /* out = weight[position] */
+    STEP_EMBED_TYPE,     /* out = weight[0]; left out when its weight is absent */
+    STEP_LAYER_NORM,     /* out = layer_norm(in) * weight + bias */
+    STEP_NORM,           /* out = rms_norm(in) * weight * scale, in groups as wide as the weight */
+    STEP_PLAIN_NORM,     /* out normed in place in groups of part.n, without a weight */
+    STEP_HEAD_NORM,      /* out normed in place per head; left out when its weight is absent */
+    STEP_MATMUL,         /* out = weight . in (+ bias) */
+    STEP_MATMUL_ADD,     /* out += weight . in (+ bias) */
+    STEP_ROPE,           /* out rotated in place */
+    STEP_ROPE_QUERY,     /* as STEP_ROPE, and the position-dependent temperature */
+    STEP_TEMPERATURE,    /* the temperature alone, where DIM_WINDOW positions are one step of it */
+    STEP_KV_STORE,       /* in: keys, in2: values */
+    STEP_ATTENTION,      /* weight: the sinks of its heads, if any */
+    STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation; in2 NONE: 1 */
+    STEP_GATED,      /* out = sigmoid(in) * in2 */
+    STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone; weight:
+                        scales what each expert counts */
+    STEP_GATE,       /* out = the choice of the one shared expert, which counts sigmoid(in) */
+    STEP_EXPERTS,    /* out = weight[expert] . in (+ bias[expert]) for each of the choices in2 */
+    STEP_EXPERT_SUM, /* out += the slots of in, as the choices in2 weigh them */
+    STEP_EXPERT_MIX, /* out = the slots of in, likewise */
+    STEP_HEADS,      /* out = weight[head] . in of each head */
+    STEP_COPY,       /* out = in, parts of their groups */
+    STEP_COPY_MORE,  /* the same into an out of which another part is there */
+    STEP_SHORT_CONV, /* out = silu(convolution of in over the sequence's last rows) */
+    STEP_DELTA_NET,  /* in: q, k, v; in2: alpha; in3: beta; weight: a; bias: that of alpha */
+    STEP_ADD,        /* out = (out + in) * weight, which is one number, if any */
+    STEP_ADD_TYPE,   /* out += in; left out when its weight is absent */
+    STEP_SOFTCAP,    /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
+    STEP_GATHER,     /* out = rows of in whose logits are wanted */
 };
 
 struct arch_step {
@@ -384,6 +397,7 @@ struct arch {
     bool weighs_inputs;     /* of experts, not their outputs */
     bool scales_embeddings; /* by the root of their width */
     float attn_scale;       /* of scores; 0: 1 / the root of a head's channels */
+    bool is_bidirectional;  /* attention sees the whole text, behind each position, too */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the
      * head's own channels; 0: of none. Files do not say it. */
     uint32_t share_scaled_layers;

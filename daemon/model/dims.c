@@ -158,6 +158,18 @@ static int read_vocab(const struct gguf *g, struct dims *d, struct error *err)
     return 0;
 }
 
+/* How many kinds of text there are, only the tensor tells. */
+static int read_token_types(const struct gguf *g, struct dims *d, struct error *err)
+{
+    const struct gguf_tensor *types = gguf_find_tensor(g, "token_types.weight");
+
+    if (types && (!types->shape[1] || types->shape[1] > DIM_LIMIT))
+        return error_set(err, EINVAL, "token_types.weight has %llu rows: no model has that",
+                         (unsigned long long)types->shape[1]);
+    d->dim[DIM_TOKEN_TYPES] = types ? (uint32_t)types->shape[1] : 0;
+    return 0;
+}
+
 /* block_count includes what predicts further tokens. */
 static int check_layers(const struct arch *arch, struct dims *d, struct error *err)
 {
@@ -461,6 +473,11 @@ static int read_pooling(const struct gguf *g, const struct arch *arch, struct di
                          "%s.pooling_type is %u%s: this version knows 0 (none), 1 (mean), 2 (cls) "
                          "and 3 (last)",
                          arch->name, number, number == 4 ? " (rank)" : "");
+    if (arch->is_bidirectional && number == POOLING_NONE)
+        return error_set(err, ENOTSUP,
+                         "%s.pooling_type is missing or 0 (none): without one of 1 (mean), 2 (cls) "
+                         "and 3 (last) there is nothing to ask of the model",
+                         arch->name);
     d->pooling = (enum pooling)number;
     return 0;
 }
@@ -485,6 +502,8 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
     if (r < 0)
         return r;
     r = read_vocab(g, &d, err);
+    if (r == 0)
+        r = read_token_types(g, &d, err);
     if (r < 0)
         return r;
     r = check_heads(arch, d.dim, err);

@@ -79,6 +79,12 @@ static size_t count_steps(const struct arch_step *steps)
     return n;
 }
 
+/* Steps that are left out without their weight. */
+static bool is_optional(enum step_op op)
+{
+    return op == STEP_HEAD_NORM || op == STEP_EMBED_TYPE || op == STEP_ADD_TYPE;
+}
+
 static const struct weight_ref *weight_of(const struct model *m, const struct graph_config *cfg,
                                           const struct arch_step *step, uint32_t layer)
 {
@@ -103,7 +109,7 @@ static void add_nodes(struct graph *g, const struct model *m, const struct graph
             .part = steps->part,
             .scale = steps->scale,
         };
-        if (node->op == STEP_HEAD_NORM && !node->weight->tensor)
+        if (is_optional(node->op) && !node->weight->tensor)
             continue;
         if (node->op == STEP_PLAIN_NORM && m->arch->unnormed_experts &&
             m->dims.dim[DIM_EXPERTS] == m->arch->unnormed_experts)
@@ -222,9 +228,9 @@ static void drop_copies(struct layout *l, enum value v)
 static bool reads(const struct node *n, enum value v)
 {
     return n->in == v || n->in2 == v || n->in3 == v ||
-           (n->out == v &&
-            (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM || n->op == STEP_COPY_MORE ||
-             n->op == STEP_ADD || n->op == STEP_SOFTCAP || n->in == n->out));
+           (n->out == v && (n->op == STEP_MATMUL_ADD || n->op == STEP_EXPERT_SUM ||
+                            n->op == STEP_COPY_MORE || n->op == STEP_ADD ||
+                            n->op == STEP_ADD_TYPE || n->op == STEP_SOFTCAP || n->in == n->out));
 }
 
 static bool overwrites(const struct node *n, enum value v)
@@ -411,6 +417,11 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
     struct graph *g = calloc(1, sizeof(*g));
     int r;
 
+    if (!cfg->ends_normed && !model_makes_logits(m)) {
+        graph_destroy(g);
+        return error_set(err, ENOTSUP, "models of architecture %s make vectors and no logits",
+                         m->arch->name);
+    }
     if (g)
         g->result = cfg->ends_normed ? VALUE_LAST_NORMED : VALUE_LOGITS;
     if (!g || build_nodes(g, m, cfg) < 0) {

@@ -287,6 +287,14 @@ void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64
             m->weights[i].address = address + m->weights[i].offset;
 }
 
+bool model_makes_logits(const struct model *m)
+{
+    for (const struct arch_step *step = m->arch->after; step->op != STEP_END; step++)
+        if (step->out == VALUE_LOGITS)
+            return true;
+    return false;
+}
+
 /* general.file_type as the GGUF specification numbers it. */
 static const char *const file_types[] = {
     [0] = "F32",      [1] = "F16",      [2] = "Q4_0",    [3] = "Q4_1",    [7] = "Q8_0",

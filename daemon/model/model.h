@@ -60,6 +60,9 @@ const struct weight_ref *model_rope_factors(const struct model *m, uint32_t laye
 /* Tells where a tensor of the directory lies (it may play several roles). */
 void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address);
 
+/* Whether its steps end with logits; those of models that only make vectors do not. */
+bool model_makes_logits(const struct model *m);
+
 /* "Q4_K_M", "F16": what the file says of itself, else its most common tensor type. Static. */
 const char *model_type_name(const struct model *m);
 

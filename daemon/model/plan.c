@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- the step buffer ---- */
 
@@ -23,6 +24,10 @@ static struct step_layout lay_out_step(const struct model *m, const struct plan_
 
     append(&l.bytes, sizeof(struct step_header));
     l.tokens = append(&l.bytes, cfg->max_tokens * sizeof(struct step_token));
+    if (m->arch->is_bidirectional) {
+        l.wholes = append(&l.bytes, cfg->max_tokens * sizeof(struct step_token));
+        l.types = append(&l.bytes, cfg->max_tokens * sizeof(struct step_token));
+    }
     l.output_rows = append(&l.bytes, cfg->max_outputs * sizeof(uint32_t));
     l.seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
     l.window_seqs = append(&l.bytes, cfg->max_seqs * sizeof(struct step_seq));
@@ -46,6 +51,10 @@ static void point_into(struct plan *p, const struct step_layout *l)
 
     p->step.header = (void *)host;
     p->step.tokens = (void *)(host + l->tokens);
+    if (l->wholes) {
+        p->step.wholes = (void *)(host + l->wholes);
+        memset(host + l->types, 0, p->config.max_tokens * sizeof(struct step_token));
+    }
     p->step.output_rows = (void *)(host + l->output_rows);
     p->step.seqs = (void *)(host + l->seqs);
     p->step.window_seqs = (void *)(host + l->window_seqs);

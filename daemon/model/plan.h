@@ -34,7 +34,10 @@ struct plan_config {
 /* The step buffer as the CPU sees it. */
 struct step {
     struct step_header *header;
-    struct step_token *tokens;    /* [max_tokens] */
+    struct step_token *tokens; /* [max_tokens] */
+    /* of bidirectional models, [max_tokens]: the tokens as attention sees them, whose position is
+     * the last one of their text; their own position stands for the token. NULL for others */
+    struct step_token *wholes;
     uint32_t *output_rows;        /* [max_outputs], indices into tokens */
     struct step_seq *seqs;        /* [max_seqs] */
     struct step_seq *window_seqs; /* [max_seqs]: the same with the blocks of windowed layers */

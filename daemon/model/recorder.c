@@ -142,18 +142,37 @@ static void record_embed(const struct recorder *r, const struct node *n, struct 
                          uint64_t out)
 {
     const struct gguf_tensor *t = n->weight->tensor;
+    uint64_t tokens = n->op == STEP_EMBED_POSITION ? r->layout.wholes
+                      : n->op == STEP_EMBED_TYPE   ? r->layout.types
+                                                   : r->layout.tokens;
 
     d->op = KERNEL_EMBED;
     d->weight_type = t->type;
     d->args.embed = (struct args_embed){
         .step = r->step,
-        .tokens = r->step + r->layout.tokens,
+        .tokens = r->step + tokens,
         .seqs = r->step + r->layout.seqs,
         .table = n->weight->address,
         .out = out,
         .n_rows = (uint32_t)t->shape[1],
         .n_cols = (uint32_t)t->shape[0],
         .scale = r->model->dims.real[n->scale],
+    };
+}
+
+static void record_layer_norm(const struct recorder *r, const struct node *n, struct dispatch *d,
+                              uint64_t out, uint64_t in)
+{
+    d->op = KERNEL_LAYER_NORM;
+    d->args.layer_norm = (struct args_layer_norm){
+        .step = r->step,
+        .x = in,
+        .out = out,
+        .weight = n->weight->address,
+        .bias = n->bias->tensor ? n->bias->address : 0,
+        .n_cols = (uint32_t)n->weight->tensor->shape[0],
+        .rows = value_rows(n->out),
+        .eps = r->model->dims.real[REAL_NORM_EPS],
     };
 }
 
@@ -348,6 +367,12 @@ static uint64_t sinks_of(const struct node *n)
     return n->weight->tensor ? n->weight->address : 0;
 }
 
+/* Of an attention: up to each token's own position, or to the end of its text. */
+static uint64_t seen_tokens(const struct recorder *r)
+{
+    return r->step + (r->model->arch->is_bidirectional ? r->layout.wholes : r->layout.tokens);
+}
+
 static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
                              uint64_t out, uint64_t in)
 {
@@ -356,7 +381,7 @@ static void record_attention(const struct recorder *r, const struct call *c, str
     d->op = KERNEL_ATTENTION;
     d->args.attention = (struct args_attention){
         .step = r->step,
-        .tokens = r->step + r->layout.tokens,
+        .tokens = seen_tokens(r),
         .seqs = seqs_of(r, c->node),
         .q = in,
         .out = out,
@@ -377,7 +402,7 @@ static void record_combine(const struct recorder *r, const struct call *c, struc
     d->op = KERNEL_ATTENTION_COMBINE;
     d->args.attention_combine = (struct args_attention_combine){
         .step = r->step,
-        .tokens = r->step + r->layout.tokens,
+        .tokens = seen_tokens(r),
         .parts = r->workspace + c->in,
         .out = r->workspace + c->out,
         .sinks = sinks_of(c->node),
@@ -395,7 +420,12 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
 
     switch (n->op) {
     case STEP_EMBED:
+    case STEP_EMBED_POSITION:
+    case STEP_EMBED_TYPE:
         record_embed(r, n, d, out);
+        break;
+    case STEP_LAYER_NORM:
+        record_layer_norm(r, n, d, out, in);
         break;
     case STEP_NORM:
     case STEP_PLAIN_NORM:
@@ -435,7 +465,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         d->args.glu = (struct args_glu){
             .step = r->step,
             .gate = in,
-            .up = in2,
+            .up = n->in2 ? in2 : 0,
             .out = out,
             .n_cols = value_width(r->model, n->layer, n->out),
             .activation = n->op == STEP_GATED ? GLU_SIGMOID : r->model->arch->activation,
@@ -465,12 +495,13 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         record_delta_net(r, c, d);
         break;
     case STEP_ADD:
+    case STEP_ADD_TYPE:
         d->op = KERNEL_ADD;
         d->args.add = (struct args_add){
             .step = r->step,
             .x = out,
             .y = in,
-            .scale = n->weight->tensor ? n->weight->address : 0,
+            .scale = n->op == STEP_ADD && n->weight->tensor ? n->weight->address : 0,
             .n_cols = value_width(r->model, n->layer, n->out),
             .rows = value_rows(n->out),
         };

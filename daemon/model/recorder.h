@@ -11,7 +11,7 @@
 
 /* Offsets of the parts of the step buffer, and of the result buffer. */
 struct step_layout {
-    uint64_t tokens, output_rows, seqs, window_seqs, samples, scratch, bytes;
+    uint64_t tokens, wholes, types, output_rows, seqs, window_seqs, samples, scratch, bytes;
     uint64_t results, logits, normed, result_bytes;
 };
 

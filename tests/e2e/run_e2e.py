@@ -83,6 +83,37 @@ def texts_become_vectors_in_their_order():
     still_well(d)
 
 
+def a_bidirectional_model_sees_every_text_whole():
+    """The demo model's numbers as BERT's: what its vectors mean counts for nothing, that they depend on the text alone does."""
+    try:
+        pooled(daemon())
+        import embedders
+        import ggufedit
+    except ImportError as e:
+        raise Skip("numpy is missing: %s" % e)
+    d = Daemon(model_dir=False)
+    m = ggufedit.Model(MODEL)
+    embedders.bert(m)
+    m.write(os.path.join(d.models, "encoder.gguf"))
+    m.keys["bert.pooling_type"] = (ggufedit.U32, 2)
+    m.write(os.path.join(d.models, "encoder-cls.gguf"))
+    texts = ["the quick fox " * (1 + i % 23) + "and my dog" for i in range(60)]
+    together, _ = embeddings(d, {"model": "encoder", "input": texts})
+    for i in (0, 22, 59):
+        (alone,), _ = embeddings(d, {"model": "encoder", "input": texts[i]})
+        near(alone, together[i])
+    # the first row of all tells what comes behind it
+    (dog, fox), _ = embeddings(d, {"model": "encoder-cls", "input": ["the quick dog", "the quick fox"]})
+    difference = sum((x - y) ** 2 for x, y in zip(dog, fox))
+    print("# squared difference %g" % difference)
+    assert difference > 1e-5
+    status, answer = d.post("/v1/embeddings", {"model": "encoder", "input": "fox " * 600})
+    equal((status, answer["error"]["code"]), (400, "context_length_exceeded"), answer)
+    status, answer = d.post("/v1/completions", {"model": "encoder", "prompt": "fox"})
+    equal(status, 400)
+    has(answer["error"]["message"], "embedding model", "bert.pooling_type")
+
+
 def models_refuse_what_they_are_not_for():
     d = daemon()
     status, answer = d.post("/v1/embeddings", {"model": NAME, "input": "x"})
@@ -662,7 +693,7 @@ TESTS = [
     sigterm_during_a_load_tells_whoever_waits_for_it,
     killed_daemon_leaves_nothing_in_the_way, second_daemon_on_a_socket_is_refused, new_files_are_found_and_deleted_ones_forgotten,
     unload_while_streaming_ends_the_stream, metrics_are_prometheus_text, log_has_requests_and_never_prompts,
-    help_and_wrong_flags_of_the_daemon, texts_become_vectors_in_their_order, models_refuse_what_they_are_not_for, openai_client_passes,
+    help_and_wrong_flags_of_the_daemon, texts_become_vectors_in_their_order, a_bidirectional_model_sees_every_text_whole, models_refuse_what_they_are_not_for, openai_client_passes,
 ]
 
 if __name__ == "__main__":

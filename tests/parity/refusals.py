@@ -57,6 +57,11 @@ def bad_base(m):
     return ["llama.rope.freq_base"]
 
 
+def unknown_pooling(m):
+    m.keys["llama.pooling_type"] = (U32, 4)
+    return ["llama.pooling_type", "rank"]
+
+
 def missing_tensor(m):
     m.tensors.remove(m.tensor("blk.1.ffn_gate.weight"))
     return ["blk.1.ffn_gate.weight", "missing"]
@@ -119,7 +124,7 @@ def no_tokenizer(m):
 
 
 EDITS = [unknown_architecture, no_architecture, missing_key, missing_real, key_of_wrong_type, zero_heads,
-         heads_that_do_not_divide, odd_rope, unknown_scaling, bad_base, missing_tensor, missing_embedding,
+         heads_that_do_not_divide, odd_rope, unknown_scaling, unknown_pooling, bad_base, missing_tensor, missing_embedding,
          unknown_tensor, tensor_of_a_layer_too_many, wrong_shape, transposed, unsupported_type,
          norm_of_wrong_type, layers_beyond_the_tensors, vocabulary_longer_than_the_table, no_tokenizer]
 

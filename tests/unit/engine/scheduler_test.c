@@ -105,6 +105,57 @@ static void short_prompts_share_a_chunk(void **state)
     assert_int_equal(got(f, &c), 7);
 }
 
+static struct scheduler_entry whole_of(uid_t uid, uint32_t n_tokens)
+{
+    return (struct scheduler_entry){.uid = uid, .n_pending = n_tokens, .is_whole = true};
+}
+
+static void a_whole_text_is_never_cut(void **state)
+{
+    struct fixture *f = *state;
+    struct scheduler_entry a = whole_of(1, 100), b = whole_of(1, 30), c = whole_of(1, 40);
+
+    add(f, &a);
+    add(f, &b);
+    add(f, &c);
+    assert_int_equal(next(f), 1);
+    assert_int_equal(got(f, &a), 100);
+    a.n_pending = 0;
+    assert_int_equal(next(f), 1); /* c would no longer fit */
+    assert_int_equal(got(f, &b), 30);
+    b.n_pending = 20;
+    assert_int_equal(next(f), 2);
+    assert_int_equal(got(f, &c), 40);
+    assert_int_equal(got(f, &b), 20);
+}
+
+/* Nor does who had more than a turn's tokens keep the device from working. */
+static void whole_texts_keep_nobody_waiting(void **state)
+{
+    struct fixture *f = *state;
+    struct scheduler_entry shorts[3], text = whole_of(2, 60), huge = whole_of(1, 5000);
+    int n_steps = 0;
+
+    for (int i = 0; i < 3; i++) {
+        shorts[i] = whole_of(1, 30);
+        add(f, &shorts[i]);
+    }
+    add(f, &text);
+    do
+        assert_true(next(f) > 0);
+    while (!got(f, &text) && ++n_steps < 10);
+    assert_true(n_steps < 5); /* the other user's turn is 128 tokens */
+    text.n_pending = 0;
+    add(f, &huge);
+    do
+        assert_true(next(f) > 0);
+    while (!got(f, &huge) && ++n_steps < 20);
+    assert_int_equal(got(f, &huge), 5000);
+    scheduler_remove(&f->s, &huge);
+    for (int i = 0; i < 100; i++)
+        assert_true(next(f) > 0);
+}
+
 static void streams_run_together_and_take_turns_with_prompts(void **state)
 {
     struct fixture *f = *state;
@@ -655,6 +706,8 @@ static const struct CMUnitTest tests[] = {
     CASE(nobody_runs_where_nobody_waits),
     CASE(a_long_prompt_is_cut_into_chunks),
     CASE(short_prompts_share_a_chunk),
+    CASE(a_whole_text_is_never_cut),
+    CASE(whole_texts_keep_nobody_waiting),
     CASE(streams_run_together_and_take_turns_with_prompts),
     CASE(more_streams_than_a_step_holds_go_in_rotation),
     CASE(prompts_of_two_users_advance_alike),

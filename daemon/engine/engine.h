@@ -276,6 +276,12 @@ int engine_embed(struct engine *e, const char *model, const struct engine_prompt
                  enum engine_class class, const struct engine_caller *caller,
                  const struct engine_events *events, void *user,
                  struct engine_request **ret_request, struct error *err);
+/* Queues another answer to the prompt of r, which has been computed: what is stored of it is shared
+ * as with any later request of the same user. All that r asked for holds, but for its seed, which
+ * is seed_step more. To be called from r's on_token or on_done. Fails at once as engine_generate
+ * does. */
+int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engine_events *events,
+                void *user, struct engine_request **ret_request, struct error *err);
 /* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback
  * comes after this call. */
 void engine_cancel(struct engine_request *r, bool forget);

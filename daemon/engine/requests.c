@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void hand_on(struct engine *e, struct engine_request *r)
 {
@@ -263,6 +264,23 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
                     struct engine_request **ret_request, struct error *err)
 {
     return begin(e, model, prompt, params, false, caller, events, user, ret_request, err);
+}
+
+int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engine_events *events,
+                void *user, struct engine_request **ret_request, struct error *err)
+{
+    /* what the device thread adds comes after these */
+    const struct engine_prompt prompt = {.ids = (const int32_t *)r->tokens, .n_ids = r->n_prompt};
+    struct engine_params params = r->params;
+    int code;
+
+    params.sampling.seed += seed_step;
+    params.sampling.has_seed = true;
+    code = begin(r->engine, r->entry->name, &prompt, &params, false, &r->caller, events, user,
+                 ret_request, err);
+    if (code == 0)
+        memcpy((*ret_request)->prompt_end, r->prompt_end, sizeof(r->prompt_end));
+    return code;
 }
 
 int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,

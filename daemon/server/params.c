@@ -126,17 +126,10 @@ static int read_sampling(struct engine_sampling *s, const json_t *object, struct
 static int refuse_unsupported(const json_t *object, struct api_error *err)
 {
     json_t *format = fields_get(object, "response_format"), *type;
-    uint64_t n = 1, best_of = 1;
     bool echo = false;
 
-    if (fields_uint(object, "n", UINT32_MAX, &n, err) < 0 ||
-        fields_uint(object, "best_of", UINT32_MAX, &best_of, err) < 0 ||
-        fields_bool(object, "echo", &echo, err) < 0)
+    if (fields_bool(object, "echo", &echo, err) < 0)
         return -1;
-    if (n != 1 || best_of != 1)
-        return fields_fail(err, 400, n != 1 ? "n" : "best_of", "unsupported_value",
-                           "'%s' must be 1: send one request for each answer",
-                           n != 1 ? "n" : "best_of");
     if (echo)
         return fields_fail(err, 400, "echo", "unsupported_value", "'echo' is not supported");
     if (fields_get(object, "suffix"))
@@ -147,6 +140,26 @@ static int refuse_unsupported(const json_t *object, struct api_error *err)
     if (!json_is_string(type) || strcmp(json_string_value(type), "text") != 0)
         return fields_fail(err, 400, "response_format", "unsupported_value",
                            "'response_format' must be {\"type\": \"text\"}");
+    return 0;
+}
+
+/* How many answers: all that are made are told. */
+static int read_choices(struct params *p, const json_t *object, struct api_error *err)
+{
+    uint64_t n = 1, best_of;
+
+    if (fields_uint(object, "n", UINT32_MAX, &n, err) < 0)
+        return -1;
+    best_of = n;
+    if (fields_uint(object, "best_of", UINT32_MAX, &best_of, err) < 0)
+        return -1;
+    if (!n || n > PARAMS_MAX_CHOICES)
+        return fields_fail(err, 400, "n", "invalid_value", "'n' must lie between 1 and %d",
+                           PARAMS_MAX_CHOICES);
+    if (best_of != n)
+        return fields_fail(err, 400, "best_of", "unsupported_value",
+                           "'best_of' must be what 'n' is: every answer that is made is told");
+    p->n_choices = (unsigned)n;
     return 0;
 }
 
@@ -202,8 +215,8 @@ int params_init(struct params *p, const json_t *object, bool is_chat, struct api
         fields_number(object, "timeout", 0.001, 1e6, &p->timeout_seconds, err) < 0 ||
         params_read_class(object, &p->engine.class, err) < 0 ||
         read_sampling(&p->engine.sampling, object, err) < 0 || read_stop(p, object, err) < 0 ||
-        read_logprobs(p, object, is_chat, err) < 0 || refuse_unsupported(object, err) < 0 ||
-        read_bias(p, object, err) < 0) {
+        read_logprobs(p, object, is_chat, err) < 0 || read_choices(p, object, err) < 0 ||
+        refuse_unsupported(object, err) < 0 || read_bias(p, object, err) < 0) {
         params_finish(p);
         return -1;
     }

@@ -6,12 +6,13 @@
 #include "engine/engine.h"
 #include "server/fields.h"
 
-enum { PARAMS_MAX_STOP = 32, PARAMS_MAX_BIAS = 1024 };
+enum { PARAMS_MAX_STOP = 32, PARAMS_MAX_BIAS = 1024, PARAMS_MAX_CHOICES = 16 };
 
 struct params {
     struct engine_params engine; /* points into this struct and into the request's JSON */
     const char *model;           /* NULL: not named. Borrowed from the JSON */
     bool is_stream, includes_usage;
+    unsigned n_choices;    /* answers wanted, 1 to PARAMS_MAX_CHOICES */
     float timeout_seconds; /* 0: as the server allows */
     const char *stop[PARAMS_MAX_STOP];
     struct engine_bias *bias; /* NULL when none */

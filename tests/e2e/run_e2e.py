@@ -210,6 +210,28 @@ def a_chat_seen_before_is_not_computed_again():
     has(d.hearth("status")[1], "hold earlier requests' beginnings, lost at a restart", "% of them computed for an earlier request")
 
 
+def several_answers_are_those_of_their_seeds_and_the_prompt_is_computed_once():
+    d = Daemon()
+    words = "What is Hearth? " * 20
+    asked = {"max_tokens": 12, "temperature": 1.5, "seed": 5}
+
+    def computed():
+        return int(re.search(r"^hearth_prompt_tokens_total (\d+)$", d.get("/metrics")[2].decode(), re.M).group(1))
+
+    answer = d.chat(words, n=4, **asked)
+    n_prompt = answer["usage"]["prompt_tokens"]
+    equal([c["index"] for c in answer["choices"]], [0, 1, 2, 3])
+    texts = [c["message"]["content"] for c in answer["choices"]]
+    assert len(set(texts)) > 1, texts
+    assert n_prompt <= computed() < n_prompt + 3 * 34, (n_prompt, computed())   # what its full blocks leave over, for each further one
+    equal(texts, [d.chat(words, **{**asked, "seed": 5 + i})["choices"][0]["message"]["content"] for i in range(4)])
+    streamed = {}
+    for chunk in d.stream({"messages": [{"role": "user", "content": words}], "n": 3, **asked}):
+        for c in chunk["choices"]:
+            streamed[c["index"]] = streamed.get(c["index"], "") + c["delta"].get("content", "")
+    equal([streamed[i] for i in range(3)], texts[:3])
+
+
 def a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory():
     sizes, texts = {}, {}
     for kv_type in ("f16", "q8_0"):
@@ -683,6 +705,7 @@ def openai_client_passes():
 TESTS = [
     demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
     many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again,
+    several_answers_are_those_of_their_seeds_and_the_prompt_is_computed_once,
     a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,

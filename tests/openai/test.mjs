@@ -43,6 +43,11 @@ const tests = {
     if (!(r.usage.prompt_tokens > 0 && r.usage.completion_tokens > 0)) throw new Error('no usage');
     equal(r.usage.total_tokens, r.usage.prompt_tokens + r.usage.completion_tokens);
   },
+  async several_choices_come_at_once() {
+    const r = await client.chat.completions.create(ask('What is 12 + 34?', { n: 3 }));
+    equal(r.choices.map((c) => c.index).join(), '0,1,2');
+    for (const c of r.choices) equal(c.message.content, '12 + 34 = 46.');
+  },
   async stream_gives_the_same_text_in_pieces() {
     const whole = await client.chat.completions.create(ask('What is Hearth?'));
     const stream = await client.chat.completions.create(ask('What is Hearth?', { stream: true, stream_options: { include_usage: true } }));

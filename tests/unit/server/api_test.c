@@ -301,13 +301,100 @@ static void bad_requests_are_told_what_is_wrong(void **state)
     refused(text, "{\"model\":\"tiny\",\"prompt\":[1,\"x\"]}", 400, "prompt", "invalid_value");
     refused(text, "{\"model\":\"tiny\",\"prompt\":[\"a\",\"b\"]}", 400, "prompt",
             "unsupported_value");
-    refused(text, "{\"model\":\"tiny\",\"prompt\":\"x\",\"n\":3}", 400, "n", "unsupported_value");
+    refused(text, "{\"model\":\"tiny\",\"prompt\":\"x\",\"n\":17}", 400, "n", "invalid_value");
+    refused(text, "{\"model\":\"tiny\",\"prompt\":\"x\",\"n\":0}", 400, "n", "invalid_value");
+    refused(text, "{\"model\":\"tiny\",\"prompt\":\"x\",\"n\":2,\"best_of\":3}", 400, "best_of",
+            "unsupported_value");
     refused("/tokenize", "{\"model\":\"tiny\"}", 400, "content", "missing_required_parameter");
     refused("/detokenize", "{\"model\":\"tiny\",\"tokens\":[999]}", 400, "(null)", "(null)");
     refused("/hearth/v1/load", "{}", 400, "model", "missing_required_parameter");
     refused("/hearth/v1/load", "{\"model\":5}", 400, "model", "invalid_type");
     refused("/hearth/v1/load", "{\"model\":\"cold\",\"pin\":5}", 400, "pin", "invalid_type");
     refused("/v1/models/none", NULL, 404, "model", "model_not_found");
+}
+
+static json_int_t usage_of(const json_t *answer, const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(answer, "usage"), key));
+}
+
+static void several_answers_come_under_their_numbers(void **state)
+{
+    struct fake_seen seen;
+    json_t *a;
+
+    a = ask("/v1/chat/completions",
+            "{\"model\":\"tiny\",\"n\":2,\"seed\":40,\"messages\":[" USER("count 4") "]}", 200);
+    fake_engine_look(house.engine, &seen);
+    assert_int_equal(seen.n_forks, 1);
+    assert_int_equal(seen.params.sampling.seed, 41);
+    assert_string_equal(at(a, "choices.0.message.content"), "0 1 2 3 ");
+    assert_string_equal(at(a, "choices.1.message.content"), "0 1 2 3 ");
+    assert_string_equal(at(a, "choices.1.index"), "1");
+    assert_string_equal(at(a, "choices.1.finish_reason"), "stop");
+    assert_int_equal(json_array_size(json_object_get(a, "choices")), 2);
+    assert_int_equal(usage_of(a, "prompt_tokens"), 7); /* once */
+    assert_int_equal(usage_of(a, "completion_tokens"), 8);
+    assert_int_equal(usage_of(a, "total_tokens"), 15);
+    json_decref(a);
+    /* also where the first has no token */
+    a = ask("/v1/completions", "{\"model\":\"tiny\",\"n\":2,\"best_of\":2,\"prompt\":\"echo \"}",
+            200);
+    assert_string_equal(at(a, "choices.1.text"), "");
+    json_decref(a);
+}
+
+static size_t count_of(const char *text, const char *what)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, what)); text += strlen(what))
+        n++;
+    return n;
+}
+
+static void several_answers_are_streamed_side_by_side(void **state)
+{
+    struct response r;
+
+    client_ask(&house, "/v1/chat/completions",
+               "{\"model\":\"tiny\",\"n\":2,\"stream\":true,"
+               "\"stream_options\":{\"include_usage\":true},\"messages\":[" USER("count 3") "]}",
+               &r);
+    assert_int_equal(r.status, 200);
+    for (int i = 0; i < 2; i++) {
+        char mark[80];
+
+        snprintf(mark, sizeof(mark), "{\"index\":%d,\"delta\":{\"role\":\"assistant\"", i);
+        assert_int_equal(count_of(r.body, mark), 1);
+        snprintf(mark, sizeof(mark), "{\"index\":%d,\"delta\":{\"content\":\"", i);
+        assert_int_equal(count_of(r.body, mark), 3);
+        snprintf(mark, sizeof(mark), "{\"index\":%d,\"delta\":{},", i);
+        assert_int_equal(count_of(r.body, mark), 1);
+    }
+    assert_int_equal(count_of(r.body, "\"finish_reason\":\"stop\""), 2);
+    assert_int_equal(count_of(r.body, "\"completion_tokens\":6,"), 1);
+    assert_int_equal(count_of(r.body, "[DONE]"), 1);
+    response_free(&r);
+}
+
+static void what_fails_of_several_answers_fails_all(void **state)
+{
+    struct fake_seen seen;
+    struct response r;
+
+    refused("/v1/completions", "{\"model\":\"tiny\",\"n\":2,\"prompt\":\"fail\"}", 500, "(null)",
+            "(null)");
+    client_ask(&house, "/v1/completions",
+               "{\"model\":\"tiny\",\"n\":2,\"prompt\":\"fail\",\"stream\":true}", &r);
+    assert_int_equal(count_of(r.body, "data: {\"error\":{"), 1);
+    assert_null(strstr(r.body, "[DONE]"));
+    response_free(&r);
+    /* the third is one more than may wait */
+    refused("/v1/completions", "{\"model\":\"tiny\",\"n\":3,\"prompt\":\"count 9\"}", 429, "(null)",
+            "queue_full");
+    fake_engine_look(house.engine, &seen);
+    assert_int_equal(seen.n_running, 0);
 }
 
 static void failing_in_the_middle_is_told_in_the_stream(void **state)
@@ -568,6 +655,9 @@ int main(int argc, char **argv)
         IN_HOUSE(reasoning_comes_back_apart_from_the_answer),
         IN_HOUSE(logprobs_are_told_in_both_shapes),
         IN_HOUSE(bad_requests_are_told_what_is_wrong),
+        IN_HOUSE(several_answers_come_under_their_numbers),
+        IN_HOUSE(several_answers_are_streamed_side_by_side),
+        IN_HOUSE(what_fails_of_several_answers_fails_all),
         IN_HOUSE(failing_in_the_middle_is_told_in_the_stream),
         IN_HOUSE(a_full_queue_says_when_to_come_back),
         IN_HOUSE(loading_tells_its_progress),

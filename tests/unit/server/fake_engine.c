@@ -25,6 +25,8 @@ struct engine_request {
     int top_logprobs;
     size_t echoed;
     bool wants_vector, has_started, is_paused, is_cancelled, is_expired;
+    bool is_telling, is_forgotten; /* the owner's: in on_token, cancelled there */
+    struct engine_params params;   /* as asked, for forks; the stop strings may be gone */
 };
 
 struct engine_load {
@@ -176,10 +178,10 @@ static void tell_done(struct engine *e, struct engine_request *r, enum engine_fi
         .first_token_ns = 2500000,
     };
 
+    events->on_done(user, &result);
     pthread_mutex_lock(&e->lock);
     request_free(e, r);
     pthread_mutex_unlock(&e->lock);
-    events->on_done(user, &result);
 }
 
 /* The text of token n; false when the script ends before it. */
@@ -245,7 +247,15 @@ static bool tell_token(struct engine *e, struct engine_request *r)
     pthread_mutex_lock(&e->lock);
     r->n_told++;
     pthread_mutex_unlock(&e->lock);
+    r->is_telling = true;
     r->events->on_token(r->user, &token);
+    r->is_telling = false;
+    if (r->is_forgotten) {
+        pthread_mutex_lock(&e->lock);
+        request_free(e, r);
+        pthread_mutex_unlock(&e->lock);
+        return false;
+    }
     if (r->max_tokens && r->n_told >= r->max_tokens) {
         tell_done(e, r, ENGINE_FINISH_LENGTH, NULL);
         return false;
@@ -572,6 +582,7 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     r->user = user;
     r->max_tokens = params->max_tokens;
     r->top_logprobs = params->top_logprobs;
+    r->params = *params;
     e->n_requests++;
     e->seen.n_running++;
     e->seen.n_generated++;
@@ -586,6 +597,20 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
     poke(e);
     pthread_mutex_unlock(&e->lock);
     return 0;
+}
+
+int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engine_events *events,
+                void *user, struct engine_request **ret_request, struct error *err)
+{
+    const struct engine_caller caller = r->engine->seen.caller;
+    const struct engine_prompt prompt = {.text = r->script, .text_len = strlen(r->script)};
+    struct engine_params params = r->params;
+
+    params.n_stop = 0;
+    params.sampling.seed += seed_step;
+    r->engine->seen.n_forks++;
+    return engine_generate(r->engine, "tiny", &prompt, &params, &caller, events, user, ret_request,
+                           err);
 }
 
 int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,
@@ -613,7 +638,9 @@ void engine_cancel(struct engine_request *r, bool forget)
     pthread_mutex_lock(&e->lock);
     e->seen.n_cancelled++;
     r->is_cancelled = true;
-    if (forget)
+    if (forget && r->is_telling)
+        r->is_forgotten = true;
+    else if (forget)
         request_free(e, r);
     poke(e);
     pthread_mutex_unlock(&e->lock);

@@ -27,7 +27,7 @@ struct fake_seen {
     char chat[4096];     /* the object for the template, dumped with sorted keys */
     char stop[64];       /* the first one */
     uint32_t n_together; /* most vectors under way at a time */
-    uint32_t n_generated, n_cancelled, n_pauses, n_tokens, n_running, n_loads;
+    uint32_t n_generated, n_forks, n_cancelled, n_pauses, n_tokens, n_running, n_loads;
 };
 void fake_engine_look(struct engine *e, struct fake_seen *ret_seen);
 /* What all models' chat template is, and how it ends prompts; static. NULL and "" at start. */

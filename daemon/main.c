@@ -253,6 +253,7 @@ static int start(struct daemon *d, struct error *err)
         .kv_bytes = o->kv_bytes,
         .kv_type = o->kv_type,
         .prefix_percent = (uint32_t)o->prefix_percent,
+        .shared_prompts = o->shared_texts,
         .queue_limit = (uint32_t)o->queue_limit,
         .user_limit = (uint32_t)o->user_limit,
         .user_rules = o->rules,

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/number.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -14,7 +15,7 @@
 
 #define DEFAULT_CONFIG "/etc/hearth/hearthd.conf"
 
-enum { MIN_TOKEN = 16 };
+enum { MIN_TOKEN = 16, MAX_PROMPT_BYTES = 256 << 10 };
 
 enum kind { TEXT, LIST, NUMBER, BYTES, OCTAL, INTEGER, BOOLEAN, CHOICE };
 
@@ -58,6 +59,8 @@ static const struct setting {
      offsetof(struct options, kv_type), .choices = kv_types},
     {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
      NUMBER, offsetof(struct options, prefix_percent), 0, 100},
+    {"shared-prompt", "FILE", "a system prompt that all users share (repeatable)", LIST,
+     offsetof(struct options, shared_prompts), offsetof(struct options, n_shared_prompts)},
     {"idle-after", "SECONDS", "unused models leave the device (300; 0: never)", NUMBER,
      offsetof(struct options, idle_after_seconds), 0, 1000000000},
     {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
@@ -258,6 +261,36 @@ static int read_tokens(struct options *o, struct error *err)
     return o->n_tokens ? 0 : error_set(err, -EINVAL, "%s holds no token", o->token_file);
 }
 
+/* The texts of the files. */
+static int read_shared_prompts(struct options *o, struct error *err)
+{
+    _cleanup_free_ char *text = malloc(MAX_PROMPT_BYTES + 1);
+
+    if (!text)
+        return error_set(err, -ENOMEM, "no memory for the settings");
+    for (unsigned i = 0; i < o->n_shared_prompts; i++) {
+        const char *path = o->shared_prompts[i];
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        size_t len;
+
+        if (!f)
+            return error_set_errno(err, -errno, "shared-prompt: %s", path);
+        len = fread(text, 1, MAX_PROMPT_BYTES + 1, f);
+        if (ferror(f))
+            return error_set_errno(err, -errno, "shared-prompt: %s", path);
+        if (len > MAX_PROMPT_BYTES)
+            return error_set(err, -E2BIG, "shared-prompt: %s is longer than %d KiB", path,
+                             MAX_PROMPT_BYTES >> 10);
+        text[len] = 0;
+        if (strspn(text, "\r\n") >= len || !utf8_is_valid(text, len) || memchr(text, 0, len))
+            return error_set(err, -EINVAL, "shared-prompt: %s is no text in UTF-8", path);
+        o->shared_texts[i] = arena_strndup(&o->arena, text, len);
+        if (!o->shared_texts[i])
+            return error_set(err, -ENOMEM, "no memory for the settings");
+    }
+    return 0;
+}
+
 static void print_help(void)
 {
     printf("Usage: hearthd [OPTION]...\n"
@@ -346,13 +379,14 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
                           .prefix_percent = 100,
                           .idle_after_seconds = 300,
                           .log_level = LOG_LEVEL_INFO};
-    arena_init(&o->arena, 1 << 20);
+    arena_init(&o->arena, 4 << 20);
     result = read_flags(o, argc, argv, true, err);
     if (result == OPTIONS_RUN && read_file(o, err) < 0)
         result = OPTIONS_FAILED;
     if (result == OPTIONS_RUN)
         result = read_flags(o, argc, argv, false, err);
-    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || add_default_dirs(o, err) < 0 ||
+    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || read_shared_prompts(o, err) < 0 ||
+                                  add_default_dirs(o, err) < 0 ||
                                   user_rules_parse(o->users, &o->rules, &o->n_rules, err) < 0))
         result = OPTIONS_FAILED;
     return result;

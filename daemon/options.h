@@ -20,9 +20,11 @@ struct options {
     const char *model_dirs[OPTIONS_LIST + 1], *preload[OPTIONS_LIST + 1]; /* NULL-terminated */
     const char *tokens[OPTIONS_LIST + 1];
     const char *users[OPTIONS_LIST + 1];
-    struct engine_user_rule *rules; /* [n_rules], what users says */
+    const char *shared_prompts[OPTIONS_LIST + 1],
+        *shared_texts[OPTIONS_LIST + 1]; /* files; texts */
+    struct engine_user_rule *rules;      /* [n_rules], what users says */
     size_t n_rules;
-    unsigned n_model_dirs, n_preload, n_tokens, n_users;
+    unsigned n_model_dirs, n_preload, n_tokens, n_users, n_shared_prompts;
     unsigned n_named_dirs; /* of the model_dirs, the first; the others are the default ones */
     uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, user_limit, drain_seconds,
         max_connections;

@@ -42,6 +42,8 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
                       config->user_limit ? config->user_limit : USER_LIMIT_DEFAULT(e->queue_limit),
                       err);
     if (r == 0)
+        r = shared_prompts_init(&e->shared_prompts, config->shared_prompts, err);
+    if (r == 0)
         r = event_queue_init(&e->events, err);
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
@@ -133,6 +135,7 @@ void engine_destroy(struct engine *e)
     catalogue_finish(&e->catalogue);
     event_queue_finish(&e->events);
     accounts_finish(&e->accounts);
+    shared_prompts_finish(&e->shared_prompts);
     free(e->infos);
     free(e);
 }

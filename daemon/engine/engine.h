@@ -54,8 +54,10 @@ struct engine_config {
     uint64_t kv_bytes;             /* cache of each model; 0: four contexts, if memory has them */
     enum engine_kv_type kv_type;   /* of every model's */
     uint32_t prefix_percent;       /* most of it that answers may leave for later ones; 0: none */
-    uint32_t queue_limit;          /* waiting requests over all; 0: 256 */
-    uint32_t user_limit;           /* of one user, running and waiting; 0: half of that + 16 */
+    const char *const *shared_prompts; /* system prompts whose computation serves all users,
+                                          NULL-terminated; may be NULL. Copied */
+    uint32_t queue_limit;              /* waiting requests over all; 0: 256 */
+    uint32_t user_limit;               /* of one user, running and waiting; 0: half of that + 16 */
     const struct engine_user_rule *user_rules; /* [n_user_rules]; copied */
     size_t n_user_rules;
     uint64_t idle_after_ns; /* without requests, a model leaves the device; 0: never */

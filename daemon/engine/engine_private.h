@@ -8,6 +8,7 @@
 #include "engine/catalogue.h"
 #include "engine/events.h"
 #include "engine/prompter.h"
+#include "engine/shared_prompt.h"
 #include "engine/worker.h"
 
 enum { QUEUE_LIMIT_DEFAULT = 256 };
@@ -22,8 +23,9 @@ struct engine {
     struct catalogue catalogue;
     struct adoption adoption;
     struct pool_config pools;
-    char memory[80], advice[1024]; /* which kind they are, and what would be better */
-    struct list requests;          /* engine_request.all */
+    char memory[80], advice[1024];        /* which kind they are, and what would be better */
+    struct list requests;                 /* engine_request.all */
+    struct shared_prompts shared_prompts; /* constant */
     struct accounts accounts;
     struct rhythm begins; /* of requests that wait */
     uint32_t n_waiting, queue_limit;

@@ -3,7 +3,8 @@
  * Which blocks of a KV cache hold the keys and values of which tokens: for each user a tree whose
  * nodes are full blocks, each the child of the block before it, so that a prompt seen before finds
  * its blocks again. Users share nothing: what one had computed neither serves another nor shows in
- * how long an answer takes.
+ * how long an answer takes. What is common to all is PREFIX_COMMON's, and users' blocks may follow
+ * it.
  *
  * A pure structure over block numbers: it holds no memory of the cache, runs on a counter instead
  * of a clock, and allocates nothing after its creation. The owner tells which entered blocks are in
@@ -21,6 +22,9 @@
 
 #define PREFIX_ROOT UINT32_MAX /* in place of a block: what comes before a first one */
 
+/* In place of a user: whoever asks. No user of that number has anything entered. */
+#define PREFIX_COMMON ((uid_t)-2)
+
 struct prefix_cache;
 
 /* For blocks 0..n_blocks-1, of which most_entered at once. seed: of the hash, so that no prompt can
@@ -35,8 +39,8 @@ bool prefix_cache_find(const struct prefix_cache *p, uid_t uid, uint32_t parent,
                        const uint32_t *tokens, uint32_t *ret_block);
 
 /* Enters a block that is in use and not entered yet. Its parent is the root, or an entered block of
- * the same user that is in use; the tokens must not be there already. -ENOSPC: as many as may be
- * are entered (evict one first). */
+ * the same user or of PREFIX_COMMON that is in use; the tokens must not be there already. -ENOSPC:
+ * as many as may be are entered (evict one first). */
 int prefix_cache_enter(struct prefix_cache *p, uid_t uid, uint32_t parent, const uint32_t *tokens,
                        uint32_t block);
 bool prefix_cache_has(const struct prefix_cache *p, uint32_t block);

@@ -99,7 +99,8 @@ static uint32_t enter_all(struct found *list, uint32_t n, uint32_t *place, struc
 
         if (r->parent != PREFIX_ROOT) {
             const struct found *parent = place[r->parent] < i ? &list[place[r->parent]] : NULL;
-            if (!parent || !parent->is_entered || parent->record.uid != r->uid)
+            if (!parent || !parent->is_entered ||
+                (parent->record.uid != r->uid && parent->record.uid != PREFIX_COMMON))
                 continue;
             f->depth = parent->depth + 1;
         }

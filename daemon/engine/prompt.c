@@ -3,6 +3,7 @@
 
 #include "base/strbuf.h"
 #include "base/utf8.h"
+#include "engine/engine_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,17 +40,18 @@ static int64_t local_now(void)
     return localtime_r(&now, &tm) ? (int64_t)now + tm.tm_gmtoff : (int64_t)now;
 }
 
-static int render(struct engine_request *r, struct strbuf *out, struct error *err)
+static int render(const struct loaded_model *lm, json_t *chat, struct strbuf *out,
+                  struct error *err)
 {
-    const struct tokenizer *t = r->lm->tokenizer;
-    const struct template *tpl = r->lm->chat_template;
+    const struct tokenizer *t = lm->tokenizer;
+    const struct template *tpl = lm->chat_template;
     struct template *fallback = NULL;
     int e;
 
-    if (set_token_text(r->chat, "bos_token", t, tokenizer_special(t, TOKENIZER_BOS)) < 0 ||
-        set_token_text(r->chat, "eos_token", t, tokenizer_special(t, TOKENIZER_EOS)) < 0 ||
-        (!json_object_get(r->chat, "add_generation_prompt") &&
-         json_object_set_new(r->chat, "add_generation_prompt", json_true()) < 0))
+    if (set_token_text(chat, "bos_token", t, tokenizer_special(t, TOKENIZER_BOS)) < 0 ||
+        set_token_text(chat, "eos_token", t, tokenizer_special(t, TOKENIZER_EOS)) < 0 ||
+        (!json_object_get(chat, "add_generation_prompt") &&
+         json_object_set_new(chat, "add_generation_prompt", json_true()) < 0))
         return error_set(err, ENOMEM, "out of memory");
     if (!tpl) {
         const char *source = prompt_default_template();
@@ -58,7 +60,7 @@ static int render(struct engine_request *r, struct strbuf *out, struct error *er
             return e;
         tpl = fallback;
     }
-    e = template_render(tpl, r->chat, local_now(), NULL, out, err);
+    e = template_render(tpl, chat, local_now(), NULL, out, err);
     template_destroy(fallback);
     if (e < 0)
         error_prefix(err, "the model's chat template refused the messages");
@@ -102,21 +104,50 @@ static void keep_end(struct engine_request *r, const struct strbuf *text)
     r->prompt_end[n] = 0;
 }
 
+/* Most templates write the BOS token themselves; it must not stand there twice. */
+static unsigned chat_flags(const struct tokenizer *t, const struct strbuf *text)
+{
+    return begins_with_bos(t, text->data ? text->data : "", text->len)
+               ? TOKENIZE_PARSE_SPECIAL
+               : TOKENIZE_PARSE_SPECIAL | TOKENIZE_ADD_SPECIAL;
+}
+
+/* How many of the request's tokens are those of a chat of its system prompt alone, where that one
+ * is everybody's. What cannot be found out is nobody's but the user's. */
+static uint32_t count_common(const struct engine_request *r)
+{
+    json_t *chat = shared_prompts_chat(&r->engine->shared_prompts, r->chat);
+    struct token_array ids = {0};
+    struct strbuf text;
+    uint32_t n = 0;
+
+    if (!chat)
+        return 0;
+    strbuf_init(&text, 0);
+    if (render(r->lm, chat, &text, NULL) == 0 && text.data &&
+        tokenizer_encode(r->lm->tokenizer, text.data, text.len, chat_flags(r->lm->tokenizer, &text),
+                         &ids, NULL) == 0)
+        while (n < ids.n && n < r->n_tokens && (uint32_t)ids.ids[n] == r->tokens[n])
+            n++;
+    token_array_finish(&ids);
+    strbuf_finish(&text);
+    json_decref(chat);
+    return n;
+}
+
 static int tokenize_chat(struct engine_request *r, struct error *err)
 {
     struct strbuf text;
     int e;
 
     strbuf_init(&text, 0);
-    e = render(r, &text, err);
+    e = render(r->lm, r->chat, &text, err);
     if (e == 0) {
-        unsigned flags = TOKENIZE_PARSE_SPECIAL;
-        /* most templates write the BOS token themselves; it must not stand there twice */
-        if (!begins_with_bos(r->lm->tokenizer, text.data ? text.data : "", text.len))
-            flags |= TOKENIZE_ADD_SPECIAL;
+        unsigned flags = chat_flags(r->lm->tokenizer, &text);
         e = tokenize(r, text.data ? text.data : "", text.len, flags, err);
         if (text.len)
             keep_end(r, &text);
+        r->n_common = e == 0 ? count_common(r) : 0;
     }
     strbuf_finish(&text);
     return e;

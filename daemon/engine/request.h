@@ -60,6 +60,7 @@ struct engine_request {
     uint32_t *tokens;
     uint32_t n_tokens, n_prompt, cap_tokens;
     uint32_t n_cached; /* of the prompt: computed for an earlier request */
+    uint32_t n_common; /* of the prompt: everybody's, see shared_prompt.h */
 
     /* device thread */
     struct scheduler_entry sched;

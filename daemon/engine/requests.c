@@ -229,9 +229,11 @@ static void take(struct engine *e, struct engine_request *r, struct account *c)
     let_next_through(e, c);
 }
 
+/* first: the request whose prompt it is, or NULL. */
 static int begin(struct engine *e, const char *model, const struct engine_prompt *prompt,
                  const struct engine_params *params, bool wants_vector,
-                 const struct engine_caller *caller, const struct engine_events *events, void *user,
+                 const struct engine_request *first, const struct engine_caller *caller,
+                 const struct engine_events *events, void *user,
                  struct engine_request **ret_request, struct error *err)
 {
     struct engine_request *r;
@@ -252,6 +254,10 @@ static int begin(struct engine *e, const char *model, const struct engine_prompt
     }
     r->entry = entry;
     r->wants_vector = wants_vector;
+    if (first) {
+        r->n_common = first->n_common;
+        memcpy(r->prompt_end, first->prompt_end, sizeof(r->prompt_end));
+    }
     take(e, r, account);
     if (ret_request)
         *ret_request = r;
@@ -263,7 +269,7 @@ int engine_generate(struct engine *e, const char *model, const struct engine_pro
                     const struct engine_events *events, void *user,
                     struct engine_request **ret_request, struct error *err)
 {
-    return begin(e, model, prompt, params, false, caller, events, user, ret_request, err);
+    return begin(e, model, prompt, params, false, NULL, caller, events, user, ret_request, err);
 }
 
 int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engine_events *events,
@@ -272,15 +278,11 @@ int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engin
     /* what the device thread adds comes after these */
     const struct engine_prompt prompt = {.ids = (const int32_t *)r->tokens, .n_ids = r->n_prompt};
     struct engine_params params = r->params;
-    int code;
 
     params.sampling.seed += seed_step;
     params.sampling.has_seed = true;
-    code = begin(r->engine, r->entry->name, &prompt, &params, false, &r->caller, events, user,
+    return begin(r->engine, r->entry->name, &prompt, &params, false, r, &r->caller, events, user,
                  ret_request, err);
-    if (code == 0)
-        memcpy((*ret_request)->prompt_end, r->prompt_end, sizeof(r->prompt_end));
-    return code;
 }
 
 int engine_embed(struct engine *e, const char *model, const struct engine_prompt *prompt,
@@ -291,7 +293,7 @@ int engine_embed(struct engine *e, const char *model, const struct engine_prompt
     struct engine_params params = {.class = class};
 
     engine_sampling_defaults(&params.sampling);
-    return begin(e, model, prompt, &params, true, caller, events, user, ret_request, err);
+    return begin(e, model, prompt, &params, true, NULL, caller, events, user, ret_request, err);
 }
 
 void engine_cancel(struct engine_request *r, bool forget)

@@ -120,6 +120,7 @@ static void take_prefix(struct engine_request *r)
 
     if (r->session->n_past)
         return;
+    session_set_common(r->session, r->n_common);
     n = session_take_prefix(r->session, r->caller.uid, r->tokens, r->n_tokens);
     if (r->wants_vector)
         pooler_begin(&r->pooler, r->n_tokens);

@@ -229,6 +229,25 @@ static uint32_t take_state(struct session *s, uint32_t n)
     return n;
 }
 
+void session_set_common(struct session *s, uint32_t n_tokens)
+{
+    s->n_common = n_tokens;
+}
+
+/* Whose block i is, if it is shared. */
+static uid_t owner_of(const struct session *s, uid_t uid, uint32_t i)
+{
+    return i < s->n_common / KV_BLOCK_TOKENS ? PREFIX_COMMON : uid;
+}
+
+/* How many blocks may be shared: a user whose number stands for everybody has none of its own. */
+static uint32_t most_shared(const struct session *s, uid_t uid, uint32_t n_blocks)
+{
+    uint32_t n_common = s->n_common / KV_BLOCK_TOKENS;
+
+    return uid == PREFIX_COMMON && n_common < n_blocks ? n_common : n_blocks;
+}
+
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens)
 {
@@ -236,11 +255,13 @@ uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *token
 
     session_truncate(s, 0); /* what a step that failed has reserved */
     most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
-    while (i < most &&
-           kv_cache_take_shared(s->kv, uid, parent_of(s, i), tokens + i * KV_BLOCK_TOKENS, &block))
+    most = most_shared(s, uid, most);
+    while (i < most && kv_cache_take_shared(s->kv, owner_of(s, uid, i), parent_of(s, i),
+                                            tokens + i * KV_BLOCK_TOKENS, &block))
         set_entry(&s->table, i++, block);
     s->checkpoints[0] = i * KV_BLOCK_TOKENS;
     s->checkpoints[1] = most * KV_BLOCK_TOKENS;
+    s->checkpoints[2] = s->n_common / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
     if (s->kv->windows)
         i = take_windows(s, i);
     if (s->states)
@@ -262,7 +283,10 @@ uint32_t session_until_checkpoint(const struct session *s, uint32_t n_tokens)
 static void keep_state(const struct session *s)
 {
     uint32_t n = s->n_past / KV_BLOCK_TOKENS;
-    bool is_due = s->n_past == s->checkpoints[0] || s->n_past == s->checkpoints[1];
+    bool is_due = false;
+
+    for (size_t i = 0; i < sizeof(s->checkpoints) / sizeof(s->checkpoints[0]); i++)
+        is_due |= s->n_past == s->checkpoints[i];
 
     if (s->states && n && is_due && s->n_shared == n && s->slot != STATE_NO_SLOT)
         state_slots_keep(s->states, s->slot, s->table.blocks[n - 1]);
@@ -270,10 +294,13 @@ static void keep_state(const struct session *s)
 
 static void share_blocks(struct session *s, uid_t uid, uint32_t n_done)
 {
-    while (s->n_shared < n_done / KV_BLOCK_TOKENS) {
+    uint32_t most = most_shared(s, uid, n_done / KV_BLOCK_TOKENS);
+
+    while (s->n_shared < most) {
         uint32_t i = s->n_shared, block = s->table.blocks[i];
 
-        if (!kv_cache_share(s->kv, uid, parent_of(s, i), s->history + i * KV_BLOCK_TOKENS, &block))
+        if (!kv_cache_share(s->kv, owner_of(s, uid, i), parent_of(s, i),
+                            s->history + i * KV_BLOCK_TOKENS, &block))
             return;
         set_entry(&s->table, i, block);
         if (s->kv->windows && i >= s->first_window) {

@@ -29,12 +29,13 @@ struct session {
     struct buffer *tokens;      /* holds the history */
     uint32_t *history; /* [max_tokens]: every token so far; the device writes those it draws */
     uint32_t n_blocks;
+    uint32_t n_common;  /* positions that are everybody's: see session_set_common() */
     uint32_t n_shared;  /* of these, from the first on, shared: not to be written any more */
     uint32_t n_past;    /* positions whose keys and values are stored */
     uint32_t n_history; /* n_past, plus a token drawn (or being drawn) and not yet fed */
     uint32_t max_tokens;
     /* With a state: positions, ends of full blocks, at which it is kept for later sessions. */
-    uint32_t checkpoints[2];
+    uint32_t checkpoints[3];
 };
 
 /* states: NULL for models without. */
@@ -54,6 +55,9 @@ void session_slide(struct session *s, uint32_t n_done);
  * checkpoint, and where there is none to its beginning. */
 void session_truncate(struct session *s, uint32_t n_tokens);
 
+/* The first n tokens, of a session whose prompt has not begun, are no secret of its user: their
+ * blocks are shared with everybody. */
+void session_set_common(struct session *s, uint32_t n_tokens);
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of
  * these tokens, as far as windowed layers can go on from there. At least two tokens are left to
  * compute: the logits after the last are needed, and a single one would be computed by the kernels

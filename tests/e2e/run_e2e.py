@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import termios
 import time
@@ -230,6 +231,36 @@ def several_answers_are_those_of_their_seeds_and_the_prompt_is_computed_once():
         for c in chunk["choices"]:
             streamed[c["index"]] = streamed.get(c["index"], "") + c["delta"].get("content", "")
     equal([streamed[i] for i in range(3)], texts[:3])
+
+
+def a_system_prompt_that_is_everybodys_is_computed_for_all_users_once():
+    if os.geteuid() != 0:
+        raise Skip("needs root to become another user")
+    rules = "Answer kindly, and in the words of the one who asks. " * 12
+    path = os.path.join(tempfile.mkdtemp(prefix="hearth-rules-"), "rules.txt")
+    with open(path, "w") as f:
+        f.write(rules + "\n")
+    d = Daemon("--shared-prompt", path)
+    os.chmod(d.dir, 0o755)
+    os.chmod(d.socket, 0o666)
+
+    def cached(system, question, uid):
+        body = {"model": NAME, "max_tokens": 2, "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}]}
+        p = subprocess.run(["setpriv", "--reuid=%d" % uid, "--clear-groups", "curl", "-s", "--unix-socket", d.socket,
+                            "http://h/v1/chat/completions", "-d", json.dumps(body)], capture_output=True, text=True, timeout=60)
+        usage = json.loads(p.stdout)["usage"]
+        return usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"]
+
+    question = "What is 12 + 34? " * 12
+    equal(cached(rules, question, 65534)[0], 0)
+    own, n = cached(rules, question, 65534)
+    assert own >= n - 34, (own, n)
+    others, n = cached(rules, question, 65533)
+    assert 32 <= others < n - 34 and others % 32 == 0, (others, n)   # the rules, and nothing of what was asked
+    equal(cached(rules, "Is Hearth warm?", 65532)[0], others)
+    # a prompt that nobody marked
+    equal([cached(rules[1:], question, uid)[0] for uid in (65534, 65533)], [0, 0])
+    still_well(d)
 
 
 def a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory():
@@ -677,6 +708,13 @@ def help_and_wrong_flags_of_the_daemon():
     p = subprocess.run([HEARTHD, "--socket", "/tmp/hearth-e2e-never", "--device", "abacus"], capture_output=True, text=True, timeout=20)
     assert p.returncode != 0
     has(p.stderr, "abacus")
+    with tempfile.NamedTemporaryFile() as f:
+        f.write(b"\xff\xfe of no text")
+        f.flush()
+        for path, why in [(f.name, "no text in UTF-8"), ("/dev/null", "no text"), ("/nowhere/rules", "No such file"), ("/dev/zero", "longer than 256 KiB")]:
+            p = subprocess.run([HEARTHD, "--socket", "/tmp/hearth-e2e-never", "--shared-prompt", path], capture_output=True, text=True, timeout=20)
+            assert p.returncode != 0, path
+            has(p.stderr, path, why)
 
 
 def openai_client_passes():
@@ -706,6 +744,7 @@ TESTS = [
     demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
     many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again,
     several_answers_are_those_of_their_seeds_and_the_prompt_is_computed_once,
+    a_system_prompt_that_is_everybodys_is_computed_for_all_users_once,
     a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,

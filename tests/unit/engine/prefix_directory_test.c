@@ -106,6 +106,23 @@ static void a_later_process_finds_what_was_recorded(void **state)
     house_finish(&h);
 }
 
+static void users_blocks_may_follow_what_is_common_and_no_other_users(void **state)
+{
+    struct house h;
+
+    house_init(&h);
+    set_chain(&h, PREFIX_COMMON, 0, 2, 100);
+    prefix_directory_set(&h.directory, ALICE, 1, words(200), 2);
+    prefix_directory_set(&h.directory, BOB, 2, words(300), 3); /* after Alice's: never */
+    prefix_directory_set(&h.directory, PREFIX_COMMON, 2, words(400), 4);
+    restart(&h);
+    assert_int_equal(h.n_found, 3);
+    assert_true(finds(&h, PREFIX_COMMON, 0, 101, 1));
+    assert_true(finds(&h, ALICE, 1, 200, 2));
+    assert_false(finds(&h, BOB, 2, 300, 3));
+    house_finish(&h);
+}
+
 static void what_was_cleared_is_gone_with_all_that_follows_it(void **state)
 {
     struct house h;
@@ -281,6 +298,7 @@ static void noise_is_no_directory(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_later_process_finds_what_was_recorded),
+    cmocka_unit_test(users_blocks_may_follow_what_is_common_and_no_other_users),
     cmocka_unit_test(what_was_cleared_is_gone_with_all_that_follows_it),
     cmocka_unit_test(the_oldest_still_go_first_and_leaves_before_their_parents),
     cmocka_unit_test(serials_go_on_after_those_found),

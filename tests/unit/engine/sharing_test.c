@@ -147,6 +147,65 @@ static void sessions_of_another_user_take_nothing_over(void **state)
     bench_finish(&b);
 }
 
+/* A session of that user, of whose prompt the first n_common tokens are everybody's, computed. */
+static struct session *prefilled_common(struct bench *b, uid_t uid, uint32_t n_common)
+{
+    struct sample_result ret;
+    struct session *s = bench_session(b);
+
+    session_set_common(s, n_common);
+    session_take_prefix(s, uid, b->prompt, PROMPT_TOKENS);
+    assert_int_equal(feed(b, s, PROMPT_TOKENS, &ret), 0);
+    session_share_prefix(s, uid, s->n_past);
+    return s;
+}
+
+static uint32_t takes(struct bench *b, uid_t uid, uint32_t n_common)
+{
+    struct session *s = bench_session(b);
+    uint32_t n;
+
+    session_set_common(s, n_common);
+    n = session_take_prefix(s, uid, b->prompt, PROMPT_TOKENS);
+    session_destroy(s);
+    return n;
+}
+
+static void what_is_common_serves_every_user_and_nothing_else_does(void **state)
+{
+    struct bench b;
+
+    init(&b, 256);
+    session_destroy(prefilled_common(&b, ALICE, 63)); /* the second block is not whole */
+    assert_int_equal(takes(&b, ALICE, 63), 64);
+    assert_int_equal(takes(&b, BOB, 63), 32);
+    assert_int_equal(takes(&b, BOB, 0), 0); /* who does not ask for what is common */
+    assert_int_equal(takes(&b, BOB, 64), 32);
+    b.prompt[5] ^= 1;
+    assert_int_equal(takes(&b, BOB, 63), 0);
+    b.prompt[5] ^= 1;
+    /* Bob's own goes on from what is common, in a block that was there */
+    session_destroy(prefilled_common(&b, BOB, 63));
+    assert_int_equal(prefix_cache_n_entered(runner_kv(b.runner)->prefixes), 3);
+    assert_int_equal(takes(&b, BOB, 63), 64);
+    bench_finish(&b);
+}
+
+static void a_user_whose_number_stands_for_everybody_shares_nothing_of_its_own(void **state)
+{
+    struct bench b;
+
+    init(&b, 256);
+    session_destroy(prefilled_common(&b, PREFIX_COMMON, 0));
+    assert_int_equal(prefix_cache_n_entered(runner_kv(b.runner)->prefixes), 0);
+    session_destroy(prefilled_common(&b, PREFIX_COMMON, 40));
+    assert_int_equal(prefix_cache_n_entered(runner_kv(b.runner)->prefixes), 1);
+    assert_int_equal(takes(&b, ALICE, 40), 32);
+    assert_int_equal(takes(&b, PREFIX_COMMON, 40), 32);
+    assert_int_equal(takes(&b, PREFIX_COMMON, 0), 0);
+    bench_finish(&b);
+}
+
 static void a_shared_block_is_never_written(void **state)
 {
     struct sample_result first, other, again;
@@ -512,6 +571,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(only_what_the_device_is_done_with_is_shared),
     cmocka_unit_test(prompts_share_as_far_as_they_are_equal),
     cmocka_unit_test(sessions_of_another_user_take_nothing_over),
+    cmocka_unit_test(what_is_common_serves_every_user_and_nothing_else_does),
+    cmocka_unit_test(a_user_whose_number_stands_for_everybody_shares_nothing_of_its_own),
     cmocka_unit_test(a_shared_block_is_never_written),
     cmocka_unit_test(what_two_sessions_compute_at_once_is_kept_once),
     cmocka_unit_test(prefixes_give_way_to_who_needs_the_room),

@@ -16,13 +16,13 @@ struct completion {
     struct choice_frame frame;
     char *model;
     json_t *tools; /* a reference, for replies; NULL: none */
-    bool has_begun, wants_logprobs, is_congested;
+    bool has_begun, has_opened, wants_logprobs, is_congested;
     /* The first is asked for at once, the others when its prompt is computed. */
     struct choice *choices; /* [n_choices] */
     unsigned n_choices, n_asked, n_done;
     uint32_t prompt_tokens, cached_tokens;
     uint64_t completion_tokens;
-    struct timer deadline;
+    struct timer deadline, quiet;
 };
 
 /* Answers that are still being made are forgotten. */
@@ -31,6 +31,7 @@ static void completion_destroy(struct completion *a)
     if (!a)
         return;
     loop_timer_clear(a->frame.x->server->loop, &a->deadline);
+    loop_timer_clear(a->frame.x->server->loop, &a->quiet);
     for (unsigned i = 0; a->choices && i < a->n_choices; i++) {
         if (a->choices[i].request)
             engine_cancel(a->choices[i].request, true);
@@ -72,14 +73,63 @@ static void write_usage(const struct completion *a, struct strbuf *out)
         (unsigned long long)a->prompt_tokens + a->completion_tokens, a->cached_tokens);
 }
 
+static void begin_stream(struct completion *a)
+{
+    if (!a->has_begun)
+        exchange_begin(a->frame.x, "text/event-stream");
+    a->has_begun = true;
+}
+
+/* There is something to tell. */
 static void begin(struct completion *a)
 {
-    if (a->has_begun || !a->frame.is_stream)
+    if (a->has_opened || !a->frame.is_stream)
         return;
-    a->has_begun = true;
-    exchange_begin(a->frame.x, "text/event-stream");
+    a->has_opened = true;
+    begin_stream(a);
     for (unsigned i = 0; i < a->n_choices; i++)
         choice_open(&a->choices[i]);
+}
+
+/* ---- while there is nothing to tell ---- */
+
+static void write_load(const struct engine_model_info *m, struct strbuf *out)
+{
+    double rate = m->load_seconds > 0 ? (double)m->loaded_bytes / m->load_seconds : 0;
+
+    strbuf_printf(out, ": loading the model: %.1f of %.1f GB", (double)m->loaded_bytes / 1e9,
+                  (double)m->file_bytes / 1e9);
+    if (rate > 0 && m->file_bytes > m->loaded_bytes)
+        strbuf_printf(out, ", %.2f GB/s, %.0f s left", rate / 1e9,
+                      (double)(m->file_bytes - m->loaded_bytes) / rate);
+}
+
+static void wait_quietly(struct completion *a)
+{
+    struct server *s = a->frame.x->server;
+
+    if (a->frame.is_stream && s->config.quiet_seconds > 0)
+        loop_timer_set(s->loop, &a->quiet,
+                       loop_now_ns(s->loop) + (uint64_t)(s->config.quiet_seconds * 1e9));
+}
+
+/* A comment, which clients skip: it tells a person what the stream waits for, and proxies and
+ * clients that give up on silence that there is somebody. */
+static void on_quiet(struct timer *t)
+{
+    struct completion *a = container_of(t, struct completion, quiet);
+    struct strbuf *out = exchange_scratch(a->frame.x);
+    const struct engine_model_info *info = NULL;
+
+    engine_find_model(a->frame.x->server->engine, a->model, &info, NULL);
+    if (info && info->state == ENGINE_MODEL_LOADING)
+        write_load(info, out);
+    else
+        strbuf_add_str(out, a->has_opened ? ": reading the prompt" : ": waiting for others");
+    strbuf_add_str(out, "\n\n");
+    begin_stream(a);
+    wait_quietly(a);
+    exchange_write(a->frame.x, out->data, out->len);
 }
 
 /* ---- ends ---- */
@@ -210,6 +260,7 @@ static void on_token(void *user, const struct engine_token *token)
     if (!ask_others(a, c->request))
         return;
     begin(a);
+    loop_timer_clear(s->loop, &a->quiet);
     if (c->last_token_ns)
         server_observe(&s->figures.token_seconds, (double)(now - c->last_token_ns) / 1e9);
     c->last_token_ns = now;
@@ -345,6 +396,8 @@ int completion_start(struct exchange *x, const char *model, const struct engine_
     }
     a->deadline.fire = on_deadline;
     api_set_deadline(x, &a->deadline, params->timeout_seconds);
+    a->quiet.fire = on_quiet;
+    wait_quietly(a);
     x->ops = &completion_ops;
     x->user = a;
     return 0;

@@ -48,6 +48,7 @@ void server_config_defaults(struct server_config *config)
         .head_timeout = 10,
         .body_timeout = 30,
         .send_timeout = 30,
+        .quiet_seconds = 10,
         .least_bytes_per_second = 4096,
         .drain_timeout = 30,
         .version = "",

@@ -23,6 +23,7 @@ struct server_config {
     /* seconds without progress: at least so many bytes a second of a body that comes and of an
      * answer that waits to be read */
     double body_timeout, send_timeout;
+    double quiet_seconds;   /* after so many without a word a stream is told what it waits for */
     double request_timeout; /* the longest a generation may take, in seconds; 0: no limit */
     uint32_t least_bytes_per_second;
     const char *version;

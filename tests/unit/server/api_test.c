@@ -397,6 +397,38 @@ static void what_fails_of_several_answers_fails_all(void **state)
     assert_int_equal(seen.n_running, 0);
 }
 
+static void a_stream_that_waits_is_told_for_what(void **state)
+{
+    static const char wait[] = "{\"model\":\"tiny\",\"stream\":true,\"timeout\":0.4,"
+                               "\"messages\":[" USER("wait") "]}";
+    struct response r;
+
+    house_close(&house);
+    house_defaults(&house);
+    house.config.quiet_seconds = 0.05;
+    house_open(&house);
+    client_ask(&house, "/v1/chat/completions", wait, &r);
+    assert_int_equal(r.status, 200);
+    assert_true(count_of(r.body, ": waiting for others\n\n") >= 2);
+    assert_int_equal(count_of(r.body, "data: {\"error\":{"), 1); /* its time was up */
+    assert_int_equal(count_of(r.body, "data: "), 1);
+    response_free(&r);
+    fake_engine_set_loading(house.engine);
+    client_ask(&house, "/v1/chat/completions", wait, &r);
+    assert_true(count_of(r.body, ": loading the model: ") >= 2);
+    assert_non_null(strstr(r.body, ", 1 s left\n\n"));
+    response_free(&r);
+    /* a whole answer has no place for it */
+    refused("/v1/chat/completions",
+            "{\"model\":\"tiny\",\"timeout\":0.2,\"messages\":[" USER("wait") "]}", 504, "(null)",
+            "timeout");
+    /* and nothing but the answer follows the first token */
+    client_ask(&house, "/v1/completions",
+               "{\"model\":\"tiny\",\"stream\":true,\"timeout\":0.4,\"prompt\":\"forever\"}", &r);
+    assert_int_equal(count_of(r.body, "\n: "), 0);
+    response_free(&r);
+}
+
 static void failing_in_the_middle_is_told_in_the_stream(void **state)
 {
     struct response r;
@@ -658,6 +690,7 @@ int main(int argc, char **argv)
         IN_HOUSE(several_answers_come_under_their_numbers),
         IN_HOUSE(several_answers_are_streamed_side_by_side),
         IN_HOUSE(what_fails_of_several_answers_fails_all),
+        IN_HOUSE(a_stream_that_waits_is_told_for_what),
         IN_HOUSE(failing_in_the_middle_is_told_in_the_stream),
         IN_HOUSE(a_full_queue_says_when_to_come_back),
         IN_HOUSE(loading_tells_its_progress),

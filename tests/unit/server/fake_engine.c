@@ -46,6 +46,7 @@ struct engine {
     unsigned delay_us;
     uint32_t queue_limit, n_requests;
     bool is_ending, cold_is_ready, cold_is_pinned;
+    bool says_loading; /* the owner's */
     struct fake_seen seen;
     struct engine_model_info models[3];
     const char *chat_template, *prompt_end; /* the owner's */
@@ -376,6 +377,11 @@ int engine_models(struct engine *e, const struct engine_model_info **ret_list, s
             .state = i == 2 || (i == 1 && e->cold_is_ready) ? ENGINE_MODEL_READY
                                                             : ENGINE_MODEL_AVAILABLE,
         };
+    for (size_t i = 0; i < 3 && e->says_loading; i++) {
+        e->models[i].state = ENGINE_MODEL_LOADING;
+        e->models[i].loaded_bytes = 1000;
+        e->models[i].load_seconds = 0.5;
+    }
     *ret_list = e->models;
     *ret_n = 3;
     return 0;
@@ -725,6 +731,11 @@ void fake_engine_look(struct engine *e, struct fake_seen *ret_seen)
     pthread_mutex_lock(&e->lock);
     *ret_seen = e->seen;
     pthread_mutex_unlock(&e->lock);
+}
+
+void fake_engine_set_loading(struct engine *e)
+{
+    e->says_loading = true;
 }
 
 void fake_engine_set_delay(struct engine *e, unsigned microseconds)

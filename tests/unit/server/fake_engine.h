@@ -32,6 +32,9 @@ struct fake_seen {
 void fake_engine_look(struct engine *e, struct fake_seen *ret_seen);
 /* What all models' chat template is, and how it ends prompts; static. NULL and "" at start. */
 void fake_engine_set_template(struct engine *e, const char *chat_template, const char *prompt_end);
+/* All models say that they are being loaded, and have a third of their bytes after half a second.
+ */
+void fake_engine_set_loading(struct engine *e);
 /* Between two steps; 0 at start. */
 void fake_engine_set_delay(struct engine *e, unsigned microseconds);
 

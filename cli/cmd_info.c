@@ -132,16 +132,18 @@ static json_t *model_to_json(const char *path, const struct model *m, uint64_t f
     struct model_size size;
 
     model_size_get(m, &size);
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:b}",
-                     "path", path, "architecture", m->arch->name, "type", model_type_name(m),
-                     "parameters", (json_int_t)m->parameters, "active_parameters",
-                     (json_int_t)size.active_parameters, "token_bytes",
-                     (json_int_t)size.token_bytes, "file_bytes", (json_int_t)file_bytes, "types",
-                     types_to_json(&size), "n_layers", (json_int_t)m->dims.dim[DIM_LAYERS],
-                     "n_vocab", (json_int_t)m->dims.dim[DIM_VOCAB], "context_trained_tokens",
-                     (json_int_t)m->dims.dim[DIM_CONTEXT], "kv_bytes_per_token",
-                     (json_int_t)model_kv_bytes_per_token(m, kv_type), "state_bytes_per_sequence",
-                     (json_int_t)model_state_bytes(m), "has_chat_template", (int)has_template);
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "path",
+        path, "architecture", m->arch->name, "type", model_type_name(m), "parameters",
+        (json_int_t)m->parameters, "active_parameters", (json_int_t)size.active_parameters,
+        "token_bytes", (json_int_t)size.token_bytes, "file_bytes", (json_int_t)file_bytes, "types",
+        types_to_json(&size), "n_layers", (json_int_t)m->dims.dim[DIM_LAYERS], "n_vocab",
+        (json_int_t)m->dims.dim[DIM_VOCAB], "context_trained_tokens",
+        (json_int_t)m->dims.dim[DIM_CONTEXT], "kv_bytes_per_token",
+        (json_int_t)model_kv_bytes_per_token(m, kv_type), "kv_window_bytes_per_token",
+        (json_int_t)model_window_kv_bytes_per_token(m, kv_type), "window_tokens",
+        (json_int_t)m->dims.dim[DIM_WINDOW], "state_bytes_per_sequence",
+        (json_int_t)model_state_bytes(m), "has_chat_template", (int)has_template);
 }
 
 /* ---- as text ---- */
@@ -177,7 +179,12 @@ static void print_model(const json_t *m)
                                      : "none in the file: ChatML is used");
     printf("context       %llu tokens at most\n",
            (unsigned long long)number_of(m, "context_trained_tokens"));
-    printf("KV cache      %s a token\n", format_bytes(bytes, number_of(m, "kv_bytes_per_token")));
+    printf("KV cache      %s a token", format_bytes(bytes, number_of(m, "kv_bytes_per_token")));
+    if (number_of(m, "kv_window_bytes_per_token"))
+        printf(", %s of it for the last %llu tokens alone",
+               format_bytes(bytes, number_of(m, "kv_window_bytes_per_token")),
+               (unsigned long long)number_of(m, "window_tokens"));
+    printf("\n");
     if (number_of(m, "state_bytes_per_sequence"))
         printf("state         %s a conversation\n",
                format_bytes(bytes, number_of(m, "state_bytes_per_sequence")));

@@ -6,13 +6,13 @@
 
 #include <unistd.h>
 
+/* More positions than any machine has memory for. */
+#define TOKENS_MOST (1ull << 32)
+
 /* A cache of four contexts of 8192 tokens holds sixteen conversations of 2000 tokens, and while one
  * request has the longest context, what others had computed need not go. Of the memory it takes a
  * sixteenth at most: four contexts of a model of 8 billion parameters on a machine of 64 GiB, one
  * on a machine of 16. */
-/* More positions than any machine has memory for. */
-#define TOKENS_MOST (1ull << 32)
-
 enum { CONTEXT_DEFAULT = 8192, CACHE_CONTEXTS = 4, CACHE_MEMORY_SHARE = 16 };
 
 /* Bytes of a cache whose size nobody chose. It must not depend on what is free now: a later process
@@ -119,7 +119,6 @@ uint64_t footprint_most_sequences(const struct model *m, const struct device_roo
 
     if (model_state_bytes(m) && high > RUNNER_SEQS) /* each needs a slot for its state */
         high = RUNNER_SEQS;
-
     while (low < high) {
         uint64_t middle = low + (high - low + 1) / 2;
 

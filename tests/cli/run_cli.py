@@ -206,6 +206,7 @@ def info_tells_what_a_model_is_without_a_daemon():
     equal((m["architecture"], m["type"], m["parameters"], m["active_parameters"]), ("llama", "F32", 292800, 292800))
     equal(m["types"], [{"type": "F32", "n_tensors": 48, "parameters": 292800, "bytes": 4 * 292800}])
     equal(m["kv_bytes_per_token"], 5 * (4 * 8 + 4 * 8) * 2)
+    equal(m["kv_window_bytes_per_token"], 0)
     equal(m["file_bytes"], os.path.getsize(small_model()))
     equal((m["has_chat_template"], m["context_trained_tokens"]), (False, 512))
     equal((m["machine"]["fits"], m["machine"]["context_tokens"], m["machine"]["is_loaded"]), (True, 512, False))

@@ -159,13 +159,16 @@ struct account *accounts_need(struct accounts *a, uid_t uid, uint64_t now_ns)
     return c;
 }
 
-int account_check(struct account *c, uint64_t now_ns, struct error *err)
+int account_check(struct account *c, uint32_t n, uint64_t now_ns, struct error *err)
 {
     const struct engine_user_rule *most = &c->limits;
     int code = 0;
 
     fill(c, now_ns);
-    if (most->requests && c->n_asking >= most->requests)
+    if (most->requests && n > most->requests)
+        code = error_set(err, EINVAL, "%u answers count as so many requests; a user may have %u", n,
+                         most->requests);
+    else if (most->requests && c->n_asking + n > most->requests)
         code = error_set(err, EUSERS,
                          "%u requests of this user are running or waiting, as many as one may "
                          "have: try again when one has ended",

@@ -60,9 +60,10 @@ void accounts_finish(struct accounts *a); /* also of an all-zero struct */
 struct account *accounts_need(struct accounts *a, uid_t uid, uint64_t now_ns);
 struct account *accounts_find(const struct accounts *a, uid_t uid); /* NULL: never asked */
 
-/* Whether one more request may be taken: 0, -EUSERS (too many, or too many waiting), -EDQUOT (the
- * tokens of this minute are spent). A refusal is counted. */
-int account_check(struct account *c, uint64_t now_ns, struct error *err);
+/* Whether a request with n answers, each of which counts as one, may be taken: 0, -EUSERS (too
+ * many, or too many waiting), -EINVAL (more than a user may ever have), -EDQUOT (the tokens of this
+ * minute are spent). A refusal is counted. */
+int account_check(struct account *c, uint32_t n, uint64_t now_ns, struct error *err);
 /* Seconds after which asking again makes sense, at least 1: exact for tokens, as ends came lately
  * for requests. code: what account_check said. */
 uint32_t account_retry_seconds(struct account *c, int code, uint64_t now_ns);

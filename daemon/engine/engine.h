@@ -203,6 +203,8 @@ struct engine_params {
     size_t n_bias;
     int top_logprobs; /* -1: no logprobs; 0..20 */
     bool ignore_eos;
+    uint32_t n_answers; /* this one and those that engine_fork will ask for: there must be room for
+                           all; 0: 1 */
     enum engine_class class;
 };
 
@@ -263,8 +265,8 @@ struct engine_events {
 
 /* Queues a request. The model is loaded first if need be. Fails at once with -EAGAIN (queue full,
  * say Retry-After), -EUSERS (the caller has as many as a user may, likewise), -EDQUOT (the caller
- * has spent the tokens of a minute, likewise), -ENOENT (no such model), -EINVAL; everything later
- * comes through on_done. */
+ * has spent the tokens of a minute, likewise), -ENOENT (no such model), -EINVAL (also for more
+ * answers than a user may have requests); everything later comes through on_done. */
 int engine_generate(struct engine *e, const char *model, const struct engine_prompt *prompt,
                     const struct engine_params *params, const struct engine_caller *caller,
                     const struct engine_events *events, void *user,
@@ -280,8 +282,8 @@ int engine_embed(struct engine *e, const char *model, const struct engine_prompt
                  struct engine_request **ret_request, struct error *err);
 /* Queues another answer to the prompt of r, which has been computed: what is stored of it is shared
  * as with any later request of the same user. All that r asked for holds, but for its seed, which
- * is seed_step more. To be called from r's on_token or on_done. Fails at once as engine_generate
- * does. */
+ * is seed_step more. To be called from r's on_token or on_done. Limits were asked when r was; fails
+ * at once where the service stops, memory is short or the model goes. */
 int engine_fork(struct engine_request *r, uint64_t seed_step, const struct engine_events *events,
                 void *user, struct engine_request **ret_request, struct error *err);
 /* Ends it at the next step; on_done (CANCEL) still comes, unless forget is true: then no callback

@@ -21,6 +21,12 @@ static uint64_t greatest(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* A session that has a state besides could not say what of both it may go back to. */
+static uint64_t window_bytes_per_token(const struct model *m, uint32_t type)
+{
+    return model_state_bytes(m) ? 0 : model_window_kv_bytes_per_token(m, type);
+}
+
 /* Positions of windowed layers that so many sequences need at most. */
 static uint64_t windows_of(const struct model *m, uint32_t n_seqs, uint32_t batch_tokens)
 {
@@ -32,7 +38,7 @@ struct kv_size kv_size_of(const struct model *m, uint32_t type, uint64_t n_token
 {
     struct kv_size size = {.tokens = n_tokens, .window_tokens = n_tokens, .type = type};
 
-    if (model_window_kv_bytes_per_token(m, type))
+    if (window_bytes_per_token(m, type))
         size.window_tokens = least(n_tokens, windows_of(m, n_seqs, batch_tokens));
     return size;
 }
@@ -42,7 +48,7 @@ struct kv_size kv_size_within(const struct model *m, uint32_t type, uint64_t byt
 {
     struct kv_size one = kv_size_of(m, type, context_tokens, 1, batch_tokens), size = one;
     uint64_t token_bytes = model_kv_bytes_per_token(m, type);
-    uint64_t window_bytes = model_window_kv_bytes_per_token(m, type);
+    uint64_t window_bytes = window_bytes_per_token(m, type);
     uint64_t of_all = token_bytes ? bytes / token_bytes : 0, taken;
 
     size.tokens = size.window_tokens = greatest(of_all, context_tokens);
@@ -73,7 +79,7 @@ int kv_size_check_type(const struct model *m, uint32_t type, struct error *err)
 
 uint64_t kv_size_bytes(const struct model *m, const struct kv_size *size)
 {
-    uint64_t window_bytes = model_window_kv_bytes_per_token(m, size->type);
+    uint64_t window_bytes = window_bytes_per_token(m, size->type);
     uint64_t windows = size->window_tokens ? size->window_tokens : size->tokens;
 
     return size->tokens * (model_kv_bytes_per_token(m, size->type) - window_bytes) +
@@ -84,9 +90,7 @@ uint64_t kv_size_window_blocks(const struct model *m, const struct kv_size *size
 {
     uint64_t n = kv_blocks_for(size->window_tokens);
 
-    return n && n < kv_blocks_for(size->tokens) && model_window_kv_bytes_per_token(m, size->type)
-               ? n
-               : 0;
+    return n && n < kv_blocks_for(size->tokens) && window_bytes_per_token(m, size->type) ? n : 0;
 }
 
 static uint64_t layer_blocks(const struct model *m, const struct kv_size *size, uint32_t layer)
@@ -139,7 +143,7 @@ struct kv_layer kv_size_layer(const struct model *m, const struct kv_size *size,
 
 uint64_t kv_size_block_bytes(const struct model *m, const struct kv_size *size, bool is_windowed)
 {
-    uint64_t windows = model_window_kv_bytes_per_token(m, size->type);
+    uint64_t windows = window_bytes_per_token(m, size->type);
     uint64_t all = model_kv_bytes_per_token(m, size->type);
 
     if (!kv_size_window_blocks(m, size))

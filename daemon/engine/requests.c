@@ -187,20 +187,21 @@ static int want_model(struct engine *e, const char *name, struct model_entry **r
     return r < 0 ? r : models_want(e, *ret_entry, err);
 }
 
-/* Whether one more may be taken. */
-static int check_limits(struct engine *e, uid_t uid, struct account **ret_account,
+/* Whether a request with n answers may be taken; n 0: what it belongs to was. */
+static int check_limits(struct engine *e, uid_t uid, uint32_t n, struct account **ret_account,
                         struct error *err)
 {
     uint64_t now_ns = clock_now_ns();
 
     if (e->is_stopping)
         return error_set(err, ECANCELED, "the service is stopping");
-    if (e->n_waiting >= e->queue_limit)
+    if (n && e->n_waiting >= e->queue_limit)
         return error_set(err, EAGAIN, "%u requests are waiting already: try again later",
                          e->n_waiting);
     *ret_account = accounts_need(&e->accounts, uid, now_ns);
-    return *ret_account ? account_check(*ret_account, now_ns, err)
-                        : error_set(err, ENOMEM, "out of memory");
+    if (!*ret_account)
+        return error_set(err, ENOMEM, "out of memory");
+    return n ? account_check(*ret_account, n, now_ns, err) : 0;
 }
 
 /* Counts a request whose entry is set, and sets it going. */
@@ -239,9 +240,10 @@ static int begin(struct engine *e, const char *model, const struct engine_prompt
     struct engine_request *r;
     struct account *account = NULL;
     struct model_entry *entry;
+    uint32_t n_answers = params->n_answers ? params->n_answers : 1;
     int code;
 
-    code = check_limits(e, caller->uid, &account, err);
+    code = check_limits(e, caller->uid, first ? 0 : n_answers, &account, err);
     if (code < 0)
         return code;
     code = request_create(e, prompt, params, caller, events, user, &r, err);

@@ -50,6 +50,9 @@ static int prepare(const struct runner *r, const struct run_item *it, struct err
         if (it->tokens[i] >= n_vocab)
             return error_set(err, EINVAL, "token %u is not in the vocabulary of %u", it->tokens[i],
                              n_vocab);
+    /* What windows have passed may be another's: steps run in the order in which they are
+     * submitted. */
+    session_slide(s, s->n_past);
     if (session_reserve(s, end) < 0)
         return error_set(err, ENOSPC,
                          "the key/value cache is full (%u blocks of %u tokens), or no slot for a "
@@ -314,7 +317,6 @@ static int logits_chunk(struct runner *r, const struct run_item *it, float *ret_
     memcpy(ret_logits, step->logits, it->n_tokens * row_floats * sizeof(float));
     it->session->n_past += it->n_tokens;
     it->session->n_history = it->session->n_past;
-    session_slide(it->session, it->session->n_past);
     return 0;
 }
 

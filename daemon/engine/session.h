@@ -46,8 +46,8 @@ void session_destroy(struct session *s); /* NULL is fine; gives its blocks back 
 /* Makes sure blocks exist for the first n positions, and a slot for the state; -ENOSPC when there
  * is none left (what was taken stays with the session). */
 int session_reserve(struct session *s, uint32_t n_tokens);
-/* Lets go of what windowed layers will not look at any more when the device is done with n_done
- * positions. */
+/* Lets go of what windowed layers will not look at any more from the next of n_done positions on.
+ */
 void session_slide(struct session *s, uint32_t n_done);
 /* Forgets everything from position n on; where n lies within a shared block, from that block on
  * (n_past tells), as computing less than a block again costs less than a copy. All is forgotten

@@ -39,25 +39,27 @@ void shared_prompts_finish(struct shared_prompts *p)
     *p = (struct shared_prompts){0};
 }
 
-static bool has(const struct shared_prompts *p, const char *text, size_t len)
+static const char *find(const struct shared_prompts *p, const char *text, size_t len)
 {
     len = length_of(text, len);
     for (size_t i = 0; i < p->n; i++)
         if (len && strlen(p->texts[i]) == len && memcmp(p->texts[i], text, len) == 0)
-            return true;
-    return false;
+            return p->texts[i];
+    return NULL;
 }
 
 json_t *shared_prompts_chat(const struct shared_prompts *p, const json_t *chat)
 {
     json_t *first = json_array_get(json_object_get(chat, "messages"), 0);
-    const char *role = json_string_value(json_object_get(first, "role"));
+    const char *role = json_string_value(json_object_get(first, "role")), *text;
     const json_t *content = json_object_get(first, "content");
 
     if (!p->n || !role || (strcmp(role, "system") != 0 && strcmp(role, "developer") != 0) ||
-        !json_is_string(content) ||
-        !has(p, json_string_value(content), json_string_length(content)))
+        !json_is_string(content))
         return NULL;
-    return json_pack("{s:[O,{s:s,s:s}]}", "messages", first, "role", "user", "content",
-                     "\xef\xbf\xbd");
+    text = find(p, json_string_value(content), json_string_length(content));
+    /* nothing else of the message: templates may print what a client has put beside these */
+    return text ? json_pack("{s:[{s:s,s:s},{s:s,s:s}]}", "messages", "role", role, "content", text,
+                            "role", "user", "content", "\xef\xbf\xbd")
+                : NULL;
 }

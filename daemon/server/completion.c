@@ -16,12 +16,12 @@ struct completion {
     struct choice_frame frame;
     char *model;
     json_t *tools; /* a reference, for replies; NULL: none */
-    bool has_begun, has_opened, wants_logprobs, is_congested;
+    bool has_begun, has_opened, wants_logprobs, is_congested, is_expired;
     /* The first is asked for at once, the others when its prompt is computed. */
     struct choice *choices; /* [n_choices] */
     unsigned n_choices, n_asked, n_done;
-    uint32_t prompt_tokens, cached_tokens;
-    uint64_t completion_tokens;
+    struct engine_result first; /* of the first answer, once it is done */
+    uint64_t completion_tokens; /* of all that are */
     struct timer deadline, quiet;
 };
 
@@ -65,12 +65,14 @@ static void write_opening(struct completion *a)
 /* The prompt counts once, however many answers it has. */
 static void write_usage(const struct completion *a, struct strbuf *out)
 {
+    const struct engine_result *r = &a->first;
+
     strbuf_printf(
         out,
         "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
         "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
-        a->prompt_tokens, (unsigned long long)a->completion_tokens,
-        (unsigned long long)a->prompt_tokens + a->completion_tokens, a->cached_tokens);
+        r->prompt_tokens, (unsigned long long)a->completion_tokens,
+        (unsigned long long)r->prompt_tokens + a->completion_tokens, r->cached_tokens);
 }
 
 static void begin_stream(struct completion *a)
@@ -171,8 +173,7 @@ static void end_stream(struct completion *a)
     exchange_end(x);
 }
 
-/* r: of the last answer. */
-static void end_whole(struct completion *a, const struct engine_result *r)
+static void end_whole(struct completion *a)
 {
     struct strbuf *out = exchange_scratch(a->frame.x);
 
@@ -183,7 +184,7 @@ static void end_whole(struct completion *a, const struct engine_result *r)
     }
     strbuf_add_str(out, "],");
     write_usage(a, out);
-    choice_write_timings(out, r);
+    choice_write_timings(out, &a->first);
     strbuf_add_str(out, "}\n");
     exchange_reply_json(a->frame.x, out);
 }
@@ -228,6 +229,8 @@ static bool ask_others(struct completion *a, struct engine_request *first)
 
         if (engine_fork(first, c->index, &events, c, &c->request, &why) == 0) {
             engine_pause(c->request, a->is_congested);
+            if (a->is_expired) /* in the step that brought the first token */
+                engine_expire(c->request);
             continue;
         }
         api_engine_error(a->frame.x, &why, "n", &err);
@@ -277,13 +280,11 @@ static void count(struct completion *a, const struct choice *c, const struct eng
 {
     struct server_figures *f = &a->frame.x->server->figures;
 
-    if (!c->index) {
-        a->prompt_tokens = r->prompt_tokens;
-        a->cached_tokens = r->cached_tokens;
-    }
+    if (!c->index)
+        a->first = *r;
     a->completion_tokens += r->completion_tokens;
     a->n_done++;
-    a->frame.x->prompt_tokens = a->prompt_tokens ? a->prompt_tokens : r->prompt_tokens;
+    a->frame.x->prompt_tokens = r->prompt_tokens;
     server_observe(&f->queue_seconds, (double)r->queue_ns / 1e9);
     if (r->completion_tokens)
         server_observe(&f->first_token_seconds, (double)r->first_token_ns / 1e9);
@@ -296,7 +297,8 @@ static void on_done(void *user, const struct engine_result *r)
     struct engine_request *request = c->request;
 
     c->request = NULL;
-    if (r->finish == ENGINE_FINISH_EXPIRED && !r->completion_tokens && !a->n_done) {
+    /* the others exist once the first has told something */
+    if (r->finish == ENGINE_FINISH_EXPIRED && !r->completion_tokens && !c->index) {
         fail_late(a);
         return;
     }
@@ -309,13 +311,15 @@ static void on_done(void *user, const struct engine_result *r)
     count(a, c, r);
     begin(a);
     choice_end(c, r);
-    if (a->n_done < a->n_choices)
+    if (a->n_done < a->n_choices) {
+        wait_quietly(a); /* the others may have to wait for a place */
         return;
+    }
     a->frame.x->completion_tokens = (uint32_t)a->completion_tokens;
     if (a->frame.is_stream)
         end_stream(a);
     else
-        end_whole(a, r);
+        end_whole(a);
     completion_destroy(a);
 }
 
@@ -327,6 +331,7 @@ static void on_deadline(struct timer *t)
 {
     struct completion *a = container_of(t, struct completion, deadline);
 
+    a->is_expired = true;
     for (unsigned i = 0; i < a->n_choices; i++)
         if (a->choices[i].request)
             engine_expire(a->choices[i].request);

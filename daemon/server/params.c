@@ -159,7 +159,7 @@ static int read_choices(struct params *p, const json_t *object, struct api_error
     if (best_of != n)
         return fields_fail(err, 400, "best_of", "unsupported_value",
                            "'best_of' must be what 'n' is: every answer that is made is told");
-    p->n_choices = (unsigned)n;
+    p->n_choices = p->engine.n_answers = (unsigned)n;
     return 0;
 }
 

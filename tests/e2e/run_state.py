@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""A model whose sequences have state of fixed size, served: prefixes, many at once, preemption, a lost device.  -l lists, -t GLOB chooses."""
+"""Models whose sequences keep more, or less, than all keys and values, served: state of fixed size, windows.  -l lists, -t GLOB chooses."""
 import json
 import os
 import subprocess
@@ -15,13 +15,13 @@ MODEL = "delta"
 WORDS = "the quick brown fox jumps over a lazy dog, and nobody knows why it does so at all. "
 
 
-def make_daemon(*args, **kw):
+def make_daemon(*args, arch="qwen35", options=("--layers", "4"), **kw):
     """Serves a generated model of random weights; greedy answers tell whether its state is right."""
     if not os.path.exists(MKGGUF):
         raise Skip("no generator of models at %s" % MKGGUF)
     d = Daemon(*args, model_dir=False, **kw)
     path = os.path.join(d.models, MODEL + ".gguf")
-    p = subprocess.run([sys.executable, MKGGUF, "qwen35", path, "--layers", "4", "--embd", "128", "--ff", "160", "--heads", "4",
+    p = subprocess.run([sys.executable, MKGGUF, arch, path, *options, "--embd", "128", "--ff", "160", "--heads", "4",
                         "--kv-heads", "2", "--head-dim", "32", "--vocab-size", "523", "--type", "f16"],
                        capture_output=True, text=True)
     if p.returncode:
@@ -143,6 +143,34 @@ def whoever_lost_its_slot_and_blocks_goes_on_as_before():
     d.stop()
 
 
+def windows_keep_what_a_prompt_goes_on_from():
+    d = make_daemon("--device", "cpu", arch="gemma3", options=("--layers", "6", "--window", "37"))
+    long = prompt_of(1, 40)
+    first, usage = complete(d, long)
+    assert usage["prompt_tokens"] > 700, usage      # more than the windowed layers have room for
+    again, more = complete(d, long)
+    equal(again, first)
+    assert cached(more) > usage["prompt_tokens"] - 66, more
+    alone = [complete(d, prompt_of(i, 12))[0] for i in range(2, 8)]
+    got = [None] * 6
+
+    def ask(i):
+        got[i] = complete(d, prompt_of(i + 2, 12))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for i in range(6):
+        equal(got[i] and got[i][0], alone[i], "answer %d" % i)
+    # a step of its own, far past the window
+    p = subprocess.run([HEARTH, "bench", "--device", "cpu", "-p", "1024", "-n", "16", "-d", "700", "-r", "1",
+                        os.path.join(d.models, MODEL + ".gguf")], capture_output=True, text=True, timeout=120)
+    equal((p.returncode, p.stderr), (0, ""))
+    d.stop()
+
+
 run([a_prompt_seen_before_is_taken_up_where_its_state_was_kept, more_at_once_than_slots_answer_as_each_alone,
      whoever_lost_its_slot_and_blocks_goes_on_as_before, a_gpu_keeps_states_as_the_cpu_does,
-     after_a_lost_device_answers_are_as_they_were])
+     after_a_lost_device_answers_are_as_they_were, windows_keep_what_a_prompt_goes_on_from])

@@ -52,16 +52,16 @@ static void spent_tokens_come_back_when_it_was_said(void **state)
 
     init(&a, &rule, 1);
     c = accounts_need(&a, ALICE, SECOND);
-    assert_int_equal(account_check(c, SECOND, &err), 0);
+    assert_int_equal(account_check(c, 1, SECOND, &err), 0);
     account_charge(c, 50, 9, SECOND);
-    assert_int_equal(account_check(c, SECOND, &err), 0); /* one is left */
+    assert_int_equal(account_check(c, 1, SECOND, &err), 0); /* one is left */
     account_charge(c, 0, 31, SECOND);
-    assert_int_equal(account_check(c, SECOND, &err), -EDQUOT); /* 30 in debt, 31 to a token */
+    assert_int_equal(account_check(c, 1, SECOND, &err), -EDQUOT); /* 30 in debt, 31 to a token */
     assert_non_null(strstr(err.text, "in 31 s"));
     assert_int_equal(account_retry_seconds(c, -EDQUOT, SECOND), 31);
-    assert_int_equal(account_check(c, 31 * SECOND, &err), -EDQUOT);
-    assert_int_equal(account_check(c, 32 * SECOND, &err), 0);
-    assert_int_equal(account_check(c, 3600 * SECOND, &err), 0);
+    assert_int_equal(account_check(c, 1, 31 * SECOND, &err), -EDQUOT);
+    assert_int_equal(account_check(c, 1, 32 * SECOND, &err), 0);
+    assert_int_equal(account_check(c, 1, 3600 * SECOND, &err), 0);
     assert_true(c->tokens <= 60); /* an hour fills it no higher than a minute */
     assert_int_equal(c->stats.refused_total, 2);
     assert_int_equal(c->stats.prompt_tokens_total, 50);
@@ -78,12 +78,14 @@ static void requests_and_those_that_wait_are_bounded_apart(void **state)
     init(&a, &rule, 1);
     c = accounts_need(&a, ALICE, SECOND);
     c->n_asking = 2;
-    assert_int_equal(account_check(c, SECOND, NULL), 0);
+    assert_int_equal(account_check(c, 1, SECOND, NULL), 0);
+    assert_int_equal(account_check(c, 2, SECOND, NULL), -EUSERS);
+    assert_int_equal(account_check(c, 4, SECOND, NULL), -EINVAL); /* that will never be */
     c->n_waiting = 1;
-    assert_int_equal(account_check(c, SECOND, NULL), -EUSERS);
+    assert_int_equal(account_check(c, 1, SECOND, NULL), -EUSERS);
     c->n_waiting = 0;
     c->n_asking = 3;
-    assert_int_equal(account_check(c, SECOND, NULL), -EUSERS);
+    assert_int_equal(account_check(c, 1, SECOND, NULL), -EUSERS);
     accounts_finish(&a);
 }
 
@@ -157,7 +159,7 @@ static void other_rules_change_what_accounts_may_have_but_no_debt(void **state)
     assert_float_equal(carol->tokens, 120, 1e-6); /* had no limit: begins with a full minute */
     assert_int_equal(accounts_set_rules(&a, NULL, 0, 12 * SECOND, NULL), 0);
     assert_int_equal(bob->limits.requests, 50);
-    assert_int_equal(account_check(bob, 12 * SECOND, NULL), 0);
+    assert_int_equal(account_check(bob, 1, 12 * SECOND, NULL), 0);
     assert_float_equal(bob->tokens, 0, 1e-6); /* nothing is owed where nothing is counted */
     accounts_finish(&a);
 }

@@ -29,15 +29,17 @@ static json_t *chat_of(const struct shared_prompts *p, const char *json)
 static void only_the_system_prompt_of_a_chat_is_taken(void **state)
 {
     struct shared_prompts p = prompts();
-    json_t *got = chat_of(&p, "{\"tools\": [1], \"messages\": ["
-                              "{\"role\": \"system\", \"content\": \"You are kind.\"},"
-                              "{\"role\": \"user\", \"content\": \"My secret\"}]}");
+    json_t *got = chat_of(
+        &p, "{\"tools\": [1], \"messages\": ["
+            "{\"role\": \"system\", \"content\": \"You are kind.\", \"name\": \"patient 7\"},"
+            "{\"role\": \"user\", \"content\": \"My secret\"}]}");
     char *text;
 
     assert_non_null(got);
     text = json_dumps(got, JSON_COMPACT);
     assert_null(strstr(text, "secret"));
     assert_null(strstr(text, "tools"));
+    assert_null(strstr(text, "patient"));
     assert_non_null(strstr(text, "You are kind."));
     assert_int_equal(json_array_size(json_object_get(got, "messages")), 2);
     free(text);

@@ -429,6 +429,21 @@ static void a_stream_that_waits_is_told_for_what(void **state)
     response_free(&r);
 }
 
+static void several_answers_out_of_time_end_with_what_there_is(void **state)
+{
+    json_t *a = ask("/v1/completions",
+                    "{\"model\":\"tiny\",\"n\":2,\"timeout\":0.3,\"prompt\":\"forever\"}", 200);
+
+    for (int i = 0; i < 2; i++) {
+        char path[40];
+
+        snprintf(path, sizeof(path), "choices.%d.finish_reason", i);
+        assert_string_equal(at(a, path), "length");
+    }
+    assert_int_equal(strncmp(at(a, "choices.0.text"), "word ", 5), 0);
+    json_decref(a);
+}
+
 static void failing_in_the_middle_is_told_in_the_stream(void **state)
 {
     struct response r;
@@ -690,6 +705,7 @@ int main(int argc, char **argv)
         IN_HOUSE(several_answers_come_under_their_numbers),
         IN_HOUSE(several_answers_are_streamed_side_by_side),
         IN_HOUSE(what_fails_of_several_answers_fails_all),
+        IN_HOUSE(several_answers_out_of_time_end_with_what_there_is),
         IN_HOUSE(a_stream_that_waits_is_told_for_what),
         IN_HOUSE(failing_in_the_middle_is_told_in_the_stream),
         IN_HOUSE(a_full_queue_says_when_to_come_back),

@@ -145,7 +145,7 @@ static void params_name_the_field_that_is_wrong(void **state)
         {"{\"stop\": [\"a\", 1]}", "stop"},
         {"{\"seed\": \"x\"}", "seed"},
         {"{\"seed\": -5}", ""},
-        {"{\"n\": 2}", "n"},
+        {"{\"n\": 17}", "n"},
         {"{\"model\": 3}", "model"},
         {"{\"frequency_penalty\": 3}", "frequency_penalty"},
         {"{\"presence_penalty\": {}}", "presence_penalty"},

@@ -209,7 +209,7 @@ def load_read_once(make):
         read, SIZES["first"], pooled, private, taken))
     # a second copy of the weights would show in both
     assert private < SIZES["first"] / 2, private
-    assert pooled - SIZES["first"] / 2 < taken < pooled + SIZES["first"] / 2, (taken, pooled)
+    assert taken < pooled + SIZES["first"] / 2, (taken, pooled)     # less, where something else was given back
     assert SIZES["first"] <= read < SIZES["first"] + LITTLE, read
     cached = cached_bytes(os.path.join(MODELS, "first.gguf"))
     assert cached < LITTLE, "%d bytes lie in the page cache" % cached
@@ -225,7 +225,14 @@ def a_load_reads_the_file_once_and_keeps_nothing_else_of_it():
 
 
 def a_load_for_a_gpu_is_read_once_and_is_the_gpus_as_it_lies():
-    _, pool = load_read_once(gpu)
+    def compiled_gpu():
+        """One whose driver has compiled what the model needs, which llvmpipe does in the daemon's own memory."""
+        d = gpu()
+        equal([d.hearth(what, "first")[0] for what in ("load", "unload")], [0, 0])
+        forget_models()
+        return d
+
+    _, pool = load_read_once(compiled_gpu)
     assert pool.dmabufs >= 1, pool
 
 

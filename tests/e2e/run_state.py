@@ -37,6 +37,21 @@ def complete(d, prompt, **more):
     return (choice["text"], choice["logprobs"]["token_logprobs"]), usage
 
 
+def complete_at_once(d, prompts, **more):
+    """What complete() gives for each, asked for side by side; None where that failed."""
+    got = [None] * len(prompts)
+
+    def ask(i):
+        got[i] = complete(d, prompts[i], **more)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(prompts))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return got
+
+
 def cached(usage):
     return usage["prompt_tokens_details"]["cached_tokens"]
 
@@ -107,18 +122,10 @@ def more_at_once_than_slots_answer_as_each_alone():
     d = make_daemon()
     alone = [complete(d, prompt_of(i))[0] for i in range(n)]
     d.stop()
-    d, got = make_daemon(), [None] * n
-
-    def ask(i):
-        got[i] = complete(d, prompt_of(i))[0]
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    d = make_daemon()
+    got = complete_at_once(d, [prompt_of(i) for i in range(n)])
     for i in range(n):
-        equal(got[i] and got[i][0], alone[i][0], "answer %d" % i)
+        equal(got[i] and got[i][0][0], alone[i][0], "answer %d" % i)
     d.stop()
 
 
@@ -128,18 +135,10 @@ def whoever_lost_its_slot_and_blocks_goes_on_as_before():
     alone = [complete(d, prompt_of(i), **more)[0] for i in range(n)]
     d.stop()
     # one context of 320 tokens for six answers that come to more than half of it each
-    d, got = make_daemon("--context", "320", "--kv-bytes", "1"), [None] * n
-
-    def ask(i):
-        got[i] = complete(d, prompt_of(i), **more)[0]
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    d = make_daemon("--context", "320", "--kv-bytes", "1")
+    got = complete_at_once(d, [prompt_of(i) for i in range(n)], **more)
     for i in range(n):
-        equal(got[i] and got[i][0], alone[i][0], "answer %d" % i)
+        equal(got[i] and got[i][0][0], alone[i][0], "answer %d" % i)
     d.stop()
 
 
@@ -152,16 +151,7 @@ def windows_keep_what_a_prompt_goes_on_from():
     equal(again, first)
     assert cached(more) > usage["prompt_tokens"] - 66, more
     alone = [complete(d, prompt_of(i, 12))[0] for i in range(2, 8)]
-    got = [None] * 6
-
-    def ask(i):
-        got[i] = complete(d, prompt_of(i + 2, 12))
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    got = complete_at_once(d, [prompt_of(i + 2, 12) for i in range(6)])
     for i in range(6):
         equal(got[i] and got[i][0], alone[i], "answer %d" % i)
     # a step of its own, far past the window

@@ -67,13 +67,6 @@ static const struct arch_step leading_experts_layer[] = {
     {STEP_END},
 };
 
-static const struct arch_step minimax_layer[] = {
-    ATTENTION_STEPS,
-    {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
-    EXPERT_STEPS,
-    {STEP_END},
-};
-
 /* Hunyuan norms heads behind their rotation. */
 static const struct arch_step hunyuan_layer[] = {
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},
@@ -108,6 +101,6 @@ const struct arch arch_moe[] = {
     {"hunyuan-moe", MOE_KEYS(hunyuan_dims), .weights = hunyuan_weights, .rope_style = ROPE_SPLIT,
      .kinds = {{hunyuan_layer}}, .router = {GATE_SOFTMAX, true}},
     {"minimax-m2", MOE_KEYS(minimax_dims), .weights = minimax_weights, .rope_style = ROPE_SPLIT,
-     .kinds = {{minimax_layer}}, .router = {GATE_SIGMOID, true}},
+     .kinds = {{arch_experts_layer}}, .router = {GATE_SIGMOID, true}},
     {0},
 };

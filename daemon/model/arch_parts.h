@@ -192,6 +192,8 @@ enum { IN_DENSE = 1 << 0, IN_EXPERTS = 1 << 1 };
 
 /* Before and after the layers of every family. */
 extern const struct arch_step arch_embed_tokens[], arch_output_head[];
+/* Attention, then experts, each normed before. */
+extern const struct arch_step arch_experts_layer[];
 
 /* The tables of families with a file of their own; each ends with name NULL. */
 extern const struct arch arch_bert[], arch_dense[], arch_gemma4[], arch_llama4[], arch_moe[],

@@ -303,7 +303,7 @@ static const struct arch_step gemma_layer[] = {
     {STEP_END},
 };
 
-static const struct arch_step experts_layer[] = {
+const struct arch_step arch_experts_layer[] = {
     ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
     EXPERT_STEPS,
@@ -409,11 +409,12 @@ static const struct arch archs[] = {
      .before = arch_embed_tokens, .kinds = {{transformer_layer}, {shared_layer}},
      .rule = LAYERS_LEADING, .after = arch_output_head, .router = {GATE_SIGMOID, true}},
     {"gpt-oss", EXPERT_KEYS(gpt_oss_dims), .weights = gpt_oss_weights, .rope_style = ROPE_SPLIT,
-     .before = arch_embed_tokens, .kinds = {{experts_layer, .is_windowed = true}, {experts_layer}},
+     .before = arch_embed_tokens,
+     .kinds = {{arch_experts_layer, .is_windowed = true}, {arch_experts_layer}},
      .rule = LAYERS_PERIODIC, .after = arch_output_head, .activation = GLU_CLAMPED,
      .router = {GATE_CHOSEN, false}},
     {"llama", .only_key = "expert_count", EXPERT_KEYS(mixtral_dims), .weights = mixtral_weights,
-     .rope_style = ROPE_PAIRED, LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
+     .rope_style = ROPE_PAIRED, LAYERS_OF(arch_experts_layer), .router = {GATE_SOFTMAX, true}},
     {"llama", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
      LAYERS_OF(transformer_layer)},
     {"mistral3", COMMON_KEYS, .weights = llama_weights, .rope_style = ROPE_PAIRED,
@@ -425,11 +426,11 @@ static const struct arch archs[] = {
     {"qwen3", COMMON_KEYS, .weights = qwen3_weights, .rope_style = ROPE_SPLIT,
      LAYERS_OF(transformer_layer)},
     {"qwen3moe", EXPERT_KEYS(qwen3moe_dims), .weights = qwen3moe_weights, .rope_style = ROPE_SPLIT,
-     LAYERS_OF(experts_layer), .router = {GATE_SOFTMAX, true}},
+     LAYERS_OF(arch_experts_layer), .router = {GATE_SOFTMAX, true}},
     {"qwen3vl", COMMON_KEYS, .weights = qwen3_weights, .rope_style = ROPE_SPLIT, .turns_all = true,
      LAYERS_OF(transformer_layer)},
     {"qwen3vlmoe", EXPERT_KEYS(qwen3moe_dims), .weights = qwen3moe_weights,
-     .rope_style = ROPE_SPLIT, .turns_all = true, LAYERS_OF(experts_layer),
+     .rope_style = ROPE_SPLIT, .turns_all = true, LAYERS_OF(arch_experts_layer),
      .router = {GATE_SOFTMAX, true}},
     {0},
 };

@@ -168,7 +168,9 @@ static bool is_of_table(const struct gguf *g, const struct arch *arch)
     if (!arch->only_key)
         return true;
     snprintf(key, sizeof(key), "%s.%s", arch->name, arch->only_key);
-    return gguf_get_u32(g, key, &n, NULL) == 0 && n > 0;
+    if (gguf_get_u32(g, key, &n, NULL) < 0)
+        return gguf_find(g, key); /* what is no number is refused by that name */
+    return n > 0;
 }
 
 static const struct arch *choose_table(const struct gguf *g, const char *name)

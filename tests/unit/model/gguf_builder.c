@@ -246,6 +246,20 @@ static void put_header(struct strbuf *s, const struct gguf_builder *b)
     }
 }
 
+void *gguf_builder_header(const struct gguf_builder *b, size_t *ret_len, uint64_t *ret_file_bytes)
+{
+    struct strbuf s;
+
+    strbuf_init(&s, 0);
+    put_header(&s, b);
+    pad(&s);
+    *ret_len = s.len;
+    *ret_file_bytes = s.len;
+    for (size_t i = 0; i < b->n_tensors; i++)
+        *ret_file_bytes += (tensor_bytes(&b->tensors[i]) + ALIGN - 1) / ALIGN * ALIGN;
+    return strbuf_steal(&s);
+}
+
 void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len)
 {
     struct strbuf s;

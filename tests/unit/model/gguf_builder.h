@@ -10,11 +10,11 @@
 #include "gguf/gguf.h"
 
 enum {
-    BUILDER_KEYS_MOST = 40,
+    BUILDER_KEYS_MOST = 64,
     BUILDER_ARRAY_MOST = 12,
     BUILDER_EXPERTS = 5,
     BUILDER_EXPERTS_USED = 2,
-    BUILDER_TENSORS_MOST = 128
+    BUILDER_TENSORS_MOST = 192
 };
 
 struct gguf_builder {
@@ -50,6 +50,8 @@ struct builder_tensor *gguf_builder_find(struct gguf_builder *b, const char *ten
 
 /* The file; malloc'd. */
 void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len);
+/* Its header alone, malloc'd, and how long the file would be. */
+void *gguf_builder_header(const struct gguf_builder *b, size_t *ret_len, uint64_t *ret_file_bytes);
 
 /* What a transformer of one of the known architectures is made of. */
 struct builder_shape {

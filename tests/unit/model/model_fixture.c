@@ -32,9 +32,10 @@ int model_fixture_try(const struct gguf_builder *b, struct error *ret_err)
 {
     struct gguf *g = NULL;
     struct model *m = NULL;
+    uint64_t file_bytes;
     size_t len;
-    void *file = gguf_builder_write(b, &len);
-    int r = gguf_parse(file, len, len, &g, ret_err);
+    void *file = gguf_builder_header(b, &len, &file_bytes);
+    int r = gguf_parse(file, len, file_bytes, &g, ret_err);
 
     if (r < 0)
         fail_msg("the directory itself was refused: %s", ret_err->text);

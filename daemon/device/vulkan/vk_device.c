@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/vulkan/vk_device.h"
 
+#include "device/vulkan/vk_amdgpu.h"
 #include "device/vulkan/vk_fault.h"
 #include "device/vulkan/vk_pipelines.h"
 
@@ -193,6 +194,27 @@ static int open_gpu(struct vk_device *vk, struct error *err)
     return vk_pipelines_create(vk->handle, &vk->gpu, &vk->pipelines, err);
 }
 
+/* Adds a sentence; "" adds none. */
+static void add_note(struct device_info *info, const char *text)
+{
+    size_t n = strlen(info->note);
+
+    if (*text)
+        snprintf(info->note + n, sizeof(info->note) - n, "%s%s", n ? "; " : "", text);
+}
+
+/* A GPU whose driver counts its memory where this process may not look. */
+static void add_memory_note(struct vk_device *vk)
+{
+    struct vk_amdgpu_memory memory;
+    struct error err = {0};
+
+    if (!vk->gpu.node || vk_amdgpu_query(vk->gpu.node, &memory, &err) == 0 || !err.code)
+        return;
+    error_prefix(&err, "what the GPU has left is not known");
+    add_note(&vk->device.info, err.text);
+}
+
 static void fill_info(struct vk_device *vk)
 {
     const char *cache = vk_pipelines_note(vk->pipelines);
@@ -208,14 +230,13 @@ static void fill_info(struct vk_device *vk)
     info->writes_imports = info->is_zero_copy; /* drivers pin such memory for writing */
     info->maps_dmabufs = vk->gpu.is_unified && vk->gpu.can_import_dmabuf;
     if (vk->passed.code)
-        snprintf(info->note, sizeof(info->note), "no GPU is used: %.120s%s%s", vk->passed.text,
-                 *cache ? "; " : "", cache);
-    else
-        snprintf(info->note, sizeof(info->note), "%s%s%s",
-                 info->is_zero_copy   ? ""
-                 : vk->gpu.is_unified ? "the driver cannot map host memory: weights are copied"
-                                      : "the GPU has memory of its own: weights are copied into it",
-                 info->is_zero_copy || !*cache ? "" : "; ", cache);
+        snprintf(info->note, sizeof(info->note), "no GPU is used: %.120s", vk->passed.text);
+    else if (!info->is_zero_copy)
+        add_note(info, vk->gpu.is_unified
+                           ? "the driver cannot map host memory: weights are copied"
+                           : "the GPU has memory of its own: weights are copied into it");
+    add_note(info, cache);
+    add_memory_note(vk);
 }
 
 /* ---- listing ---- */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /* The loader's library is opened once and stays: drivers do not survive being unloaded. */
 static VkResult load_result;
@@ -254,8 +255,8 @@ static void take_extensions(struct vk_gpu *gpu)
     free(list);
 }
 
-/* Where the kernel's driver tells of the GPU; "" where that is not known. */
-static void find_drm_dir(struct vk_gpu *gpu)
+/* Where the kernel's driver tells of the GPU. */
+static void find_node(struct vk_gpu *gpu)
 {
     VkPhysicalDeviceDrmPropertiesEXT drm = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRM_PROPERTIES_EXT};
@@ -266,8 +267,7 @@ static void find_drm_dir(struct vk_gpu *gpu)
         return;
     vkGetPhysicalDeviceProperties2(gpu->handle, &p);
     if (drm.hasRender)
-        snprintf(gpu->drm_dir, sizeof(gpu->drm_dir), "/sys/dev/char/%lld:%lld/device",
-                 (long long)drm.renderMajor, (long long)drm.renderMinor);
+        gpu->node = makedev((unsigned)drm.renderMajor, (unsigned)drm.renderMinor);
 }
 
 /* Unified: what the CPU writes lies where the GPU reads. The kind of device says so; heaps do not,
@@ -285,7 +285,7 @@ static void describe(VkPhysicalDevice handle, struct vk_gpu *gpu)
 
     *gpu = (struct vk_gpu){.handle = handle};
     take_extensions(gpu);
-    find_drm_dir(gpu);
+    find_node(gpu);
     properties_get(handle, gpu->can_import_host, &p);
     snprintf(gpu->name, sizeof(gpu->name), "%s", core->deviceName);
     snprintf(gpu->driver, sizeof(gpu->driver), "%.60s, %.90s", p.v12.driverName, p.v12.driverInfo);

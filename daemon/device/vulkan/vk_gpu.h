@@ -9,6 +9,8 @@
 #include "device/vulkan/vk.h"
 #include "device/vulkan/vk_dispatch.h"
 
+#include <sys/types.h>
+
 struct vk_gpu {
     VkPhysicalDevice handle;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
@@ -27,7 +29,7 @@ struct vk_gpu {
     bool can_import_dmabuf; /* VK_EXT_external_memory_dma_buf */
     bool can_tell_budget;   /* VK_EXT_memory_budget */
     bool has_drm_node;      /* VK_EXT_physical_device_drm */
-    char drm_dir[64];       /* its folder in sysfs; "" unknown */
+    dev_t node;             /* its render node; 0 unknown */
     bool has_matrix_cores;  /* VK_KHR_cooperative_matrix */
     bool is_unified;        /* the CPU's memory is the GPU's own */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Buffers: memory of the GPU's, memory of others mapped by it, copies where it cannot map them. */
+#include "device/vulkan/vk_amdgpu.h"
 #include "device/vulkan/vk_device.h"
-#include "device/vulkan/vk_gtt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,19 +92,27 @@ static int check_budget(struct vk_device *vk, uint32_t type, uint64_t bytes, str
                      (unsigned long long)(most >> 20));
 }
 
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
 /* Of a GPU with memory of its own: that. Of one that shares the machine's: what its driver still
- * lets it map, if it has a limit for that; weights and caches that are mapped all count there. */
+ * lets it map, if it has a limit for that; weights and caches that are mapped all count there, and
+ * never in what firmware has set aside. */
 uint64_t vk_free_bytes(struct device *dev)
 {
     const struct vk_gpu *gpu = &vk_device_of(dev)->gpu;
     int heap = vk_gpu_own_heap(gpu);
-    uint64_t used, most, left;
+    struct vk_amdgpu_memory amd;
+    uint64_t used, most;
 
-    if (gpu->is_unified)
-        return gpu->drm_dir[0] && vk_gtt_free_bytes(gpu->drm_dir, &left) == 0 ? left : UINT64_MAX;
-    if (heap < 0 || !heap_figures(gpu, (uint32_t)heap, &used, &most))
+    if (gpu->node && vk_amdgpu_query(gpu->node, &amd, NULL) == 0)
+        return gpu->is_unified ? minus(amd.gtt_bytes, amd.gtt_used_bytes)
+                               : minus(amd.vram_bytes, amd.vram_used_bytes);
+    if (gpu->is_unified || heap < 0 || !heap_figures(gpu, (uint32_t)heap, &used, &most))
         return UINT64_MAX;
-    return most > used ? most - used : 0;
+    return minus(most, used);
 }
 
 /* ---- making buffers ---- */

@@ -6,7 +6,6 @@
 #include "device/vulkan/vk_cache_file.h"
 #include "device/vulkan/vk_call.h"
 #include "device/vulkan/vk_fault.h"
-#include "device/vulkan/vk_gtt.h"
 #include "device/vulkan/vk_segments.h"
 
 #include <errno.h>
@@ -489,47 +488,6 @@ static void a_fault_is_planned_as_it_is_written(void **state)
     assert_int_equal(ticket, 0);
 }
 
-/* ---- what a driver still maps ---- */
-
-static void write_figure(const char *dir, const char *name, const char *text)
-{
-    char path[128];
-    FILE *f;
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void what_can_still_be_mapped_is_read_from_the_driver(void **state)
-{
-    char dir[] = "/tmp/hearth-gtt-XXXXXX", path[128];
-    uint64_t bytes = 5;
-
-    assert_non_null(mkdtemp(dir));
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), -ENOENT);
-    write_figure(dir, "mem_info_gtt_total", "68719476736\n");
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), -ENOENT);
-    assert_int_equal(bytes, 5);
-    write_figure(dir, "mem_info_gtt_used", "1073741824\n");
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), 0);
-    assert_int_equal(bytes, 63ull << 30);
-    write_figure(dir, "mem_info_gtt_used", "68719476737\n");
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), 0);
-    assert_int_equal(bytes, 0);
-    write_figure(dir, "mem_info_gtt_used", "many\n");
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), -EINVAL);
-    write_figure(dir, "mem_info_gtt_used", "");
-    assert_int_equal(vk_gtt_free_bytes(dir, &bytes), -EINVAL);
-    snprintf(path, sizeof(path), "%s/mem_info_gtt_used", dir);
-    unlink(path);
-    snprintf(path, sizeof(path), "%s/mem_info_gtt_total", dir);
-    unlink(path);
-    rmdir(dir);
-}
-
 #define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, cache_setup, cache_teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -552,7 +510,6 @@ static const struct CMUnitTest tests[] = {
     CACHE_TEST(a_directory_that_cannot_be_written_is_told),
     cmocka_unit_test(the_cache_directory_is_the_services_or_the_users),
     cmocka_unit_test(a_fault_is_planned_as_it_is_written),
-    cmocka_unit_test(what_can_still_be_mapped_is_read_from_the_driver),
 };
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import exposition
-from harness import HEARTH, MODEL, NAME, Daemon, equal, has, run
+from harness import BUILD, HEARTH, MODEL, NAME, Daemon, equal, has, run
 
 LONG = {"messages": [{"role": "user", "content": "What is Hearth?"}], "temperature": 2, "max_tokens": 400, "ignore_eos": True}
+# more than the connection takes, so that it runs until somebody reads on
+UNREAD = {**LONG, "logprobs": True, "top_logprobs": 20}
 
 
 def metrics_follow_the_exposition_format():
@@ -50,8 +54,7 @@ def malformed_expositions_are_found():
 
 def top_tells_who_uses_what():
     d = Daemon()
-    # more than the connection takes, so that it runs until somebody reads on
-    events = d.stream({**LONG, "logprobs": True, "top_logprobs": 20})
+    events = d.stream(UNREAD)
     next(events)
     code, out, _ = d.hearth("top", "--once", "--json")
     equal(code, 0)
@@ -117,6 +120,107 @@ def models_answer_side_by_side_and_one_is_unloaded():
     d.stop()
 
 
+MIB = 1 << 20
+LARGE = 64 * MIB        # of a model's file, most of it of no use
+
+
+class FullMachine:
+    """A daemon on a machine that has as much memory as is said, with models one, two and three, which take LARGE each."""
+
+    def __init__(self):
+        self.memory = tempfile.NamedTemporaryFile("w")
+        self.d = Daemon("--device", "cpu", model_dir=False, env={
+            "LD_PRELOAD": os.path.join(BUILD, "tests/e2e/libsmall_machine.so"), "SMALL_MACHINE": self.memory.name})
+        for name in "one", "two", "three":
+            path = os.path.join(self.d.models, name + ".gguf")
+            shutil.copy(MODEL, path)
+            os.truncate(path, LARGE)
+
+    def used(self):
+        with open("/proc/%d/statm" % self.d.process.pid) as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def leave(self, free):
+        """So many bytes are free from now on."""
+        self.memory.seek(0)
+        self.memory.write("%d" % (self.used() + free))
+        self.memory.flush()
+
+    def loaded(self):
+        return {m["name"] for m in json.loads(self.d.get("/hearth/v1/models")[2])["models"] if m["state"] == "ready"}
+
+    def stop(self):
+        equal(self.d.stop(), 0)
+
+
+def a_load_on_a_full_machine_takes_the_place_of_an_idle_model_and_of_a_pinned_one_last():
+    m = FullMachine()
+    equal(m.d.hearth("load", "--pin", "one")[0], 0)
+    want = m.d.text("What is Hearth?", model="two")
+    m.leave(LARGE // 2)
+    equal(m.d.text("What is Hearth?", model="three"), want)     # one was used before two, and is pinned
+    equal(m.loaded(), {"one", "three"})
+    equal(m.d.text("What is Hearth?", model="two"), want)
+    equal(m.loaded(), {"one", "two"})
+    equal(m.d.hearth("load", "three")[0], 0)
+    equal(m.loaded(), {"one", "three"})
+    events = m.d.stream({**UNREAD, "model": "three"})
+    next(events)
+    equal(m.d.text("What is Hearth?", model="two"), want)       # nothing else is left to take
+    equal(m.loaded(), {"two", "three"})
+    equal(list(events)[-1]["choices"][0]["finish_reason"], "length")
+    m.stop()
+
+
+def a_load_that_has_no_place_is_refused_with_the_sum_and_disturbs_nobody():
+    m = FullMachine()
+    streams = [m.d.stream({**UNREAD, "model": name}) for name in ("one", "two")]
+    for s in streams:
+        next(s)
+    m.leave(LARGE // 2)
+    code, _, err = m.d.hearth("load", "three")
+    print("# " + err.strip())
+    equal(code, 4)
+    has(err, "three: ", "Unload a model, or choose a smaller one")
+    need, weights, cache, free, taken = (float(n) for n in re.search(
+        r"([\d.]+) GiB of memory are needed \(weights ([\d.]+), cache ([\d.]+)\) but ([\d.]+) are free and ([\d.]+) could",
+        err).groups())
+    # the file of 64 MiB; at most the half of it that was left, as those at work touch more; nothing of theirs
+    equal((weights, taken), (0.06, 0.0))
+    assert 0 < free <= 0.03, free
+    assert abs(need - weights - cache) < 0.011, err
+    for name in "one", "two":
+        holds = float(re.search(r"\b%s ([\d.]+) GiB \(1 request\)" % name, err)[1])
+        assert weights <= holds <= need + 0.011, err
+    status, answer = m.d.post("/v1/chat/completions", {"model": "three", "messages": [{"role": "user", "content": "2"}]})
+    has(json.dumps(answer), "GiB of memory are needed")
+    equal((status, m.loaded()), (503, {"one", "two"}))
+    for s in streams:
+        equal(list(s)[-1]["choices"][0]["finish_reason"], "length")
+    equal(m.d.hearth("load", "three")[0], 0)
+    m.stop()
+
+
+def loads_that_come_together_where_one_fits_take_no_more_than_there_is():
+    m = FullMachine()
+    before = m.used()
+    m.leave(LARGE * 3 // 2)
+    codes = {}
+    loads = [threading.Thread(target=lambda name=name: codes.update({name: m.d.hearth("load", name)})) for name in ("one", "two")]
+    for t in loads:
+        t.start()
+    most = 0
+    while any(t.is_alive() for t in loads):
+        most = max(most, m.used())
+        time.sleep(0.001)
+    assert most - before < LARGE * 3 // 2, most - before
+    # who came second was told, or came when the first was in nobody's use any more, and took its place
+    assert m.loaded() < {"one", "two"} and m.loaded(), m.loaded()
+    for name, (code, _, err) in codes.items():
+        assert code == 0 or (code == 4 and "in use: " in err), (name, code, err)
+    m.stop()
+
+
 def spent_tokens_come_back_after_as_long_as_was_said():
     d = Daemon("--user", "* tokens-per-minute=6000")
     body = {**LONG, "model": NAME, "max_tokens": 400}
@@ -161,4 +265,7 @@ def what_users_may_have_changes_while_they_are_served():
 if __name__ == "__main__":
     run([metrics_follow_the_exposition_format, malformed_expositions_are_found, top_tells_who_uses_what,
          top_leaves_the_terminal_as_it_was, models_answer_side_by_side_and_one_is_unloaded,
+         a_load_on_a_full_machine_takes_the_place_of_an_idle_model_and_of_a_pinned_one_last,
+         a_load_that_has_no_place_is_refused_with_the_sum_and_disturbs_nobody,
+         loads_that_come_together_where_one_fits_take_no_more_than_there_is,
          spent_tokens_come_back_after_as_long_as_was_said, what_users_may_have_changes_while_they_are_served])

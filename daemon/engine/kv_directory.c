@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/kv_directory.h"
+
+#include "base/cleanup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+int kv_directory_open(const char *path, int *ret_fd, struct error *err)
+{
+    _cleanup_close_ int fd = -1;
+    struct stat st;
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST && errno != EROFS)
+        return error_set_errno(err, -errno, "%s cannot be made", path);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return error_set_errno(err, -errno, "%s cannot be used", path);
+    if (st.st_uid != geteuid() || st.st_mode & 077)
+        return error_set(err, EPERM,
+                         "%s must be the service's alone, as conversations lie in it: let it make "
+                         "the directory itself, or chmod 0700 it",
+                         path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? error_set(err, EBUSY, "%s is another hearthd's", path)
+                                    : error_set_errno(err, -errno, "%s cannot be locked", path);
+    *ret_fd = steal_fd(&fd);
+    return 0;
+}
+
+static int open_user(int root_fd, uid_t uid, bool may_make)
+{
+    char name[16];
+    int fd;
+
+    snprintf(name, sizeof(name), "%u", (unsigned)uid);
+    if (may_make && mkdirat(root_fd, name, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    fd = openat(root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* ---- what there is ---- */
+
+struct listing {
+    struct kv_directory_file *files;
+    size_t n, room;
+};
+
+static struct kv_directory_file *append(struct listing *l)
+{
+    if (l->n == l->room) {
+        size_t room = l->room ? 2 * l->room : 256;
+        struct kv_directory_file *files = realloc(l->files, room * sizeof(*files));
+
+        if (!files)
+            return NULL;
+        l->files = files;
+        l->room = room;
+    }
+    return &l->files[l->n++];
+}
+
+static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name)
+{
+    struct kv_directory_file *f;
+    struct stat st;
+
+    if (strncmp(name, KV_FILE_UNFINISHED, strlen(KV_FILE_UNFINISHED)) == 0)
+        unlinkat(dir_fd, name, 0);
+    if (!kv_file_is_name(name) || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISREG(st.st_mode))
+        return;
+    f = append(l);
+    if (!f)
+        return;
+    *f = (struct kv_directory_file){
+        .uid = uid, .bytes = (uint64_t)st.st_size, .used_unix = st.st_mtim.tv_sec};
+    memcpy(f->key.hex, name, sizeof(f->key.hex));
+}
+
+/* Calls back for each name of a directory; fd stays the caller's. */
+static void each_name(int fd, void (*call)(void *user, const char *name), void *user)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    const struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        call(user, e->d_name);
+    if (dir)
+        closedir(dir);
+    else
+        cleanup_close(&copy);
+}
+
+struct user_listing {
+    struct listing *all;
+    int fd; /* the root's, or the user's */
+    uid_t uid;
+};
+
+static void on_file(void *user, const char *name)
+{
+    const struct user_listing *u = user;
+
+    list_file(u->all, u->fd, u->uid, name);
+}
+
+static void on_user(void *user, const char *name)
+{
+    const struct user_listing *root = user;
+    struct user_listing u = {.all = root->all};
+    unsigned long uid;
+    char *end;
+
+    if (!*name || strspn(name, "0123456789") != strlen(name))
+        return;
+    errno = 0;
+    uid = strtoul(name, &end, 10);
+    if (errno || uid > UINT_MAX)
+        return;
+    u.uid = (uid_t)uid;
+    u.fd = open_user(root->fd, u.uid, false);
+    if (u.fd < 0)
+        return;
+    each_name(u.fd, on_file, &u);
+    close(u.fd);
+}
+
+void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t *ret_n)
+{
+    struct listing l = {0};
+    struct user_listing root = {.all = &l, .fd = root_fd};
+
+    each_name(root_fd, on_user, &root);
+    *ret_files = l.files;
+    *ret_n = l.n;
+}
+
+/* ---- one file ---- */
+
+int kv_directory_write(int root_fd, const struct kv_record *r)
+{
+    int fd = open_user(root_fd, r->uid, true), e;
+
+    if (fd < 0)
+        return fd;
+    e = kv_file_write(fd, r);
+    close(fd);
+    return e;
+}
+
+int kv_directory_read(int root_fd, struct kv_record *r)
+{
+    int fd = open_user(root_fd, r->uid, false), e;
+
+    if (fd < 0)
+        return fd;
+    e = kv_file_read(fd, r);
+    close(fd);
+    return e;
+}
+
+void kv_directory_remove(int root_fd, uid_t uid, const struct pool_key *key)
+{
+    int fd = open_user(root_fd, uid, false);
+    char name[16];
+
+    if (fd < 0)
+        return;
+    unlinkat(fd, key->hex, 0);
+    close(fd);
+    snprintf(name, sizeof(name), "%u", (unsigned)uid);
+    unlinkat(root_fd, name, AT_REMOVEDIR); /* if it was the last */
+}
+
+void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key)
+{
+    int fd = open_user(root_fd, uid, false);
+
+    if (fd < 0)
+        return;
+    utimensat(fd, key->hex, NULL, AT_SYMLINK_NOFOLLOW);
+    close(fd);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where the disk tier's files lie: a directory for each user, by number, and in it a file for each
+ * block (kv_file.h), whose time of change tells its last use. Blocking calls, by directory and
+ * user; one thread at a time.
+ */
+#ifndef HEARTH_ENGINE_KV_DIRECTORY_H
+#define HEARTH_ENGINE_KV_DIRECTORY_H
+
+#include "base/error.h"
+#include "engine/kv_file.h"
+
+#include <stddef.h>
+
+/* Opens the directory and keeps others out of it, making it first if need be. */
+int kv_directory_open(const char *path, int *ret_fd, struct error *err);
+
+struct kv_directory_file {
+    struct pool_key key;
+    uid_t uid;
+    uint64_t bytes;
+    int64_t used_unix;
+};
+/* All files, malloc'd, by their names and sizes alone; what a writer that died left is removed. */
+void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t *ret_n);
+
+/* As kv_file_write() and kv_file_read(), of the record's user. */
+int kv_directory_write(int root_fd, const struct kv_record *r);
+int kv_directory_read(int root_fd, struct kv_record *r);
+void kv_directory_remove(int root_fd, uid_t uid, const struct pool_key *key);
+/* The file was used now. */
+void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key);
+
+#endif

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/kv_disk.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "engine/kv_directory.h"
+#include "engine/kv_index.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SECOND_NS 1000000000ull
+#define PAUSE_NS  (30 * SECOND_NS)  /* of writing, after one that failed */
+#define LOOK_NS   (600 * SECOND_NS) /* between two looks for what is too old */
+
+enum { MARK_SECONDS = 3600 }; /* a file tells its last use this exactly */
+
+/* What the thread does to a file besides jobs. */
+struct errand {
+    struct list link;
+    struct pool_key key;
+    uid_t uid;
+    bool is_use; /* mark it as used; else remove it */
+};
+
+struct kv_disk {
+    struct kv_disk_config config;
+    int root_fd;
+    pthread_t thread;
+    bool has_thread;
+
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t work, done;
+    bool is_stopping, has_looked; /* the directory was looked through */
+    struct list reads, writes, errands;
+    struct kv_job *running;
+    struct kv_index index;
+    struct kv_disk_stats stats;
+    uint64_t paused_until_ns;
+};
+
+static int64_t now_unix(void)
+{
+    return (int64_t)time(NULL);
+}
+
+/* ---- the index and its errands; under the lock ---- */
+
+/* Without memory the file stays as it is: a later start finds it. */
+static void send(struct kv_disk *d, const struct kv_index_entry *e, bool is_use)
+{
+    struct errand *errand = malloc(sizeof(*errand));
+
+    if (!errand)
+        return;
+    *errand = (struct errand){.key = e->key, .uid = e->user->uid, .is_use = is_use};
+    list_push_back(&d->errands, &errand->link);
+    pthread_cond_signal(&d->work);
+}
+
+static void drop(struct kv_disk *d, struct kv_index_entry *e)
+{
+    d->stats.dropped_blocks++;
+    send(d, e, false);
+    kv_index_remove(&d->index, e);
+}
+
+static void use(struct kv_disk *d, struct kv_index_entry *e)
+{
+    int64_t now = now_unix();
+
+    kv_index_use(e, now);
+    if (e->marked_unix + MARK_SECONDS > now)
+        return;
+    e->marked_unix = now;
+    send(d, e, true);
+}
+
+/* What more of so many bytes displaces. */
+static void make_room(struct kv_disk *d, uint64_t bytes)
+{
+    struct kv_index_entry *e;
+
+    while (d->index.bytes + bytes > d->config.most_bytes && (e = kv_index_victim(&d->index)))
+        drop(d, e);
+}
+
+static void drop_old(struct kv_disk *d)
+{
+    struct kv_index_entry *e;
+
+    if (!d->config.keep_seconds)
+        return;
+    while ((e = kv_index_older(&d->index, now_unix() - (int64_t)d->config.keep_seconds)))
+        drop(d, e);
+}
+
+/* ---- the thread ---- */
+
+static void do_errand(struct kv_disk *d, const struct errand *errand)
+{
+    if (errand->is_use)
+        kv_directory_mark(d->root_fd, errand->uid, &errand->key);
+    else
+        kv_directory_remove(d->root_fd, errand->uid, &errand->key);
+}
+
+static void end_write(struct kv_disk *d, const struct kv_job *job)
+{
+    const struct kv_record *r = &job->record;
+    uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
+    struct kv_index_entry *e = NULL, *parent = NULL;
+
+    if (job->result == -ECANCELED)
+        return;
+    if (job->result < 0) {
+        d->stats.failed_writes++;
+        d->paused_until_ns = clock_now_ns() + PAUSE_NS;
+        return;
+    }
+    d->stats.written_blocks++;
+    d->stats.written_bytes += bytes;
+    if (job->parent.hex[0])
+        parent = kv_index_find(&d->index, &job->parent);
+    if (kv_index_add(&d->index, r->uid, &r->key, bytes, now_unix(), parent, &e) < 0)
+        return; /* a later start finds it */
+    e->marked_unix = e->used_unix;
+    if (job->is_void)
+        drop(d, e);
+}
+
+static void end_read(struct kv_disk *d, const struct kv_job *job, uint64_t ns)
+{
+    const struct kv_record *r = &job->record;
+    struct kv_index_entry *e = kv_index_find(&d->index, &r->key);
+    uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes), speed;
+
+    if (job->result == 0) {
+        speed = (uint64_t)((double)bytes * SECOND_NS / (double)(ns ? ns : 1));
+        d->stats.bytes_per_second =
+            d->stats.bytes_per_second ? (3 * d->stats.bytes_per_second + speed) / 4 : speed;
+        d->stats.read_blocks++;
+        d->stats.read_bytes += bytes;
+    } else if (e && (job->result == -EBADMSG || job->result == -ENOENT || job->result == -EIO)) {
+        d->stats.damaged_blocks++;
+        drop(d, e);
+    }
+}
+
+/* Does a job without the lock. */
+static void do_job(struct kv_disk *d, struct kv_job *job)
+{
+    const struct kv_record *r = &job->record;
+    uint64_t begin_ns = clock_now_ns(), bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
+
+    bool is_void = job->is_void;
+
+    d->running = job;
+    pthread_mutex_unlock(&d->lock);
+    if (job->kind == KV_JOB_READ)
+        job->result = kv_directory_read(d->root_fd, &job->record);
+    else if (is_void)
+        job->result = -ECANCELED;
+    else if (bytes > d->config.most_bytes)
+        job->result = -EFBIG;
+    else
+        job->result = kv_directory_write(d->root_fd, &job->record);
+    pthread_mutex_lock(&d->lock);
+    d->running = NULL;
+    if (job->kind == KV_JOB_READ)
+        end_read(d, job, clock_now_ns() - begin_ns);
+    else
+        end_write(d, job);
+    list_push_back(&job->client->done, &job->link);
+    pthread_cond_broadcast(&d->done);
+}
+
+/* Files found at the start. Of those of the same hour what was written last goes first: the end of
+ * a conversation before its beginning. */
+static int by_use(const void *a, const void *b)
+{
+    const struct kv_directory_file *x = a, *y = b;
+    int64_t hour_x = x->used_unix / MARK_SECONDS, hour_y = y->used_unix / MARK_SECONDS;
+
+    if (hour_x != hour_y)
+        return hour_x < hour_y ? -1 : 1;
+    return (x->used_unix < y->used_unix) - (x->used_unix > y->used_unix);
+}
+
+static void look_through(struct kv_disk *d)
+{
+    struct kv_directory_file *files = NULL;
+    size_t n = 0;
+
+    pthread_mutex_unlock(&d->lock);
+    kv_directory_list(d->root_fd, &files, &n);
+    if (n)
+        qsort(files, n, sizeof(*files), by_use);
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct kv_index_entry *e;
+
+        if (kv_index_add(&d->index, files[i].uid, &files[i].key, files[i].bytes, files[i].used_unix,
+                         NULL, &e) == 0)
+            e->marked_unix = e->used_unix;
+    }
+    free(files);
+    make_room(d, 0);
+    drop_old(d);
+    d->has_looked = true;
+    pthread_cond_broadcast(&d->done);
+}
+
+/* The next job; NULL: none, or what it displaces must be removed before. */
+static struct kv_job *next_job(struct kv_disk *d)
+{
+    struct kv_job *job = list_first(&d->reads, struct kv_job, link);
+
+    if (job || !list_empty(&d->errands))
+        return job;
+    job = list_first(&d->writes, struct kv_job, link);
+    if (job && !job->is_void)
+        make_room(d, kv_file_bytes(job->record.block_bytes, job->record.window_bytes));
+    return list_empty(&d->errands) ? job : NULL;
+}
+
+/* Does what is next; false: nothing is left, and the thread shall end. */
+static bool do_next(struct kv_disk *d)
+{
+    struct kv_job *job = next_job(d);
+    struct errand *errand = list_first(&d->errands, struct errand, link);
+    struct timespec until;
+    uint64_t until_ns;
+
+    if (job) {
+        list_remove(&job->link);
+        do_job(d, job);
+        pthread_mutex_unlock(&d->lock);
+        if (d->config.wake)
+            d->config.wake(d->config.user);
+        pthread_mutex_lock(&d->lock);
+        return true;
+    }
+    if (errand) {
+        list_remove(&errand->link);
+        pthread_mutex_unlock(&d->lock);
+        do_errand(d, errand);
+        free(errand);
+        pthread_mutex_lock(&d->lock);
+        return true;
+    }
+    if (d->is_stopping)
+        return false;
+    until_ns = clock_now_ns() + LOOK_NS;
+    until = (struct timespec){(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+    if (pthread_cond_timedwait(&d->work, &d->lock, &until) == ETIMEDOUT)
+        drop_old(d);
+    return true;
+}
+
+static void *run(void *arg)
+{
+    struct kv_disk *d = arg;
+    sigset_t over_limit;
+
+    /* a file beyond the process's limit is a write that fails, not the end of the process */
+    sigemptyset(&over_limit);
+    sigaddset(&over_limit, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &over_limit, NULL);
+    pthread_mutex_lock(&d->lock);
+    look_through(d);
+    while (do_next(d))
+        ;
+    pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+/* ---- from any thread ---- */
+
+static void init_conditions(struct kv_disk *d)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC); /* that of clock_now_ns() */
+    pthread_cond_init(&d->work, &monotonic);
+    pthread_cond_init(&d->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, struct error *err)
+{
+    struct kv_disk *d = calloc(1, sizeof(*d));
+    int r;
+
+    if (!d)
+        return error_set(err, ENOMEM, "out of memory");
+    d->config = *cfg;
+    d->config.path = NULL; /* the caller's */
+    list_init(&d->reads);
+    list_init(&d->writes);
+    list_init(&d->errands);
+    kv_index_init(&d->index);
+    init_conditions(d);
+    d->root_fd = -1;
+    r = kv_directory_open(cfg->path, &d->root_fd, err);
+    if (r == 0) {
+        r = -pthread_create(&d->thread, NULL, run, d);
+        d->has_thread = r == 0;
+        if (r < 0)
+            error_set_errno(err, r, "cannot start the thread for %s", cfg->path);
+    }
+    if (r < 0) {
+        kv_disk_destroy(d);
+        return r;
+    }
+    pthread_setname_np(d->thread, "hearth-disk");
+    *ret_disk = d;
+    return 0;
+}
+
+void kv_disk_destroy(struct kv_disk *d)
+{
+    if (!d)
+        return;
+    if (d->has_thread) {
+        pthread_mutex_lock(&d->lock);
+        d->is_stopping = true;
+        pthread_cond_signal(&d->work);
+        pthread_mutex_unlock(&d->lock);
+        pthread_join(d->thread, NULL);
+    }
+    kv_index_finish(&d->index);
+    cleanup_close(&d->root_fd);
+    pthread_cond_destroy(&d->work);
+    pthread_cond_destroy(&d->done);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+static void wait_for_look(struct kv_disk *d)
+{
+    while (!d->has_looked)
+        pthread_cond_wait(&d->done, &d->lock);
+}
+
+bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes)
+{
+    struct kv_index_entry *e;
+
+    pthread_mutex_lock(&d->lock);
+    wait_for_look(d);
+    e = kv_index_find(&d->index, key);
+    if (e) {
+        use(d, e);
+        *ret_bytes = e->bytes;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return e != NULL;
+}
+
+bool kv_disk_takes_writes(struct kv_disk *d)
+{
+    bool takes;
+
+    pthread_mutex_lock(&d->lock);
+    takes = clock_now_ns() >= d->paused_until_ns;
+    pthread_mutex_unlock(&d->lock);
+    return takes;
+}
+
+void kv_disk_client_init(struct kv_disk_client *c)
+{
+    list_init(&c->done);
+    c->n_under_way = 0;
+}
+
+void kv_disk_client_finish(struct kv_disk *d, struct kv_disk_client *c)
+{
+    pthread_mutex_lock(&d->lock);
+    list_for_each_safe (job, &d->reads, struct kv_job, link) {
+        if (job->client != c)
+            continue;
+        list_remove(&job->link);
+        job->result = -ECANCELED;
+        list_push_back(&c->done, &job->link);
+    }
+    pthread_mutex_unlock(&d->lock);
+    while (kv_disk_wait_done(d, c, UINT64_MAX))
+        ;
+}
+
+void kv_disk_start(struct kv_disk *d, struct kv_disk_client *c, struct kv_job *job)
+{
+    job->client = c;
+    job->is_void = false;
+    c->n_under_way++;
+    pthread_mutex_lock(&d->lock);
+    list_push_back(job->kind == KV_JOB_READ ? &d->reads : &d->writes, &job->link);
+    pthread_cond_signal(&d->work);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static struct kv_job *take_done(struct kv_disk_client *c)
+{
+    struct kv_job *job = list_first(&c->done, struct kv_job, link);
+
+    if (job) {
+        list_remove(&job->link);
+        c->n_under_way--;
+    }
+    return job;
+}
+
+struct kv_job *kv_disk_take_done(struct kv_disk *d, struct kv_disk_client *c)
+{
+    struct kv_job *job;
+
+    pthread_mutex_lock(&d->lock);
+    job = take_done(c);
+    pthread_mutex_unlock(&d->lock);
+    return job;
+}
+
+struct kv_job *kv_disk_wait_done(struct kv_disk *d, struct kv_disk_client *c, uint64_t most_ns)
+{
+    uint64_t now_ns = clock_now_ns();
+    uint64_t until_ns = most_ns < UINT64_MAX - now_ns ? now_ns + most_ns : UINT64_MAX;
+    struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+    struct kv_job *job;
+
+    pthread_mutex_lock(&d->lock);
+    while (!(job = take_done(c)) && c->n_under_way)
+        if (pthread_cond_timedwait(&d->done, &d->lock, &until) == ETIMEDOUT)
+            break;
+    pthread_mutex_unlock(&d->lock);
+    return job;
+}
+
+void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats)
+{
+    pthread_mutex_lock(&d->lock);
+    *ret_stats = d->stats;
+    ret_stats->bytes = d->index.bytes;
+    ret_stats->files = d->index.n;
+    pthread_mutex_unlock(&d->lock);
+}
+
+uint64_t kv_disk_user_bytes(struct kv_disk *d, uid_t uid)
+{
+    const struct kv_index_user *u;
+    uint64_t bytes;
+
+    pthread_mutex_lock(&d->lock);
+    wait_for_look(d);
+    u = kv_index_user_of(&d->index, uid);
+    bytes = u ? u->bytes : 0;
+    pthread_mutex_unlock(&d->lock);
+    return bytes;
+}
+
+uint64_t kv_disk_forget(struct kv_disk *d, uid_t uid)
+{
+    const struct kv_index_user *u;
+    uint64_t bytes = 0;
+
+    pthread_mutex_lock(&d->lock);
+    wait_for_look(d);
+    while ((u = kv_index_user_of(&d->index, uid))) {
+        struct kv_index_entry *e = list_first(&u->entries, struct kv_index_entry, link);
+
+        bytes += e->bytes;
+        drop(d, e);
+    }
+    /* what is being written is not in the index yet */
+    list_for_each (job, &d->writes, struct kv_job, link)
+        job->is_void |= job->record.uid == uid;
+    if (d->running && d->running->record.uid == uid)
+        d->running->is_void = true;
+    pthread_mutex_unlock(&d->lock);
+    return bytes;
+}

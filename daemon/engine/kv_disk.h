@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The disk tier of KV caches: a private directory of blocks (kv_file.h) by user and key, within a
+ * limit of bytes and of age, and one thread that reads and writes it. Caches hand it jobs and are
+ * woken when they are done, so that no step waits for a drive. A drive that is full, read-only or
+ * failing costs hits and nothing else: writing pauses for a while then.
+ *
+ * One process has a directory at a time. Any thread may call; a client's jobs are one thread's.
+ */
+#ifndef HEARTH_ENGINE_KV_DISK_H
+#define HEARTH_ENGINE_KV_DISK_H
+
+#include "base/error.h"
+#include "base/list.h"
+#include "engine/kv_file.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kv_disk;
+
+struct kv_disk_config {
+    const char *path;         /* made if need be; the caller's alone, or it is refused */
+    uint64_t most_bytes;      /* of files; what is in excess goes */
+    uint64_t keep_seconds;    /* unused for longer: it goes; 0: no such limit */
+    void (*wake)(void *user); /* a job is done; from the thread, may be NULL */
+    void *user;
+};
+
+struct kv_disk_stats {
+    uint64_t bytes, files;                  /* that lie there */
+    uint64_t written_blocks, written_bytes; /* since the start, as what follows */
+    uint64_t read_blocks, read_bytes;
+    uint64_t failed_writes;
+    uint64_t damaged_blocks;   /* found not to be what they should, and thrown away */
+    uint64_t dropped_blocks;   /* by the limits, or by a user's wish */
+    uint64_t bytes_per_second; /* of reads; 0: nothing was read yet */
+};
+
+/* A cache that uses the tier. Zeroed but for the lists: kv_disk_client_init(). */
+struct kv_disk_client {
+    struct list done;     /* under the tier's lock */
+    uint32_t n_under_way; /* jobs begun and not taken back yet; the client's */
+};
+
+enum kv_job_kind { KV_JOB_READ, KV_JOB_WRITE };
+
+/* The client's from its creation to its end, and untouchable while it is under way. */
+struct kv_job {
+    struct list link; /* of a queue, or client->done */
+    struct kv_disk_client *client;
+    enum kv_job_kind kind;
+    struct kv_record record;
+    struct pool_key parent; /* of a write: the block that this one follows; "": none */
+    int result;             /* of a job that is done: 0, or as kv_file_* */
+    bool is_void;           /* under the lock: its user wants nothing of it kept */
+};
+
+/* -EBUSY: another process has the directory; -EPERM: others may look into it. */
+int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, struct error *err);
+/* Ends the thread; its clients first. NULL is fine. */
+void kv_disk_destroy(struct kv_disk *d);
+
+/* Whether the key's block is there, which counts as a use; its file's bytes then. Waits once, at
+ * the start, until the directory was looked through. */
+bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes);
+/* Whether writing makes sense now. */
+bool kv_disk_takes_writes(struct kv_disk *d);
+
+void kv_disk_client_init(struct kv_disk_client *c);
+/* Waits for writes of the client that are under way; reads of it that have not begun are not done
+ * any more. All its jobs are its own again. */
+void kv_disk_client_finish(struct kv_disk *d, struct kv_disk_client *c);
+/* Begins a job; reads go before writes. */
+void kv_disk_start(struct kv_disk *d, struct kv_disk_client *c, struct kv_job *job);
+/* The next one that is done, in the order in which they were begun among reads and among writes;
+ * NULL: none. */
+struct kv_job *kv_disk_take_done(struct kv_disk *d, struct kv_disk_client *c);
+/* The same; waits while any is under way, at most so long. */
+struct kv_job *kv_disk_wait_done(struct kv_disk *d, struct kv_disk_client *c, uint64_t most_ns);
+
+void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats);
+uint64_t kv_disk_user_bytes(struct kv_disk *d, uid_t uid);
+/* Nothing of the user is found from now on, and its files go, soon. Returns their bytes. */
+uint64_t kv_disk_forget(struct kv_disk *d, uid_t uid);
+
+#endif

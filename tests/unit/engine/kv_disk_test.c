@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/* The disk tier's directory: that what was written is read as it was, that nothing else is, and
+ * what limits, full drives and writers that died leave of it. */
+#include "harness.h"
+
+#include "engine/kv_disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ALICE = 1000, BOB = 1001, BLOCK = 5000, WINDOW = 700 };
+
+#define FILE_BYTES kv_file_bytes(BLOCK, WINDOW)
+
+struct place {
+    char path[64];
+    struct kv_disk_config config;
+    struct kv_disk *disk;
+    struct kv_disk_client client;
+    uint64_t block_bytes;
+    unsigned char *data; /* [block_bytes + WINDOW] */
+};
+
+static void come(struct place *p)
+{
+    struct error err = {0};
+
+    if (kv_disk_create(&p->config, &p->disk, &err) < 0)
+        fail_msg("%s", err.text);
+    kv_disk_client_init(&p->client);
+}
+
+static void place_init_with(struct place *p, uint64_t most_bytes, uint64_t block_bytes)
+{
+    *p = (struct place){.block_bytes = block_bytes};
+    p->data = calloc(1, block_bytes + WINDOW);
+    assert_non_null(p->data);
+    strcpy(p->path, "/tmp/hearth-kv-XXXXXX");
+    assert_non_null(mkdtemp(p->path));
+    p->config = (struct kv_disk_config){.path = p->path, .most_bytes = most_bytes};
+    come(p);
+}
+
+static void place_init(struct place *p, uint64_t most_bytes)
+{
+    place_init_with(p, most_bytes, BLOCK);
+}
+
+static void place_finish(struct place *p)
+{
+    char command[96];
+
+    kv_disk_client_finish(p->disk, &p->client);
+    kv_disk_destroy(p->disk);
+    snprintf(command, sizeof(command), "rm -r %s", p->path);
+    assert_int_equal(system(command), 0);
+    free(p->data);
+}
+
+static void restart(struct place *p)
+{
+    kv_disk_client_finish(p->disk, &p->client);
+    kv_disk_destroy(p->disk);
+    come(p);
+}
+
+static struct pool_key key(unsigned number)
+{
+    struct pool_key k;
+
+    pool_key_derive(&(struct pool_key){""}, "test", &number, sizeof(number), &k);
+    return k;
+}
+
+static void path_of(const struct place *p, uid_t uid, unsigned number, char ret[160])
+{
+    snprintf(ret, 160, "%s/%u/%s", p->path, (unsigned)uid, key(number).hex);
+}
+
+static struct kv_record record(struct place *p, uid_t uid, unsigned number)
+{
+    struct kv_record r = {.key = key(number),
+                          .uid = uid,
+                          .tokens = {number, 7},
+                          .block_bytes = p->block_bytes,
+                          .window_bytes = WINDOW,
+                          .data = p->data};
+
+    return r;
+}
+
+static unsigned char byte_of(unsigned number, size_t i)
+{
+    return (unsigned char)(number * 31 + i * 7 + i / 251);
+}
+
+/* Does the job to its end; its result. */
+static int do_job(struct place *p, enum kv_job_kind kind, struct kv_record *r)
+{
+    struct kv_job job = {.kind = kind, .record = *r};
+
+    kv_disk_start(p->disk, &p->client, &job);
+    assert_ptr_equal(kv_disk_wait_done(p->disk, &p->client, UINT64_MAX), &job);
+    *r = job.record;
+    return job.result;
+}
+
+static int put(struct place *p, uid_t uid, unsigned number)
+{
+    struct kv_record r = record(p, uid, number);
+
+    for (size_t i = 0; i < p->block_bytes + WINDOW; i++)
+        p->data[i] = byte_of(number, i);
+    return do_job(p, KV_JOB_WRITE, &r);
+}
+
+/* What reading gives; the data is right where that is 0. */
+static int get(struct place *p, uid_t uid, unsigned number)
+{
+    struct kv_record r = record(p, uid, number);
+    int e;
+
+    memset(p->data, 0, p->block_bytes + WINDOW);
+    e = do_job(p, KV_JOB_READ, &r);
+    for (size_t i = 0; e == 0 && i < p->block_bytes + WINDOW; i++)
+        assert_int_equal(p->data[i], byte_of(number, i));
+    return e;
+}
+
+static bool has(struct place *p, unsigned number)
+{
+    struct pool_key k = key(number);
+    uint64_t bytes = 0;
+
+    if (!kv_disk_has(p->disk, &k, &bytes))
+        return false;
+    assert_int_equal(bytes, kv_file_bytes(p->block_bytes, WINDOW));
+    return true;
+}
+
+static struct kv_disk_stats stats_of(struct place *p)
+{
+    struct kv_disk_stats s;
+
+    kv_disk_get_stats(p->disk, &s);
+    return s;
+}
+
+static void a_block_comes_back_as_it_was_after_a_restart(void **state)
+{
+    struct stat st;
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    assert_false(has(&p, 1));
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    restart(&p);
+    assert_true(has(&p, 1));
+    assert_int_equal(get(&p, ALICE, 1), 0);
+    assert_int_equal(stats_of(&p).read_blocks, 1);
+    path_of(&p, ALICE, 1, path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(st.st_size, FILE_BYTES);
+    place_finish(&p);
+}
+
+static void a_block_without_windows_says_so(void **state)
+{
+    struct place p;
+    struct kv_record r;
+
+    place_init(&p, 1 << 20);
+    r = record(&p, ALICE, 1);
+    r.window_bytes = 0;
+    assert_int_equal(do_job(&p, KV_JOB_WRITE, &r), 0);
+    r.window_bytes = WINDOW;
+    assert_int_equal(do_job(&p, KV_JOB_READ, &r), 0);
+    assert_int_equal(r.window_bytes, 0);
+    place_finish(&p);
+}
+
+static void overwrite(const char *path, off_t at)
+{
+    int fd = open(path, O_RDWR);
+    unsigned char c;
+
+    assert_int_equal(pread(fd, &c, 1, at), 1);
+    c ^= 0x10;
+    assert_int_equal(pwrite(fd, &c, 1, at), 1);
+    close(fd);
+}
+
+/* Any bit of it; shorter; longer; under another's name. */
+static void what_is_not_as_it_was_written_is_thrown_away_and_counted(void **state)
+{
+    static const off_t places[] = {0, 8, 12, 16, 90, 100, 230, 235, 240, 5239, 5240, 5939};
+    struct place p;
+    char path[160], other[160];
+    unsigned n = 0;
+
+    place_init(&p, 1 << 20);
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        assert_int_equal(put(&p, ALICE, 1), 0);
+        path_of(&p, ALICE, 1, path);
+        overwrite(path, places[i]);
+        assert_int_equal(get(&p, ALICE, 1), -EBADMSG);
+        assert_int_equal(stats_of(&p).damaged_blocks, ++n);
+        assert_false(has(&p, 1));
+    }
+    for (int longer = -1; longer <= 1; longer += 2) {
+        assert_int_equal(put(&p, ALICE, 1), 0);
+        assert_int_equal(truncate(path, (off_t)FILE_BYTES + longer), 0);
+        assert_int_equal(get(&p, ALICE, 1), -EBADMSG);
+    }
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(put(&p, ALICE, 2), 0);
+    path_of(&p, ALICE, 2, other);
+    assert_int_equal(rename(other, path), 0);
+    assert_int_equal(get(&p, ALICE, 1), -EBADMSG);
+    assert_int_equal(get(&p, ALICE, 2), -ENOENT);
+    place_finish(&p);
+}
+
+static void another_users_file_is_no_users(void **state)
+{
+    struct place p;
+    char path[160], other[160], dir[96];
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(get(&p, BOB, 1), -ENOENT);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    path_of(&p, ALICE, 1, path);
+    path_of(&p, BOB, 1, other);
+    snprintf(dir, sizeof(dir), "%s/%d", p.path, BOB);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(link(path, other), 0);
+    assert_int_equal(get(&p, BOB, 1), -EBADMSG);
+    place_finish(&p);
+}
+
+static void no_more_lies_there_than_the_limit(void **state)
+{
+    struct place p;
+
+    place_init(&p, 3 * FILE_BYTES);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(put(&p, ALICE, i), 0);
+    assert_true(has(&p, 0)); /* used again */
+    assert_int_equal(put(&p, ALICE, 3), 0);
+    assert_int_equal(stats_of(&p).bytes, 3 * FILE_BYTES);
+    assert_int_equal(stats_of(&p).dropped_blocks, 1);
+    assert_true(has(&p, 0));
+    assert_false(has(&p, 1));
+    p.config.most_bytes = FILE_BYTES;
+    restart(&p);
+    has(&p, 0);
+    assert_int_equal(stats_of(&p).bytes, FILE_BYTES);
+    restart(&p); /* and the files are gone */
+    has(&p, 0);
+    assert_int_equal(stats_of(&p).files, 1);
+    assert_int_equal(stats_of(&p).dropped_blocks, 0);
+    p.config.most_bytes = FILE_BYTES - 1;
+    restart(&p);
+    assert_int_equal(put(&p, ALICE, 9), -EFBIG);
+    assert_int_equal(stats_of(&p).files, 0);
+    place_finish(&p);
+}
+
+static void what_was_not_used_for_so_many_seconds_goes(void **state)
+{
+    const struct timeval old[2] = {{time(NULL) - 7200, 0}, {time(NULL) - 7200, 0}};
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(put(&p, ALICE, 2), 0);
+    path_of(&p, ALICE, 1, path);
+    assert_int_equal(utimes(path, old), 0);
+    p.config.keep_seconds = 3600;
+    restart(&p);
+    assert_false(has(&p, 1));
+    assert_true(has(&p, 2));
+    restart(&p);
+    assert_int_equal(access(path, F_OK), -1);
+    place_finish(&p);
+}
+
+/* A use in memory counts, or what is used every day would go. */
+static void a_use_is_remembered_over_a_restart(void **state)
+{
+    const struct timeval old[2] = {{time(NULL) - 7200, 0}, {time(NULL) - 7200, 0}};
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    path_of(&p, ALICE, 1, path);
+    assert_int_equal(utimes(path, old), 0);
+    restart(&p);
+    assert_true(has(&p, 1));
+    p.config.keep_seconds = 3600;
+    restart(&p);
+    assert_true(has(&p, 1));
+    place_finish(&p);
+}
+
+/* A file limit stands for a drive that is full: the kernel cuts the write short. */
+static void a_drive_that_is_full_costs_the_block_and_no_more(void **state)
+{
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit small = {1000, RLIM_INFINITY};
+    struct place p;
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(put(&p, ALICE, 2), -EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    assert_int_equal(stats_of(&p).failed_writes, 1);
+    assert_false(kv_disk_takes_writes(p.disk));
+    assert_false(has(&p, 2));
+    assert_int_equal(get(&p, ALICE, 1), 0);
+    restart(&p);
+    assert_int_equal(has(&p, 1) + stats_of(&p).files, 2); /* nothing of the other is left */
+    assert_true(kv_disk_takes_writes(p.disk));
+    place_finish(&p);
+}
+
+static void a_directory_that_takes_no_file_costs_the_block_and_no_more(void **state)
+{
+    struct place p;
+    char path[96];
+    int fd;
+
+    place_init(&p, 1 << 20);
+    snprintf(path, sizeof(path), "%s/%d", p.path, ALICE);
+    fd = open(path, O_CREAT | O_WRONLY, 0600); /* in the directory's place: root may write any */
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(put(&p, ALICE, 1), -ENOTDIR);
+    assert_int_equal(stats_of(&p).failed_writes, 1);
+    assert_int_equal(get(&p, ALICE, 1), -ENOTDIR);
+    place_finish(&p);
+}
+
+/* Writes without end; killed in the middle of one, wherever that is. */
+static void a_writer_that_is_killed_leaves_whole_files_alone(void **state)
+{
+    struct kv_record r;
+    struct place p;
+    unsigned n = 0;
+    pid_t pid;
+
+    place_init_with(&p, 1 << 30, 8 << 20);
+    r = record(&p, ALICE, 0);
+    assert_int_equal(do_job(&p, KV_JOB_WRITE, &r), 0);
+    kv_disk_client_finish(p.disk, &p.client);
+    kv_disk_destroy(p.disk);
+    for (unsigned round = 0; round < 8; round++) {
+        pid = fork();
+        if (pid == 0) {
+            come(&p);
+            for (unsigned i = 0;; i = (i + 1) % 4) {
+                r.key = key(i);
+                r.tokens[0] = i;
+                do_job(&p, KV_JOB_WRITE, &r);
+            }
+        }
+        usleep(30000 + 3001 * round);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
+    come(&p);
+    for (unsigned i = 0; i < 4; i++) {
+        r = record(&p, ALICE, i);
+        if (has(&p, i)) {
+            assert_int_equal(do_job(&p, KV_JOB_READ, &r), 0);
+            n++;
+        }
+    }
+    assert_true(n > 0);
+    assert_int_equal(stats_of(&p).files, n);
+    place_finish(&p);
+}
+
+static void an_unfinished_file_is_removed_at_the_start(void **state)
+{
+    struct place p;
+    char path[160];
+    int fd;
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    snprintf(path, sizeof(path), "%s/%d/%s%s", p.path, ALICE, KV_FILE_UNFINISHED, key(2).hex);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    restart(&p);
+    assert_true(has(&p, 1));
+    assert_int_equal(access(path, F_OK), -1);
+    place_finish(&p);
+}
+
+static void what_a_user_wants_forgotten_is_gone_and_others_stays(void **state)
+{
+    struct kv_job job = {.kind = KV_JOB_WRITE};
+    struct place p;
+    char dir[96];
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(put(&p, BOB, 2), 0);
+    assert_int_equal(kv_disk_user_bytes(p.disk, ALICE), FILE_BYTES);
+    job.record = record(&p, ALICE, 3); /* under way, or not begun */
+    kv_disk_start(p.disk, &p.client, &job);
+    kv_disk_forget(p.disk, ALICE);
+    assert_ptr_equal(kv_disk_wait_done(p.disk, &p.client, UINT64_MAX), &job);
+    assert_int_equal(kv_disk_user_bytes(p.disk, ALICE), 0);
+    assert_false(has(&p, 1));
+    assert_false(has(&p, 3));
+    restart(&p);
+    assert_false(has(&p, 1));
+    assert_false(has(&p, 3));
+    assert_int_equal(get(&p, BOB, 2), 0);
+    snprintf(dir, sizeof(dir), "%s/%d", p.path, ALICE);
+    assert_int_equal(access(dir, F_OK), -1);
+    place_finish(&p);
+}
+
+static void a_directory_that_others_may_look_into_is_refused(void **state)
+{
+    struct place p;
+    struct kv_disk *disk;
+    struct error err = {0};
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(kv_disk_create(&p.config, &disk, &err), -EBUSY);
+    assert_says(err.text, "another hearthd's");
+    kv_disk_destroy(p.disk);
+    assert_int_equal(chmod(p.path, 0750), 0);
+    assert_int_equal(kv_disk_create(&p.config, &disk, &err), -EPERM);
+    assert_says(err.text, "chmod 0700");
+    assert_int_equal(chmod(p.path, 0700), 0);
+    come(&p);
+    place_finish(&p);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_block_comes_back_as_it_was_after_a_restart),
+    cmocka_unit_test(a_block_without_windows_says_so),
+    cmocka_unit_test(what_is_not_as_it_was_written_is_thrown_away_and_counted),
+    cmocka_unit_test(another_users_file_is_no_users),
+    cmocka_unit_test(no_more_lies_there_than_the_limit),
+    cmocka_unit_test(what_was_not_used_for_so_many_seconds_goes),
+    cmocka_unit_test(a_use_is_remembered_over_a_restart),
+    cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),
+    cmocka_unit_test(a_directory_that_takes_no_file_costs_the_block_and_no_more),
+    cmocka_unit_test(a_writer_that_is_killed_leaves_whole_files_alone),
+    cmocka_unit_test(an_unfinished_file_is_removed_at_the_start),
+    cmocka_unit_test(what_a_user_wants_forgotten_is_gone_and_others_stays),
+    cmocka_unit_test(a_directory_that_others_may_look_into_is_refused),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

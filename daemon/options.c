@@ -59,6 +59,12 @@ static const struct setting {
      offsetof(struct options, kv_type), .choices = kv_types},
     {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
      NUMBER, offsetof(struct options, prefix_percent), 0, 100},
+    {"kv-disk", "DIR", "unused conversations go there, in clear (off)", TEXT,
+     offsetof(struct options, kv_disk)},
+    {"kv-disk-bytes", "BYTES", "most that lies there (16G)", BYTES,
+     offsetof(struct options, kv_disk_bytes), 0, UINT64_MAX},
+    {"kv-disk-days", "N", "what was not used for so long goes (30; 0: no limit)", NUMBER,
+     offsetof(struct options, kv_disk_days), 0, 100000},
     {"shared-prompt", "FILE", "a system prompt that all users share (repeatable)", LIST,
      offsetof(struct options, shared_prompts), offsetof(struct options, n_shared_prompts)},
     {"idle-after", "SECONDS", "unused models leave the device (300; 0: never)", NUMBER,
@@ -377,6 +383,7 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
                           .logs_access = true,
                           .drain_seconds = 30,
                           .prefix_percent = 100,
+                          .kv_disk_days = 30,
                           .idle_after_seconds = 300,
                           .log_level = LOG_LEVEL_INFO};
     arena_init(&o->arena, 4 << 20);

@@ -29,6 +29,8 @@ struct options {
     uint64_t context_tokens, batch_tokens, kv_bytes, queue_limit, user_limit, drain_seconds,
         max_connections;
     uint64_t prefix_percent;
+    const char *kv_disk; /* NULL, "off": none */
+    uint64_t kv_disk_bytes, kv_disk_days;
     uint64_t request_seconds;    /* 0: no limit */
     uint64_t idle_after_seconds; /* 0: never */
     uint64_t socket_mode;        /* 0: by who runs it */

@@ -2,12 +2,41 @@
 #include "engine/engine_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/pool_buffer.h"
 #include "engine/running.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void wake_worker(void *user)
+{
+    struct engine *e = user;
+
+    if (e->worker)
+        worker_wake(e->worker);
+}
+
+/* Answers do not depend on it: where it cannot be had, that is told. */
+static void open_disk(struct engine *e, const struct engine_config *config)
+{
+    struct kv_disk_config disk = {
+        .path = config->kv_disk,
+        .most_bytes = config->kv_disk_bytes ? config->kv_disk_bytes : ENGINE_KV_DISK_BYTES,
+        .keep_seconds = config->kv_disk_seconds,
+        .wake = wake_worker,
+        .user = e,
+    };
+
+    if (!config->kv_disk)
+        return;
+    e->disk_limit_bytes = disk.most_bytes;
+    if (kv_disk_create(&disk, &e->disk, &e->disk_error) == 0)
+        return;
+    error_prefix(&e->disk_error, "conversations stay in memory");
+    log_warn("%s", e->disk_error.text);
+}
 
 int engine_create(const struct engine_config *config, struct engine **ret_engine, struct error *err)
 {
@@ -38,6 +67,8 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
         .idle_after_ns = config->idle_after_ns,
         .pools = e->pools,
     };
+    open_disk(e, config);
+    workers.disk = e->disk;
     r = accounts_init(&e->accounts, config->user_rules, config->n_user_rules,
                       config->user_limit ? config->user_limit : USER_LIMIT_DEFAULT(e->queue_limit),
                       err);
@@ -131,6 +162,7 @@ void engine_destroy(struct engine *e)
     }
     end_listeners(e);
     release_models(e);
+    kv_disk_destroy(e->disk); /* its clients ended with the thread, and its own may wake that */
     worker_destroy(e->worker);
     catalogue_finish(&e->catalogue);
     event_queue_finish(&e->events);
@@ -241,6 +273,29 @@ int engine_token_bytes(struct engine *e, const char *model, int32_t id, const ch
     return 0;
 }
 
+static void disk_stats(const struct engine *e, struct engine_disk_stats *ret)
+{
+    struct kv_disk_stats s;
+
+    *ret = (struct engine_disk_stats){
+        .is_used = e->disk != NULL,
+        .why_not = e->disk_error.text,
+        .limit_bytes = e->disk_limit_bytes,
+    };
+    if (!e->disk)
+        return;
+    kv_disk_get_stats(e->disk, &s);
+    ret->bytes = s.bytes;
+    ret->blocks = s.files;
+    ret->written_blocks = s.written_blocks;
+    ret->written_bytes = s.written_bytes;
+    ret->read_blocks = s.read_blocks;
+    ret->read_bytes = s.read_bytes;
+    ret->failed_writes = s.failed_writes;
+    ret->damaged_blocks = s.damaged_blocks;
+    ret->dropped_blocks = s.dropped_blocks;
+}
+
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
 {
     struct worker_stats w;
@@ -272,6 +327,9 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)
     s.tells_compiled = w.pipelines.tells_compiled;
     list_for_each (entry, &e->catalogue.entries, struct model_entry, link)
         s.n_running += entry->n_running;
+    disk_stats(e, &s.disk);
+    s.disk.prompts = w.restored_prompts;
+    s.disk.tokens = w.restored_tokens;
     *ret_stats = s;
 }
 

@@ -46,6 +46,8 @@ struct engine_user_rule {
 /* Who asks over TCP, where nobody vouches for the user. */
 #define ENGINE_UID_UNKNOWN ((uid_t)-1)
 
+#define ENGINE_KV_DISK_BYTES (16ull << 30)
+
 struct engine_config {
     const char *device;            /* as device_create takes it; NULL: "auto" */
     const char *const *model_dirs; /* searched for *.gguf, NULL-terminated; may be NULL */
@@ -61,6 +63,10 @@ struct engine_config {
     const struct engine_user_rule *user_rules; /* [n_user_rules]; copied */
     size_t n_user_rules;
     uint64_t idle_after_ns; /* without requests, a model leaves the device; 0: never */
+    const char *kv_disk;    /* directory for what caches hold that nobody uses; NULL: none. Where it
+                               cannot be used the engine does without, and the stats say why */
+    uint64_t kv_disk_bytes; /* at most; 0: ENGINE_KV_DISK_BYTES */
+    uint64_t kv_disk_seconds; /* what was not used for longer goes; 0: no such limit */
     bool use_hugetlb;
     int numa_node;              /* -1: any */
     struct pool_keeper *keeper; /* keeps memory over a restart; borrowed; NULL: nobody does */
@@ -323,6 +329,15 @@ struct engine_stats {
     uint64_t batches[ENGINE_BATCH_MOST]; /* steps that generated, by streams in them, from 1 on */
     uint64_t device_losses_total;        /* each made anew, or tried to */
     uint32_t n_running, n_waiting;
+    struct engine_disk_stats {
+        bool is_used;
+        const char *why_not; /* a sentence, where it should be and is not; else "" */
+        uint64_t bytes, blocks, limit_bytes; /* that lie there */
+        /* since the start: */
+        uint64_t written_blocks, written_bytes, read_blocks, read_bytes;
+        uint64_t failed_writes, damaged_blocks, dropped_blocks;
+        uint64_t prompts, tokens; /* which began with what was read back, and how much of it */
+    } disk;                       /* of the KV caches */
 };
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats);
 

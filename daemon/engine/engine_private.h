@@ -23,6 +23,9 @@ struct engine {
     struct catalogue catalogue;
     struct adoption adoption;
     struct pool_config pools;
+    struct kv_disk *disk; /* NULL: there is none */
+    uint64_t disk_limit_bytes;
+    struct error disk_error;              /* why, where there should be one */
     char memory[80], advice[1024];        /* which kind they are, and what would be better */
     struct list requests;                 /* engine_request.all */
     struct shared_prompts shared_prompts; /* constant */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv_cache.h"
 
+#include "engine/kv_spill.h"
 #include "engine/pool_buffer.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #define WINDOW_BYTES    (2ull << 30)
@@ -38,6 +40,14 @@ static int make_window(struct kv_cache *kv, struct device *dev, uint64_t offset,
     return buffer_create(dev, bytes, BUFFER_DEVICE, ret_buffer, err);
 }
 
+/* Where the CPU finds a window that was made at that place of the pool. */
+static char *host_of(const struct kv_cache *kv, const struct buffer *buf, uint64_t offset)
+{
+    if (buf->is_imported)
+        return (char *)pool_data(kv->pool) + offset;
+    return buf->host; /* of the device's own: NULL where it is out of reach */
+}
+
 /* Makes the cache's windows of whole layers, from `start` on, each as large as fits, and points the
  * layers there. */
 static int make_layers(struct kv_cache *kv, const struct model *m, struct device *dev,
@@ -62,6 +72,8 @@ static int make_layers(struct kv_cache *kv, const struct model *m, struct device
         kv->buffers[kv->n_buffers++] = buf;
         for (uint32_t i = first; i < end; i++) {
             kv->layers[i] = kv_size_layer(m, size, i, buf->address + at);
+            if (host_of(kv, buf, start))
+                kv->hosts[i] = host_of(kv, buf, start) + at;
             at += kv_size_layer_bytes(m, size, i);
         }
         start += bytes;
@@ -98,11 +110,11 @@ static int make_blocks(struct kv_cache *kv, const struct kv_cache_config *cfg,
     return 0;
 }
 
-/* All that decides what a block holds, besides the model, which says what layers are like. Kernels
- * that store keys and values in another way must be told apart here, or a later version would take
- * what an earlier one left. */
-static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
-                       const struct kv_cache_config *cfg, struct pool_key *ret)
+/* Kernels that store keys and values in another way must be told apart here, or a later version
+ * would take what an earlier one left. */
+void kv_cache_contents_key(const struct model *m, struct device *dev,
+                           const struct kv_cache_config *cfg, const struct pool_key *model_key,
+                           struct pool_key *ret)
 {
     const struct gguf_tensor *factors = model_rope_factors(m, 0, cfg->context_tokens)->tensor;
     struct device_info info;
@@ -110,15 +122,23 @@ static void derive_key(const struct kv_cache *kv, const struct model *m, struct 
     int n;
 
     device_get_info(dev, &info);
-    n = snprintf(
-        layout, sizeof(layout),
-        "%s, %u layers of %u blocks and %u of windows, of %u tokens of %llu bytes, rotated "
-        "by %s, on %s",
-        cfg->size.type == KV_Q8_0 ? "q8_0" : "f16", m->dims.dim[DIM_LAYERS], kv->n_blocks,
-        kv->n_window_blocks, KV_BLOCK_TOKENS,
-        (unsigned long long)model_kv_bytes_per_token(m, cfg->size.type),
-        factors ? factors->name : "no factors", info.name);
-    pool_key_derive(cfg->model_key, "kv", layout, (size_t)n, ret);
+    n = snprintf(layout, sizeof(layout),
+                 "%s, %u layers, blocks of %u tokens of %llu bytes, rotated by %s, on %s",
+                 cfg->size.type == KV_Q8_0 ? "q8_0" : "f16", m->dims.dim[DIM_LAYERS],
+                 KV_BLOCK_TOKENS, (unsigned long long)model_kv_bytes_per_token(m, cfg->size.type),
+                 factors ? factors->name : "no factors", info.name);
+    pool_key_derive(model_key, "kv", layout, (size_t)n, ret);
+}
+
+/* By which a later process finds the pool: of blocks that hold the same, and as many. */
+static void derive_key(const struct kv_cache *kv, const struct model *m, struct device *dev,
+                       const struct kv_cache_config *cfg, struct pool_key *ret)
+{
+    const uint32_t counts[2] = {kv->n_blocks, kv->n_window_blocks};
+    struct pool_key contents;
+
+    kv_cache_contents_key(m, dev, cfg, cfg->model_key, &contents);
+    pool_key_derive(&contents, "blocks", counts, sizeof(counts), ret);
 }
 
 /* A pool for the directory and the layers: the one that is there, or a new one. */
@@ -205,10 +225,12 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
     kv->window = m->dims.dim[DIM_WINDOW];
     kv->block_bytes = kv_size_block_bytes(m, &cfg->size, false);
     kv->window_block_bytes = kv_size_block_bytes(m, &cfg->size, true);
+    kv->n_layers = n_layers;
     kv->layers = calloc(n_layers, sizeof(*kv->layers));
+    kv->hosts = calloc(n_layers, sizeof(char *));
     kv->buffers = calloc(n_layers, sizeof(struct buffer *));
-    r = kv->layers && kv->buffers ? make_memory(kv, m, dev, cfg, err)
-                                  : error_set(err, ENOMEM, "out of memory");
+    r = kv->layers && kv->hosts && kv->buffers ? make_memory(kv, m, dev, cfg, err)
+                                               : error_set(err, ENOMEM, "out of memory");
     if (r < 0)
         goto fail;
     *ret_kv = kv;
@@ -229,6 +251,7 @@ void kv_cache_destroy(struct kv_cache *kv, bool is_left)
     pool_destroy(kv->pool);
     free(kv->buffers);
     free(kv->layers);
+    free(kv->hosts);
     free(kv->free_list);
     free(kv->ref_counts);
     prefix_cache_destroy(kv->prefixes);
@@ -246,6 +269,7 @@ static bool evict(struct kv_cache *kv, uint32_t *ret_block)
     if (kv->windows)
         window_blocks_part(kv->windows, *ret_block);
     state_slots_forget(kv->states, *ret_block);
+    kv_spill_forget(kv->spill, *ret_block);
     return true;
 }
 
@@ -279,10 +303,12 @@ void kv_cache_unref(struct kv_cache *kv, uint32_t block)
 {
     if (--kv->ref_counts[block])
         return;
-    if (prefix_cache_has(kv->prefixes, block))
-        prefix_cache_release(kv->prefixes, block);
-    else
+    if (!prefix_cache_has(kv->prefixes, block)) {
         kv->free_list[kv->n_free++] = block;
+        return;
+    }
+    prefix_cache_release(kv->prefixes, block);
+    kv_spill_offer(kv->spill, block);
 }
 
 bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
@@ -327,6 +353,65 @@ void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window
     if (window_blocks_join(kv->windows, block, window) && kv->directory.records)
         prefix_directory_set_window(&kv->directory, block, *window);
 }
+
+/* ---- what blocks hold ---- */
+
+uint32_t kv_cache_first_seen(const struct kv_cache *kv, uint32_t n_tokens)
+{
+    return n_tokens >= kv->window ? (n_tokens + 1 - kv->window) / KV_BLOCK_TOKENS : 0;
+}
+
+/* Where layers have blocks of windows at all, they have fewer than the others. */
+static bool has_layer(const struct kv_cache *kv, uint32_t layer, bool is_windowed)
+{
+    const struct kv_layer *l = &kv->layers[layer];
+
+    return l->block_bytes && is_windowed == (kv->windows && l->n_blocks == kv->n_window_blocks);
+}
+
+uint64_t kv_cache_content_bytes(const struct kv_cache *kv, bool is_windowed)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < kv->n_layers; i++) {
+        if (!has_layer(kv, i, is_windowed))
+            continue;
+        if (!kv->hosts[i])
+            return 0;
+        bytes += kv->layers[i].block_bytes;
+    }
+    return bytes;
+}
+
+void kv_cache_read(const struct kv_cache *kv, uint32_t block, bool is_windowed, void *to)
+{
+    char *at = to;
+
+    for (uint32_t i = 0; i < kv->n_layers; i++) {
+        uint64_t bytes = kv->layers[i].block_bytes;
+
+        if (!has_layer(kv, i, is_windowed))
+            continue;
+        memcpy(at, kv->hosts[i] + block * bytes, bytes);
+        at += bytes;
+    }
+}
+
+void kv_cache_write(struct kv_cache *kv, uint32_t block, bool is_windowed, const void *from)
+{
+    const char *at = from;
+
+    for (uint32_t i = 0; i < kv->n_layers; i++) {
+        uint64_t bytes = kv->layers[i].block_bytes;
+
+        if (!has_layer(kv, i, is_windowed))
+            continue;
+        memcpy(kv->hosts[i] + block * bytes, at, bytes);
+        at += bytes;
+    }
+}
+
+/* ---- figures ---- */
 
 bool kv_cache_is_kept(const struct kv_cache *kv)
 {

@@ -21,6 +21,8 @@ struct kv_cache {
     struct buffer **buffers; /* [n_buffers] windows of the pool */
     size_t n_buffers;
     struct kv_layer *layers; /* [n_layers], for plans; zeros for layers without */
+    char **hosts;            /* [n_layers] where the CPU finds them; NULL: it does not reach them */
+    uint32_t n_layers;
     struct kv_size size;
     uint32_t n_blocks, n_free;
     uint32_t *free_list;  /* the first n_free are free */
@@ -34,6 +36,7 @@ struct kv_cache {
     uint64_t block_bytes;              /* of one block over all its layers */
     uint64_t window_block_bytes;       /* of one of windowed layers */
     struct state_slots *states; /* the runner's, whose checkpoints go with their blocks; or NULL */
+    struct kv_spill *spill;     /* the runner's, which is told what becomes idle; or NULL */
 };
 
 struct kv_cache_config {
@@ -84,6 +87,21 @@ int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window);
 /* The caller's block of windowed layers belongs to a shared block of the same tokens from now on.
  * Where that has one already, the caller's reference moves there. */
 void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window);
+
+/* Of the positions before the next of n, the first block that windowed layers look at. */
+uint32_t kv_cache_first_seen(const struct kv_cache *kv, uint32_t n_tokens);
+
+/* The digest of all that decides what a block of such a cache holds for given tokens: the model,
+ * which says what layers are like, and what is left open by it. */
+void kv_cache_contents_key(const struct model *m, struct device *dev,
+                           const struct kv_cache_config *cfg, const struct pool_key *model_key,
+                           struct pool_key *ret);
+/* Bytes of what a block (is_windowed: one of windowed layers) holds, without what lies between
+ * layers; 0: the CPU does not reach the cache, or there are no such layers. */
+uint64_t kv_cache_content_bytes(const struct kv_cache *kv, bool is_windowed);
+/* Copies that out of the cache or into it. No step may be under way that uses the block. */
+void kv_cache_read(const struct kv_cache *kv, uint32_t block, bool is_windowed, void *to);
+void kv_cache_write(struct kv_cache *kv, uint32_t block, bool is_windowed, const void *from);
 
 /* A later process can find what is shared. */
 bool kv_cache_is_kept(const struct kv_cache *kv);

@@ -124,6 +124,16 @@ bool prefix_cache_has(const struct prefix_cache *p, uint32_t block)
     return p->nodes[block].is_entered;
 }
 
+const uint32_t *prefix_cache_get(const struct prefix_cache *p, uint32_t block, uid_t *ret_uid,
+                                 uint32_t *ret_parent)
+{
+    const struct node *n = &p->nodes[block];
+
+    *ret_uid = n->uid;
+    *ret_parent = n->parent;
+    return n->tokens;
+}
+
 void prefix_cache_hold(struct prefix_cache *p, uint32_t block)
 {
     struct node *n = &p->nodes[block];

@@ -44,6 +44,9 @@ bool prefix_cache_find(const struct prefix_cache *p, uid_t uid, uint32_t parent,
 int prefix_cache_enter(struct prefix_cache *p, uid_t uid, uint32_t parent, const uint32_t *tokens,
                        uint32_t block);
 bool prefix_cache_has(const struct prefix_cache *p, uint32_t block);
+/* Of an entered block: whose it is, which it follows, and its tokens (the cache's). */
+const uint32_t *prefix_cache_get(const struct prefix_cache *p, uint32_t block, uid_t *ret_uid,
+                                 uint32_t *ret_parent);
 
 /* An idle block is in use again. Whoever uses a block uses its parent, too. */
 void prefix_cache_hold(struct prefix_cache *p, uint32_t block);

@@ -59,12 +59,15 @@ struct engine_request {
     /* prompt, then everything sampled */
     uint32_t *tokens;
     uint32_t n_tokens, n_prompt, cap_tokens;
-    uint32_t n_cached; /* of the prompt: computed for an earlier request */
-    uint32_t n_common; /* of the prompt: everybody's, see shared_prompt.h */
+    uint32_t n_cached;   /* of the prompt: computed for an earlier request */
+    uint32_t n_restored; /* of these, read back from the disk tier for it */
+    uint32_t n_common;   /* of the prompt: everybody's, see shared_prompt.h */
 
     /* device thread */
     struct scheduler_entry sched;
     struct session *session;
+    struct kv_restore *restore; /* what it begins with is being read back; or NULL */
+    bool has_looked_on_disk;    /* since it last had nothing */
     struct answer answer;
     struct pooler pooler; /* where a vector is wanted */
     struct buffer *bias;  /* struct logit_bias[n_bias] where the device reads it, or NULL */

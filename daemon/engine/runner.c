@@ -67,9 +67,10 @@ static int create_workspace(struct runner *r, struct error *err)
     return buffer_create(r->device, most, BUFFER_DEVICE, &r->workspace, err);
 }
 
-static int create_cache(struct runner *r, const struct kv_size *size, struct error *err)
+/* size: of the cache that is made. */
+static struct kv_cache_config cache_config(const struct runner *r, const struct kv_size *size)
 {
-    const struct kv_cache_config cfg = {
+    return (struct kv_cache_config){
         .pools = r->config.pools,
         .size = *size,
         .context_tokens = r->config.context_tokens,
@@ -78,8 +79,33 @@ static int create_cache(struct runner *r, const struct kv_size *size, struct err
            the state would be missing */
         .model_key = r->config.prefix_tokens && !r->states ? &r->lm->key : NULL,
     };
+}
+
+static int create_cache(struct runner *r, const struct kv_size *size, struct error *err)
+{
+    const struct kv_cache_config cfg = cache_config(r, size);
 
     return kv_cache_create(r->lm->model, r->device, &cfg, &r->kv, err);
+}
+
+/* What nobody uses of the cache goes to the disk, where that can be. */
+static int create_spill(struct runner *r, struct error *err)
+{
+    const struct kv_cache_config cfg = cache_config(r, &r->kv->size);
+    struct pool_key contents;
+    int e;
+
+    if (!r->config.disk || !r->config.prefix_tokens)
+        return 0;
+    if (r->states) {
+        r->spill_note = "a state of fixed size goes with its keys and values, and stays in memory";
+        return 0;
+    }
+    kv_cache_contents_key(r->lm->model, r->device, &cfg, &r->lm->key, &contents);
+    e = kv_spill_create(r->kv, r->config.disk, &contents, &r->spill);
+    if (e == -ENOTSUP)
+        r->spill_note = "the device holds the cache in memory of its own";
+    return e < 0 && e != -ENOTSUP ? error_set(err, -e, "out of memory") : 0;
 }
 
 int runner_record(struct runner *r, const struct plan_config *cfg, struct plan **plan,
@@ -166,6 +192,9 @@ int runner_create(struct loaded_model *lm, struct device *dev, const struct runn
     if (e < 0)
         goto fail;
     r->kv->states = r->states;
+    e = create_spill(r, err);
+    if (e < 0)
+        goto fail;
     e = create_workspace(r, err);
     if (e < 0)
         goto fail;
@@ -196,6 +225,7 @@ void runner_destroy(struct runner *r)
     }
     plan_destroy(r->logits_plan);
     buffer_destroy(r->workspace);
+    kv_spill_destroy(r->spill);
     kv_cache_destroy(r->kv, atomic_load(&r->lm->is_left));
     state_slots_destroy(r->states);
     weights_release(r->weights);
@@ -211,6 +241,16 @@ int runner_session_create(struct runner *r, struct session **ret_session, struct
 const struct kv_cache *runner_kv(const struct runner *r)
 {
     return r->kv;
+}
+
+struct kv_spill *runner_spill(const struct runner *r)
+{
+    return r->spill;
+}
+
+const char *runner_spill_note(const struct runner *r)
+{
+    return r->spill_note;
 }
 
 uint64_t runner_cache_bytes(const struct runner *r)
@@ -239,7 +279,7 @@ uint64_t runner_copied_bytes(const struct runner *r)
 
 uint64_t runner_private_bytes(const struct runner *r)
 {
-    uint64_t bytes = r->workspace->bytes;
+    uint64_t bytes = r->workspace->bytes + kv_spill_bytes(r->spill);
 
     for (size_t i = 0; i < r->n_buckets; i++)
         for (size_t k = 0; k < RUNNER_STEPS; k++)

@@ -7,6 +7,8 @@
 #ifndef HEARTH_ENGINE_RUNNER_H
 #define HEARTH_ENGINE_RUNNER_H
 
+#include "engine/kv_disk.h"
+#include "engine/kv_spill.h"
 #include "engine/loaded_model.h"
 #include "engine/pooler.h"
 #include "engine/session.h"
@@ -24,7 +26,8 @@ struct runner_config {
     uint32_t batch_tokens;   /* longest step; 0: RUNNER_BATCH_TOKENS */
     uint32_t max_seqs; /* sessions in one step, and with state of fixed size; 0: RUNNER_SEQS */
     struct pool_config pools;
-    bool full_barriers; /* debug */
+    struct kv_disk *disk; /* where what is shared goes that nobody uses; must outlive it; or NULL */
+    bool full_barriers;   /* debug */
 };
 
 /* Has the device compile what the index-th of the runner's plans needs, before there is a runner or
@@ -97,6 +100,9 @@ size_t runner_last_calls(const struct runner *r, const struct dispatch **ret_lis
                          const struct step_header **ret_header);
 
 const struct kv_cache *runner_kv(const struct runner *r);
+/* NULL: nothing of its cache goes to the disk, for want of one or for the reason of the note. */
+struct kv_spill *runner_spill(const struct runner *r);
+const char *runner_spill_note(const struct runner *r); /* NULL: there is nothing to say */
 /* What its sessions' memory takes: the cache, and the slots for state of fixed size. */
 uint64_t runner_cache_bytes(const struct runner *r);
 /* The same of the smallest runner that this configuration allows. */
@@ -105,7 +111,7 @@ uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_con
 uint64_t runner_copied_bytes(const struct runner *r);
 /* Most tokens of one step: as configured, or fewer where the device turned out slow. */
 uint32_t runner_batch_tokens(const struct runner *r);
-/* Bytes of activations and step buffers. */
+/* Bytes of activations and step buffers, and of blocks on their way to the disk. */
 uint64_t runner_private_bytes(const struct runner *r);
 
 #endif

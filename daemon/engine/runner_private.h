@@ -37,6 +37,8 @@ struct runner {
     struct weights *weights;
     struct kv_cache *kv;
     struct state_slots *states; /* NULL for models without state */
+    struct kv_spill *spill;     /* of the cache, or NULL */
+    const char *spill_note;     /* why there is none in spite of a disk, or NULL */
     struct buffer *workspace;
     struct bucket
         buckets[RUNNER_BUCKETS_MOST]; /* by rising max_tokens: 1, 4, 16, ... batch_tokens */

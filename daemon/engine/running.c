@@ -2,6 +2,7 @@
 #include "engine/running_private.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/account.h"
 
 #include <errno.h>
@@ -36,11 +37,13 @@ void running_note_pending(struct engine_request *r)
 
 static void leave_device(struct engine_request *r)
 {
+    running_restore_end(r);
     session_destroy(r->session);
     r->session = NULL;
     buffer_destroy(r->bias);
     r->bias = NULL;
     r->sched.n_blocks = 0;
+    r->has_looked_on_disk = false;
     running_note_pending(r);
 }
 
@@ -109,6 +112,9 @@ int running_model_create(struct model_entry *entry, struct loaded_model *lm, str
         return r;
     }
     running_model_figures(m);
+    if (runner_spill_note(m->runner))
+        log_info("%s: its conversations do not go to disk: %s", lm->path,
+                 runner_spill_note(m->runner));
     *ret_model = m;
     return 0;
 }

@@ -38,6 +38,7 @@ struct running_model {
  * an answer's end finds all of it counted. */
 struct running_stats {
     atomic_uint_fast64_t prompts, cached_prompts; /* begun; of these, with what was kept */
+    atomic_uint_fast64_t restored_prompts, restored_tokens; /* with what was read back from disk */
     atomic_uint_fast64_t prompt_tokens, cached_tokens, completion_tokens;
     atomic_uint_fast64_t prefill_ns, decode_ns, steps;
     atomic_uint_fast64_t batches[RUNNING_SEQS_MOST]; /* steps that generated, by streams - 1 */

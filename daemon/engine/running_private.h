@@ -16,6 +16,16 @@ int running_enter_device(struct running_model *m, struct engine_request *r, stru
 /* Cache blocks that the requests of its user may hold at a time; UINT64_MAX: all there are. */
 uint64_t running_blocks_most(const struct running_model *m, const struct engine_request *r);
 
+/* running_restore.c: what requests begin with, read back from the disk tier. */
+
+/* Whether the request, which has nothing yet, waits for that from now on. */
+bool running_restore_begin(struct running_model *m, struct engine_request *r);
+/* Moves on what is read and written; who waits no longer may run. True: there is more to do. */
+bool running_restore_step(struct running_model *m);
+/* Nobody waits any longer, so that what they hold comes free; false: nobody did. */
+bool running_restore_give_up(struct running_model *m);
+void running_restore_end(struct engine_request *r);
+
 /* The ends of a request; it is the owner's afterwards and must not be touched. */
 void running_finish(struct running_model *m, struct engine_request *r, enum engine_finish how);
 void running_fail(struct running_model *m, struct engine_request *r, const struct error *err);

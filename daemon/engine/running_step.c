@@ -35,6 +35,8 @@ static void tell_start(struct running_model *m, struct engine_request *r,
     stats->prompts++;
     stats->cached_prompts += r->n_cached > 0;
     stats->cached_tokens += r->n_cached;
+    stats->restored_prompts += r->n_restored > 0;
+    stats->restored_tokens += r->n_restored;
     r->started_ns = clock_now_ns();
     ev = event_new(m->events, EVENT_START, r);
     if (!ev)
@@ -46,7 +48,7 @@ static void tell_start(struct running_model *m, struct engine_request *r,
 /* Looks at what others may have changed since the last step. */
 bool running_model_sweep(struct running_model *m)
 {
-    bool has_ended = false;
+    bool has_ended = running_restore_step(m);
 
     list_for_each_safe (r, &m->requests, struct engine_request, link) {
         bool is_paused = atomic_load(&r->is_paused);
@@ -91,10 +93,13 @@ static void drop(struct running_model *m, struct batch *b, const struct engine_r
 static void make_room(struct running_model *m, struct batch *b, struct engine_request *r,
                       bool among_own)
 {
+    bool has_room = !among_own && running_restore_give_up(m);
     struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched, among_own);
     struct engine_request *other = victim ? request_of(victim) : NULL;
     struct error err = {0};
 
+    if (has_room) /* what was being read back held it: the next step finds it */
+        return;
     if (!other && r->wants_vector) {
         error_set(&err, EMSGSIZE,
                   "the text has %u tokens, and the cache does not hold them: cut it", r->n_tokens);
@@ -107,6 +112,7 @@ static void make_room(struct running_model *m, struct batch *b, struct engine_re
     }
     session_truncate(other->session, 0);
     other->sched.n_blocks = 0;
+    other->has_looked_on_disk = false;
     running_note_pending(other);
     other->sched.is_blocked = other->sched.has_yielded = true;
     drop(m, b, other);
@@ -182,6 +188,10 @@ static void join(struct running_model *m, struct batch *b, const struct schedule
     }
     if (!r->session && running_enter_device(m, r, &err) < 0) {
         stumble(m, r, &err);
+        return;
+    }
+    if (!r->session->n_past && running_restore_begin(m, r)) {
+        scheduler_take_back(c, 0);
         return;
     }
     take_prefix(r);

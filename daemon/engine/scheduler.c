@@ -156,7 +156,7 @@ static bool is_of(const struct scheduler *s, const struct scheduler_entry *e, st
 {
     bool has_aged = s->n_steps - e->waits_since >= SCHEDULER_AGE;
 
-    return !e->is_paused && !e->is_blocked && e->n_pending &&
+    return !e->is_paused && !e->is_reading && !e->is_blocked && e->n_pending &&
            e->is_generated == kind.is_generated &&
            (e->is_background && !has_aged) == kind.is_background;
 }

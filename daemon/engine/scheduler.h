@@ -38,6 +38,7 @@ struct scheduler_entry {
     uint32_t n_pending; /* tokens to feed before the next one can be sampled */
     bool is_generated;  /* these were generated, and are not of a prompt */
     bool is_paused;
+    bool is_reading;  /* what it begins with is being read back */
     bool is_blocked;  /* the cache was full; cleared when someone gives blocks back */
     bool has_yielded; /* it was once a victim */
     /* the scheduler's own: */

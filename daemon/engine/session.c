@@ -88,19 +88,12 @@ int session_reserve(struct session *s, uint32_t n_tokens)
     return 0;
 }
 
-/* The first block that windowed layers look at from the next of n positions on. */
-static uint32_t first_seen(const struct session *s, uint32_t n_tokens)
-{
-    uint32_t window = s->kv->window;
-
-    return n_tokens >= window ? (n_tokens + 1 - window) / KV_BLOCK_TOKENS : 0;
-}
-
 void session_slide(struct session *s, uint32_t n_done)
 {
     if (!s->kv->windows)
         return;
-    for (uint32_t end = first_seen(s, n_done); s->first_window < end; s->first_window++) {
+    for (uint32_t end = kv_cache_first_seen(s->kv, n_done); s->first_window < end;
+         s->first_window++) {
         window_blocks_unref(s->kv->windows, s->windows.blocks[s->first_window]);
         set_entry(&s->windows, s->first_window, WINDOW_NONE);
     }
@@ -156,7 +149,7 @@ void session_truncate(struct session *s, uint32_t n_tokens)
         n_tokens = n_full * KV_BLOCK_TOKENS;
         s->n_shared = n_full;
     }
-    if (s->kv->windows && first_seen(s, n_tokens) < s->first_window)
+    if (s->kv->windows && kv_cache_first_seen(s->kv, n_tokens) < s->first_window)
         n_tokens = s->n_shared = 0;
     while (s->n_blocks > kv_blocks_for(n_tokens))
         drop_block(s);
@@ -182,7 +175,7 @@ static uint32_t most_seen(const struct session *s, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         bool has = window_blocks_of(s->kv->windows, s->table.blocks[i]) != WINDOW_NONE;
         run = has ? run + 1 : 0;
-        if (run >= i + 1 - first_seen(s, (i + 1) * KV_BLOCK_TOKENS))
+        if (run >= i + 1 - kv_cache_first_seen(s->kv, (i + 1) * KV_BLOCK_TOKENS))
             best = i + 1;
     }
     return best;
@@ -195,7 +188,7 @@ static uint32_t take_windows(struct session *s, uint32_t n)
 
     while (n > best)
         kv_cache_unref(s->kv, s->table.blocks[--n]);
-    s->first_window = first_seen(s, n * KV_BLOCK_TOKENS);
+    s->first_window = kv_cache_first_seen(s->kv, n * KV_BLOCK_TOKENS);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t window = window_blocks_of(s->kv->windows, s->table.blocks[i]);
 
@@ -248,20 +241,28 @@ static uint32_t most_shared(const struct session *s, uid_t uid, uint32_t n_block
     return uid == PREFIX_COMMON && n_common < n_blocks ? n_common : n_blocks;
 }
 
+uint32_t session_most_prefix(const struct session *s, uid_t uid, uint32_t n_tokens,
+                             uint32_t *ret_common)
+{
+    uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens;
+
+    most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
+    *ret_common = s->n_common / KV_BLOCK_TOKENS;
+    return most_shared(s, uid, most);
+}
+
 uint32_t session_take_prefix(struct session *s, uid_t uid, const uint32_t *tokens,
                              uint32_t n_tokens)
 {
-    uint32_t most = n_tokens < s->max_tokens ? n_tokens : s->max_tokens, i = 0, block;
+    uint32_t n_common, most = session_most_prefix(s, uid, n_tokens, &n_common), i = 0, block;
 
     session_truncate(s, 0); /* what a step that failed has reserved */
-    most = most > PROMPT_REST_TOKENS ? (most - PROMPT_REST_TOKENS) / KV_BLOCK_TOKENS : 0;
-    most = most_shared(s, uid, most);
     while (i < most && kv_cache_take_shared(s->kv, owner_of(s, uid, i), parent_of(s, i),
                                             tokens + i * KV_BLOCK_TOKENS, &block))
         set_entry(&s->table, i++, block);
     s->checkpoints[0] = i * KV_BLOCK_TOKENS;
     s->checkpoints[1] = most * KV_BLOCK_TOKENS;
-    s->checkpoints[2] = s->n_common / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
+    s->checkpoints[2] = n_common * KV_BLOCK_TOKENS;
     if (s->kv->windows)
         i = take_windows(s, i);
     if (s->states)

@@ -58,6 +58,10 @@ void session_truncate(struct session *s, uint32_t n_tokens);
 /* The first n tokens, of a session whose prompt has not begun, are no secret of its user: their
  * blocks are shared with everybody. */
 void session_set_common(struct session *s, uint32_t n_tokens);
+/* How many of the first blocks of so many tokens an empty session may take over: at least two
+ * tokens are left to compute. Of these, *ret_common are everybody's, and the others the user's. */
+uint32_t session_most_prefix(const struct session *s, uid_t uid, uint32_t n_tokens,
+                             uint32_t *ret_common);
 /* An empty session takes over the blocks the user's earlier sessions shared for the beginning of
  * these tokens, as far as windowed layers can go on from there. At least two tokens are left to
  * compute: the logits after the last are needed, and a single one would be computed by the kernels

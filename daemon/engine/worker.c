@@ -48,6 +48,7 @@ static struct runner_config runner_config(const struct worker *w, const struct l
     struct runner_config cfg = {
         .batch_tokens = w->config.batch_tokens,
         .pools = w->config.pools,
+        .disk = w->config.disk,
     };
 
     /* a text that attention sees whole is one step */
@@ -471,6 +472,8 @@ void worker_get_stats(struct worker *w, struct worker_stats *ret_stats)
     *ret_stats = (struct worker_stats){
         .prompts = w->totals.prompts,
         .cached_prompts = w->totals.cached_prompts,
+        .restored_prompts = w->totals.restored_prompts,
+        .restored_tokens = w->totals.restored_tokens,
         .prompt_tokens = w->totals.prompt_tokens,
         .cached_tokens = w->totals.cached_tokens,
         .completion_tokens = w->totals.completion_tokens,

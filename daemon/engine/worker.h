@@ -20,12 +20,14 @@ struct worker_config {
     uint32_t kv_type;                      /* KV_F16, KV_Q8_0 */
     uint32_t prefix_percent;               /* most of it that may be shared */
     uint64_t idle_after_ns;   /* without requests, a model leaves the device; 0: never */
+    struct kv_disk *disk;     /* for what caches hold that nobody uses; outlives it; or NULL */
     struct pool_config pools; /* the node counts from the start, see worker_set_pools() */
 };
 
 struct worker_stats {
     char device[128], device_note[192];
     uint64_t prompts, cached_prompts;
+    uint64_t restored_prompts, restored_tokens; /* read back from the disk */
     uint64_t prompt_tokens, cached_tokens, completion_tokens, prefill_ns, decode_ns, steps;
     uint64_t device_losses;
     uint64_t batches[DEVICE_FEW_ROWS]; /* steps that generated, by streams - 1 */

@@ -309,6 +309,10 @@ static void write_lacks(struct server *s, const struct engine_stats *stats, stru
         jsonout_element(out);
         jsonout_string(out, stats->memory_advice);
     }
+    if (stats->disk.why_not && stats->disk.why_not[0]) {
+        jsonout_element(out);
+        jsonout_string(out, stats->disk.why_not);
+    }
     if (engine_models(s->engine, &models, &n) < 0)
         n = 0;
     for (size_t i = 0; i < n; i++) {

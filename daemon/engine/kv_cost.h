@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What it costs to have keys and values again that were given up: computing them from their tokens,
+ * or reading them back. Arithmetic alone.
+ */
+#ifndef HEARTH_ENGINE_KV_COST_H
+#define HEARTH_ENGINE_KV_COST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What is known of a model on its device, and of the drive; 0: nothing yet. */
+struct kv_speeds {
+    uint64_t prompt_token_ns;    /* of a token among many */
+    uint64_t generated_token_ns; /* of one that was generated, fed again as it was */
+    uint64_t bytes_per_second;   /* read from the disk tier */
+};
+
+/* Tokens whose keys and values are wanted again. */
+struct kv_loss {
+    uint64_t prompt_tokens, generated_tokens;
+    uint64_t disk_bytes; /* of the files that hold all of them; 0: there are none */
+};
+
+uint64_t kv_cost_compute_ns(const struct kv_speeds *s, const struct kv_loss *l);
+uint64_t kv_cost_read_ns(const struct kv_speeds *s, const struct kv_loss *l);
+/* Whether to read them is cheaper than to compute them. Where too little is known to tell, it is
+ * read: that is how the drive's speed becomes known. */
+bool kv_cost_prefers_reading(const struct kv_speeds *s, const struct kv_loss *l);
+
+#endif

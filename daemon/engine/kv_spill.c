@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/kv_spill_private.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_NS 2000000000ull /* at the end */
+
+enum { LOOKS_MOST = 64 /* of one step: each is a look into the disk's index */ };
+
+int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool_key *contents,
+                    struct kv_spill **ret_spill)
+{
+    struct kv_spill *s = calloc(1, sizeof(*s));
+    bool has_memory = s != NULL;
+
+    if (!s)
+        return -ENOMEM;
+    s->kv = kv;
+    s->disk = disk;
+    s->contents = *contents;
+    s->block_bytes = kv_cache_content_bytes(kv, false);
+    s->window_bytes = kv->windows ? kv_cache_content_bytes(kv, true) : 0;
+    kv_disk_client_init(&s->client);
+    list_init(&s->restores);
+    if (!s->block_bytes || (kv->windows && !s->window_bytes)) {
+        kv_spill_destroy(s);
+        return -ENOTSUP;
+    }
+    s->blocks = calloc(kv->n_blocks, sizeof(*s->blocks));
+    s->links = calloc(kv->n_blocks, sizeof(*s->links));
+    s->path = calloc(kv->n_blocks, sizeof(*s->path));
+    has_memory = s->blocks && s->links && s->path;
+    index_list_init(&s->waiting, s->links);
+    for (size_t i = 0; i < SPILL_JOBS; i++) {
+        s->jobs[i].job.record.data = malloc(s->block_bytes + s->window_bytes);
+        has_memory = has_memory && s->jobs[i].job.record.data;
+    }
+    if (!has_memory) {
+        kv_spill_destroy(s);
+        return -ENOMEM;
+    }
+    kv->spill = s;
+    for (uint32_t i = 0; i < kv->n_blocks; i++)
+        if (prefix_cache_has(kv->prefixes, i))
+            kv_spill_offer(s, i);
+    *ret_spill = s;
+    return 0;
+}
+
+struct spill_job *kv_spill_free_job(struct kv_spill *s)
+{
+    for (size_t i = 0; i < SPILL_JOBS; i++)
+        if (!s->jobs[i].is_busy)
+            return &s->jobs[i];
+    return NULL;
+}
+
+/* ---- keys ---- */
+
+void kv_spill_next_key(const struct pool_key *parent, uid_t uid, const uint32_t *tokens,
+                       struct pool_key *ret)
+{
+    uint32_t words[1 + KV_BLOCK_TOKENS] = {uid};
+
+    memcpy(words + 1, tokens, KV_BLOCK_TOKENS * sizeof(*tokens));
+    pool_key_derive(parent, "block", words, sizeof(words), ret);
+}
+
+static uint32_t parent_of(const struct kv_spill *s, uint32_t block)
+{
+    uint32_t parent;
+    uid_t uid;
+
+    prefix_cache_get(s->kv->prefixes, block, &uid, &parent);
+    return parent;
+}
+
+/* From the first block of its chain that has none yet down to this one. */
+static const struct pool_key *key_of(struct kv_spill *s, uint32_t block)
+{
+    uint32_t n = 0, at = block;
+
+    while (at != PREFIX_ROOT && !s->blocks[at].key.hex[0]) {
+        s->path[n++] = at;
+        at = parent_of(s, at);
+    }
+    while (n--) {
+        const struct pool_key *before = at == PREFIX_ROOT ? &s->contents : &s->blocks[at].key;
+        uint32_t parent;
+        const uint32_t *tokens;
+        uid_t uid;
+
+        at = s->path[n];
+        tokens = prefix_cache_get(s->kv->prefixes, at, &uid, &parent);
+        kv_spill_next_key(before, uid, tokens, &s->blocks[at].key);
+    }
+    return &s->blocks[block].key;
+}
+
+static bool has_window(const struct kv_spill *s, uint32_t block)
+{
+    return s->kv->windows && window_blocks_of(s->kv->windows, block) != WINDOW_NONE;
+}
+
+/* Whether all that is known of the block is on disk, which counts as a use. */
+static bool is_on_disk(struct kv_spill *s, uint32_t block)
+{
+    uint64_t bytes;
+
+    return kv_disk_has(s->disk, key_of(s, block), &bytes) &&
+           (!has_window(s, block) || bytes == kv_file_bytes(s->block_bytes, s->window_bytes));
+}
+
+/* ---- what waits ---- */
+
+void kv_spill_offer(struct kv_spill *s, uint32_t block)
+{
+    if (!s || s->blocks[block].is_waiting)
+        return;
+    s->blocks[block].is_waiting = true;
+    index_list_push(&s->waiting, block);
+}
+
+static void withdraw(struct kv_spill *s, uint32_t block)
+{
+    if (s->blocks[block].is_waiting)
+        index_list_remove(&s->waiting, block);
+    s->blocks[block].is_waiting = false;
+}
+
+void kv_spill_forget(struct kv_spill *s, uint32_t block)
+{
+    if (!s)
+        return;
+    withdraw(s, block);
+    s->blocks[block] = (struct spilled){0};
+    for (size_t i = 0; i < SPILL_JOBS; i++)
+        if (s->jobs[i].is_busy && s->jobs[i].block == block)
+            s->jobs[i].block = INDEX_NONE;
+}
+
+uint32_t kv_spill_n_waiting(const struct kv_spill *s)
+{
+    return s->waiting.n;
+}
+
+uint64_t kv_spill_bytes(const struct kv_spill *s)
+{
+    return s ? SPILL_JOBS * (s->block_bytes + s->window_bytes) : 0;
+}
+
+/* ---- writes ---- */
+
+/* The block, or the one before it that has to come first. */
+static uint32_t first_missing(struct kv_spill *s, uint32_t block)
+{
+    for (;;) {
+        uint32_t parent = parent_of(s, block);
+
+        if (parent == PREFIX_ROOT || s->blocks[parent].is_written_now || is_on_disk(s, parent))
+            return block;
+        block = parent;
+    }
+}
+
+static void begin_write(struct kv_spill *s, struct spill_job *j, uint32_t block)
+{
+    struct kv_record *r = &j->job.record;
+    uint32_t parent;
+    const uint32_t *tokens = prefix_cache_get(s->kv->prefixes, block, &r->uid, &parent);
+
+    withdraw(s, block);
+    r->key = *key_of(s, block);
+    memcpy(r->tokens, tokens, sizeof(r->tokens));
+    r->block_bytes = s->block_bytes;
+    r->window_bytes = 0;
+    kv_cache_read(s->kv, block, false, r->data);
+    if (has_window(s, block)) {
+        r->window_bytes = s->window_bytes;
+        kv_cache_read(s->kv, window_blocks_of(s->kv->windows, block), true,
+                      (char *)r->data + s->block_bytes);
+    }
+    j->job.parent.hex[0] = 0;
+    if (parent != PREFIX_ROOT)
+        j->job.parent = s->blocks[parent].key;
+    j->job.kind = KV_JOB_WRITE;
+    j->block = block;
+    j->restore = NULL;
+    j->is_busy = true;
+    s->blocks[block].is_written_now = true;
+    kv_disk_start(s->disk, &s->client, &j->job);
+}
+
+static uint32_t n_writes(const struct kv_spill *s)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < SPILL_JOBS; i++)
+        n += s->jobs[i].is_busy && s->jobs[i].job.kind == KV_JOB_WRITE;
+    return n;
+}
+
+/* True: it may go on at once. */
+static bool begin_writes(struct kv_spill *s, uint32_t most)
+{
+    for (unsigned n = 0; n < LOOKS_MOST && s->waiting.n; n++) {
+        uint32_t block = s->waiting.first;
+        struct spill_job *j = kv_spill_free_job(s);
+
+        if (s->blocks[block].is_written_now || is_on_disk(s, block)) {
+            withdraw(s, block);
+            continue;
+        }
+        if (!most || !j || n_writes(s) >= SPILL_WRITES || !kv_disk_takes_writes(s->disk))
+            return false;
+        begin_write(s, j, first_missing(s, block));
+        most--;
+    }
+    return s->waiting.n > 0;
+}
+
+static void end_write(struct kv_spill *s, const struct spill_job *j)
+{
+    if (j->block == INDEX_NONE)
+        return;
+    s->blocks[j->block].is_written_now = false;
+    if (j->job.result < 0 && j->job.result != -ECANCELED)
+        kv_spill_offer(s, j->block); /* when the drive takes writes again */
+}
+
+/* ---- the step ---- */
+
+static void end_job(struct kv_spill *s, struct kv_job *job)
+{
+    struct spill_job *j = container_of(job, struct spill_job, job);
+
+    j->is_busy = false;
+    if (job->kind == KV_JOB_WRITE)
+        end_write(s, j);
+    else if (j->restore)
+        kv_restore_take(j->restore, j);
+}
+
+bool kv_spill_step(struct kv_spill *s, uint32_t most_writes)
+{
+    struct kv_job *job;
+
+    while ((job = kv_disk_take_done(s->disk, &s->client)))
+        end_job(s, job);
+    kv_restore_ask_all(s);
+    return begin_writes(s, most_writes);
+}
+
+/* What is waiting would be computed again by the next process. */
+static void flush(struct kv_spill *s)
+{
+    uint64_t now_ns = clock_now_ns(), until_ns = now_ns + FLUSH_NS;
+    struct kv_job *job;
+
+    while (now_ns < until_ns) {
+        begin_writes(s, SPILL_WRITES);
+        job = kv_disk_wait_done(s->disk, &s->client, until_ns - now_ns);
+        if (!job && !s->waiting.n)
+            return;
+        if (!job && !kv_disk_takes_writes(s->disk))
+            return;
+        if (job)
+            end_job(s, job);
+        now_ns = clock_now_ns();
+    }
+}
+
+void kv_spill_destroy(struct kv_spill *s)
+{
+    if (!s)
+        return;
+    if (s->kv->spill == s) {
+        flush(s);
+        kv_disk_client_finish(s->disk, &s->client);
+        s->kv->spill = NULL;
+    }
+    for (size_t i = 0; i < SPILL_JOBS; i++)
+        free(s->jobs[i].job.record.data);
+    free(s->blocks);
+    free(s->links);
+    free(s->path);
+    free(s);
+}

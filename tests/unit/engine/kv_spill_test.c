@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT */
+/* What a cache holds goes to disk and comes back to another one: to the bit, to its own user, no
+ * more than there is room for, and nothing that belongs to another model or was damaged. */
+#include "harness.h"
+
+#include "engine/kv_cache.h"
+#include "engine/kv_spill.h"
+#include "model_fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BLOCKS = 12, WINDOW = 70, WINDOW_BLOCKS = 6, CHAIN = 8, ALICE = 1000, BOB = 1001 };
+
+static const struct kv_speeds unknown_speeds = {0};
+
+struct house {
+    char path[64];
+    struct model_fixture model;
+    struct device *dev;
+    struct kv_disk *disk;
+    struct pool_key contents;
+    struct kv_cache_config config;
+    struct kv_cache *kv;
+    struct kv_spill *spill;
+};
+
+static void come(struct house *h)
+{
+    struct kv_disk_config disk = {.path = h->path, .most_bytes = 1 << 30};
+    struct error err = {0};
+
+    if (kv_disk_create(&disk, &h->disk, &err) < 0 ||
+        kv_cache_create(h->model.model, h->dev, &h->config, &h->kv, &err) < 0)
+        fail_msg("%s", err.text);
+    kv_cache_contents_key(h->model.model, h->dev, &h->config, &(struct pool_key){"model"},
+                          &h->contents);
+    assert_int_equal(kv_spill_create(h->kv, h->disk, &h->contents, &h->spill), 0);
+}
+
+static void leave(struct house *h)
+{
+    kv_spill_destroy(h->spill);
+    kv_cache_destroy(h->kv, false);
+    kv_disk_destroy(h->disk);
+}
+
+/* Whatever was in memory is gone. */
+static void restart(struct house *h)
+{
+    leave(h);
+    come(h);
+}
+
+static void house_init(struct house *h, const char *arch, uint32_t kv_type)
+{
+    struct builder_shape shape = model_fixture_shape(arch, GGUF_TYPE_F16);
+    struct gguf_builder b;
+
+    *h = (struct house){0};
+    strcpy(h->path, "/tmp/hearth-spill-XXXXXX");
+    assert_non_null(mkdtemp(h->path));
+    shape.layers = 6;
+    gguf_builder_transformer(&b, &shape);
+    if (strcmp(arch, "gemma3") == 0)
+        gguf_builder_u32(&b, "gemma3.attention.sliding_window", WINDOW);
+    model_fixture_init(&h->model, &b);
+    assert_int_equal(device_create("cpu:1", &h->dev, NULL), 0);
+    h->config = (struct kv_cache_config){
+        .pools = {.numa_node = -1},
+        .size = {.tokens = BLOCKS * KV_BLOCK_TOKENS,
+                 .window_tokens =
+                     (strcmp(arch, "gemma3") == 0 ? WINDOW_BLOCKS : BLOCKS) * KV_BLOCK_TOKENS,
+                 .type = kv_type},
+        .prefix_tokens = BLOCKS * KV_BLOCK_TOKENS,
+    };
+    come(h);
+}
+
+static void house_finish(struct house *h)
+{
+    char command[96];
+
+    leave(h);
+    device_destroy(h->dev);
+    model_fixture_finish(&h->model);
+    snprintf(command, sizeof(command), "rm -r %s", h->path);
+    assert_int_equal(system(command), 0);
+}
+
+/* ---- what blocks hold ---- */
+
+/* The tokens of a chain of that name. */
+static const uint32_t *words(uint32_t name)
+{
+    static uint32_t tokens[CHAIN * KV_BLOCK_TOKENS];
+
+    for (uint32_t i = 0; i < CHAIN * KV_BLOCK_TOKENS; i++)
+        tokens[i] = name * 1000 + i;
+    return tokens;
+}
+
+static unsigned char byte_of(uint32_t name, uint32_t block, uint32_t layer, size_t i)
+{
+    return (unsigned char)(name * 101 + block * 31 + layer * 7 + i * 3 + i / 251);
+}
+
+/* Fills what the layers of one kind hold of the n-th block of a chain, or looks whether it is so:
+ * the cpu device's addresses are host pointers. */
+static bool content(const struct house *h, uint32_t block, bool is_windowed, uint32_t name,
+                    uint32_t n, bool is_filling)
+{
+    for (uint32_t l = 0; l < h->model.model->dims.dim[DIM_LAYERS]; l++) {
+        const struct kv_layer *layer = &h->kv->layers[l];
+        unsigned char *at =
+            (unsigned char *)(uintptr_t)(layer->base + block * layer->block_bytes); // NOLINT
+
+        if (is_windowed != (h->kv->windows && model_layer_kind(h->model.model, l)->is_windowed))
+            continue;
+        for (size_t i = 0; i < layer->block_bytes; i++) {
+            if (is_filling)
+                at[i] = byte_of(name, n, l, i);
+            else if (at[i] != byte_of(name, n, l, i))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* A request that computes and shares the first n blocks of a chain, and ends; of them, the first
+ * n_common are everybody's. The last n_windows keep their blocks of windowed layers. */
+static void compute(struct house *h, uid_t uid, uint32_t name, uint32_t n, uint32_t n_common,
+                    uint32_t n_windows)
+{
+    uint32_t blocks[CHAIN], windows[CHAIN], parent = PREFIX_ROOT;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uid_t owner = i < n_common ? PREFIX_COMMON : uid;
+
+        assert_int_equal(kv_cache_take(h->kv, &blocks[i]), 0);
+        content(h, blocks[i], false, name, i, true);
+        assert_true(
+            kv_cache_share(h->kv, owner, parent, words(name) + i * KV_BLOCK_TOKENS, &blocks[i]));
+        parent = blocks[i];
+        if (!h->kv->windows || i + n_windows < n)
+            continue;
+        assert_int_equal(kv_cache_take_window(h->kv, &windows[i]), 0);
+        content(h, windows[i], true, name, i, true);
+        kv_cache_share_window(h->kv, blocks[i], &windows[i]);
+        window_blocks_unref(h->kv->windows, windows[i]);
+    }
+    while (n)
+        kv_cache_unref(h->kv, blocks[--n]);
+}
+
+static void compute_chain(struct house *h, uid_t uid, uint32_t name)
+{
+    compute(h, uid, name, CHAIN, 0, WINDOW_BLOCKS);
+}
+
+/* How many of the chain's blocks are in the cache, all rightly filled. */
+static uint32_t found(const struct house *h, uid_t uid, uint32_t name, uint32_t n_common)
+{
+    uint32_t parent = PREFIX_ROOT, block, i;
+
+    for (i = 0; i < CHAIN; i++) {
+        uint32_t window;
+
+        if (!prefix_cache_find(h->kv->prefixes, i < n_common ? PREFIX_COMMON : uid, parent,
+                               words(name) + i * KV_BLOCK_TOKENS, &block))
+            break;
+        if (!content(h, block, false, name, i, false))
+            fail_msg("block %u of user %u, chain %u, holds something else", i, uid, name);
+        window = h->kv->windows ? window_blocks_of(h->kv->windows, block) : WINDOW_NONE;
+        if (window != WINDOW_NONE && !content(h, window, true, name, i, false))
+            fail_msg("window %u of user %u, chain %u, holds something else", i, uid, name);
+        parent = block;
+    }
+    return i;
+}
+
+/* ---- what is read back ---- */
+
+static bool begin(struct house *h, uid_t uid, uint32_t name, uint32_t n_common,
+                  const struct kv_speeds *speeds, struct kv_restore **ret)
+{
+    const struct kv_chain chain = {
+        .tokens = words(name), .n_blocks = CHAIN, .n_common = n_common, .uid = uid};
+
+    return kv_restore_begin(h->spill, &chain, speeds, ret);
+}
+
+/* Reads back what there is of a chain; how many blocks it read. */
+static uint32_t restore(struct house *h, uid_t uid, uint32_t name, uint32_t n_common)
+{
+    struct kv_restore *r;
+    uint32_t n;
+
+    if (!begin(h, uid, name, n_common, &unknown_speeds, &r))
+        return 0;
+    while (!kv_restore_is_over(r)) {
+        usleep(100);
+        kv_spill_step(h->spill, 0);
+    }
+    n = kv_restore_n_read(r);
+    kv_restore_end(r);
+    return n;
+}
+
+static uint64_t n_files(const struct house *h)
+{
+    struct kv_disk_stats s;
+
+    kv_disk_get_stats(h->disk, &s);
+    return s.files;
+}
+
+static void a_chain_comes_back_to_the_bit(void **state)
+{
+    static const uint32_t types[] = {KV_F16, KV_Q8_0};
+    struct house h;
+
+    for (size_t i = 0; i < 2; i++) {
+        house_init(&h, "llama", types[i]);
+        compute_chain(&h, ALICE, 1);
+        restart(&h);
+        assert_int_equal(found(&h, ALICE, 1, 0), 0);
+        assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+        assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+        assert_int_equal(kv_cache_n_held(h.kv), 0);
+        assert_int_equal(restore(&h, ALICE, 1, 0), 0); /* it is there */
+        assert_int_equal(n_files(&h), CHAIN);
+        house_finish(&h);
+    }
+}
+
+static void each_block_is_written_once(void **state)
+{
+    struct kv_disk_stats s;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    restore(&h, ALICE, 1, 0);
+    for (unsigned i = 0; i < 1000 && kv_spill_n_waiting(h.spill); i++)
+        kv_spill_step(h.spill, 1);
+    assert_int_equal(kv_spill_n_waiting(h.spill), 0);
+    kv_disk_get_stats(h.disk, &s);
+    assert_int_equal(s.written_blocks, 0);
+    house_finish(&h);
+}
+
+static void only_its_user_finds_it(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    assert_int_equal(restore(&h, BOB, 1, 0), 0);
+    assert_int_equal(restore(&h, ALICE, 2, 0), 0);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+    assert_int_equal(found(&h, BOB, 1, 0), 0);
+    house_finish(&h);
+}
+
+static void what_is_everybodys_serves_another_user(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute(&h, ALICE, 1, CHAIN, 3, 0);
+    restart(&h);
+    assert_int_equal(restore(&h, BOB, 1, 3), 3);
+    assert_int_equal(found(&h, BOB, 1, 3), 3);
+    assert_int_equal(restore(&h, ALICE, 1, 3), CHAIN - 3);
+    assert_int_equal(found(&h, ALICE, 1, 3), CHAIN);
+    house_finish(&h);
+}
+
+static void another_model_or_type_finds_nothing(void **state)
+{
+    struct pool_key here, other;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    kv_cache_contents_key(h.model.model, h.dev, &h.config, &(struct pool_key){"other"}, &other);
+    assert_string_not_equal(other.hex, h.contents.hex);
+    compute_chain(&h, ALICE, 1);
+    h.config.size.type = KV_Q8_0;
+    here = h.contents;
+    restart(&h);
+    assert_string_not_equal(here.hex, h.contents.hex);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 0);
+    h.config.size.type = KV_F16;
+    h.config.size.tokens += KV_BLOCK_TOKENS; /* how large the cache is does not count */
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+static void windows_come_back_with_their_blocks(void **state)
+{
+    struct house h;
+
+    house_init(&h, "gemma3", KV_F16);
+    compute(&h, ALICE, 1, CHAIN, 0, 3);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+    assert_int_equal(window_blocks_n_shared(h.kv->windows), 3);
+    assert_int_equal(window_blocks_n_held(h.kv->windows), 0);
+    house_finish(&h);
+}
+
+/* Without what windowed layers look at nobody can go on from there. */
+static void blocks_without_the_windows_behind_them_are_not_read(void **state)
+{
+    struct house h;
+
+    house_init(&h, "gemma3", KV_F16);
+    compute(&h, ALICE, 1, CHAIN, 0, 2);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 0);
+    assert_int_equal(n_files(&h), CHAIN);
+    house_finish(&h);
+}
+
+static void what_is_cheaper_to_compute_is_not_read(void **state)
+{
+    /* a block takes 3.2 us to compute; the drive reads a byte in one second, or in no time */
+    struct kv_speeds slow = {.prompt_token_ns = 100, .bytes_per_second = 1};
+    struct kv_speeds fast = {.prompt_token_ns = 100, .bytes_per_second = UINT64_MAX / 2};
+    struct kv_restore *r = NULL;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    assert_false(begin(&h, ALICE, 1, 0, &slow, &r));
+    assert_int_equal(kv_cache_n_held(h.kv), 0);
+    assert_true(begin(&h, ALICE, 1, 0, &fast, &r));
+    kv_restore_end(r);
+    house_finish(&h);
+}
+
+static void only_what_the_cache_lacks_is_read(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    compute(&h, ALICE, 1, 5, 0, 0);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN - 5);
+    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+/* The file of the n-th block of a chain that begins in this cache. */
+static void path_of(const struct house *h, uid_t uid, uint32_t name, uint32_t n, char ret[192])
+{
+    struct pool_key key = h->contents;
+
+    for (uint32_t i = 0; i <= n; i++) {
+        uint32_t of[1 + KV_BLOCK_TOKENS] = {uid};
+
+        memcpy(of + 1, words(name) + i * KV_BLOCK_TOKENS, KV_BLOCK_TOKENS * sizeof(uint32_t));
+        pool_key_derive(&key, "block", of, sizeof(of), &key);
+    }
+    snprintf(ret, 192, "%s/%u/%s", h->path, (unsigned)uid, key.hex);
+}
+
+static void a_damaged_block_ends_what_is_read(void **state)
+{
+    struct kv_disk_stats s;
+    struct house h;
+    char path[192];
+    int fd;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    path_of(&h, ALICE, 1, 3, path);
+    fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "x", 1, 400), 1);
+    close(fd);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 3);
+    assert_int_equal(found(&h, ALICE, 1, 0), 3);
+    assert_int_equal(kv_cache_n_held(h.kv), 0);
+    kv_disk_get_stats(h.disk, &s);
+    assert_int_equal(s.damaged_blocks, 1);
+    house_finish(&h);
+}
+
+static void what_has_no_room_in_the_cache_stays_on_disk(void **state)
+{
+    uint32_t held[BLOCKS - 5];
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    for (size_t i = 0; i < BLOCKS - 5; i++)
+        assert_int_equal(kv_cache_take(h.kv, &held[i]), 0);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 5);
+    for (size_t i = 0; i < BLOCKS - 5; i++)
+        kv_cache_unref(h.kv, held[i]);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN - 5);
+    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+/* A request that is cancelled while its blocks are on their way, and the next one. */
+static void a_restore_may_end_at_any_time(void **state)
+{
+    struct kv_restore *r;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    for (unsigned steps = 0; steps < 4; steps++) {
+        if (!begin(&h, ALICE, 1, 0, &unknown_speeds, &r))
+            break; /* all was read by then */
+        for (unsigned i = 0; i < steps; i++)
+            kv_spill_step(h.spill, 0);
+        kv_restore_end(r);
+        assert_int_equal(kv_cache_n_held(h.kv), 0);
+    }
+    restore(&h, ALICE, 1, 0);
+    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+/* The blocks of a chain become idle from the last to the first; without the first the others are of
+ * no use. */
+static void the_beginning_is_written_first(void **state)
+{
+    struct house h;
+    char path[192];
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    kv_spill_step(h.spill, 1);
+    path_of(&h, ALICE, 1, 0, path);
+    while (!n_files(&h))
+        usleep(100);
+    assert_int_equal(access(path, F_OK), 0);
+    house_finish(&h);
+}
+
+static void what_gives_way_in_memory_before_it_is_written_is_not(void **state)
+{
+    uint32_t block;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    kv_spill_step(h.spill, 2); /* copies of two are on their way */
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        assert_int_equal(kv_cache_take(h.kv, &block), 0);
+    assert_int_equal(kv_spill_n_waiting(h.spill), 0);
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        content(&h, i, false, 9, 9, true);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 2);
+    assert_int_equal(found(&h, ALICE, 1, 0), 2);
+    house_finish(&h);
+}
+
+static void what_is_gone_from_disk_is_written_again_from_memory(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    restore(&h, ALICE, 1, 0);
+    kv_disk_forget(h.disk, ALICE);
+    restart(&h); /* what came back into memory is written at the end */
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+static void a_cache_out_of_reach_has_no_spill(void **state)
+{
+    struct kv_spill *spill = NULL;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    kv_spill_destroy(h.spill);
+    h.kv->hosts[3] = NULL;
+    assert_int_equal(kv_spill_create(h.kv, h.disk, &h.contents, &spill), -ENOTSUP);
+    assert_null(h.kv->spill);
+    h.spill = NULL;
+    house_finish(&h);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_chain_comes_back_to_the_bit),
+    cmocka_unit_test(each_block_is_written_once),
+    cmocka_unit_test(only_its_user_finds_it),
+    cmocka_unit_test(what_is_everybodys_serves_another_user),
+    cmocka_unit_test(another_model_or_type_finds_nothing),
+    cmocka_unit_test(windows_come_back_with_their_blocks),
+    cmocka_unit_test(blocks_without_the_windows_behind_them_are_not_read),
+    cmocka_unit_test(what_is_cheaper_to_compute_is_not_read),
+    cmocka_unit_test(only_what_the_cache_lacks_is_read),
+    cmocka_unit_test(a_damaged_block_ends_what_is_read),
+    cmocka_unit_test(what_has_no_room_in_the_cache_stays_on_disk),
+    cmocka_unit_test(a_restore_may_end_at_any_time),
+    cmocka_unit_test(the_beginning_is_written_first),
+    cmocka_unit_test(what_gives_way_in_memory_before_it_is_written_is_not),
+    cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
+    cmocka_unit_test(a_cache_out_of_reach_has_no_spill),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

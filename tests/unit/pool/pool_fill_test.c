@@ -452,16 +452,60 @@ ssize_t __wrap_pread64(int fd, void *data, size_t n, off_t offset)
     return -1;
 }
 
+/* What a ring was asked for since it was looked at. */
+static struct {
+    bool is_looked_at;
+    unsigned n_asked, n_fixed, most_under_way;
+    uint32_t longest, shortest; /* bytes of one read into a registered buffer */
+} asked;
+
+static void look_at_what_is_asked(struct io_uring *ring)
+{
+    for (unsigned i = *ring->sq.khead; i != ring->sq.sqe_tail; i++) {
+        const struct io_uring_sqe *sqe = &ring->sq.sqes[i & *ring->sq.kring_mask];
+
+        asked.n_asked++;
+        if (sqe->opcode != IORING_OP_READ_FIXED)
+            continue;
+        asked.n_fixed++;
+        asked.longest = sqe->len > asked.longest ? sqe->len : asked.longest;
+        asked.shortest = sqe->len < asked.shortest ? sqe->len : asked.shortest;
+    }
+    /* those whose end the reader has taken notice of are behind the head */
+    if (asked.n_asked - *ring->cq.khead > asked.most_under_way)
+        asked.most_under_way = asked.n_asked - *ring->cq.khead;
+}
+
 int __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
                                             unsigned n, struct __kernel_timespec *ts,
                                             sigset_t *mask)
 {
-    int r = __real_io_uring_submit_and_wait_timeout(ring, cqe, n, ts, mask);
     struct io_uring_cqe *it;
     unsigned head;
+    int r;
 
+    if (asked.is_looked_at)
+        look_at_what_is_asked(ring);
+    r = __real_io_uring_submit_and_wait_timeout(ring, cqe, n, ts, mask);
     io_uring_for_each_cqe(ring, head, it) if (drive_fails()) it->res = drive.error;
     return r;
+}
+
+static void fill_has_32_fixed_reads_of_a_mebibyte_under_way(void **state)
+{
+    struct pool_fill_result result;
+
+    memset(&asked, 0, sizeof(asked));
+    asked.shortest = UINT32_MAX;
+    asked.is_looked_at = true;
+    assert_fills(disk_dir, 48 * MIB, NULL, &result);
+    asked.is_looked_at = false;
+    if (result.note[0])
+        SKIP("not all can be had here: %s", result.note);
+    assert_int_equal(asked.most_under_way, 32);
+    assert_int_equal(asked.n_fixed, 48);
+    assert_int_equal(asked.shortest, MIB);
+    assert_int_equal(asked.longest, MIB);
 }
 
 static void fill_survives_reads_that_fail_for_a_while(void **state)
@@ -681,6 +725,7 @@ static const struct CMUnitTest tests[] = {
     FILL_TEST(fill_works_under_a_small_limit_on_locked_memory),
     FILL_TEST(fill_takes_every_answer_of_a_drive),
     FILL_TEST(fill_tries_again_ever_later_what_may_pass),
+    FILL_TEST(fill_has_32_fixed_reads_of_a_mebibyte_under_way),
     FILL_TEST(fill_survives_reads_that_fail_for_a_while),
     FILL_TEST(fill_of_a_broken_drive_ends_with_the_place),
     FILL_TEST(fill_that_waits_to_try_again_can_be_cancelled),

@@ -10,13 +10,16 @@
 
 #include <math.h>
 
-#define BLOCK KV_BLOCK_TOKENS
-/* Queries of one item at most, so that their sums stay in the second-level cache; a multiple of 4,
- * since queries are worked on in fours. */
+#define BLOCK  KV_BLOCK_TOKENS
+#define INLINE static inline __attribute__((always_inline))
+/* Queries that are worked on together, where there are as many. */
+#define QUERIES_AT_ONCE 4
+/* Queries of one item at most, so that their sums stay in the second-level cache; a multiple of
+ * QUERIES_AT_ONCE. */
 #define QUERIES_MAX 32u
 
 /* Everything an item keeps in its worker's scratch. Widths are padded with zeros to pairs of
- * vectors, query counts to fours. */
+ * vectors, query counts above two to fours. */
 struct attention_work {
     float *keys;   /* f32[n_channels_k][BLOCK]: a block transposed */
     float *values; /* f32[BLOCK][width_v] */
@@ -58,51 +61,64 @@ static vf load_lanes(const struct kv_layer *kv, uint8_t *head, uint32_t slot, ui
     return vec_load_f16(kv_row_f16(head, slot, n) + c);
 }
 
-/* Slots [begin, end) of a block; the others may hold anything and become zeros. */
-static void load_block(const struct args_attention *a, uint8_t *block, uint32_t g, uint32_t begin,
-                       uint32_t end, struct attention_work *w)
+/* Slots [begin, end) of a block's keys; the others may hold anything and become zeros. */
+static void load_keys(const struct args_attention *a, uint8_t *keys, uint32_t begin, uint32_t end,
+                      struct attention_work *w)
 {
-    uint8_t *keys = kv_keys(&a->kv, block, g), *values = kv_values(&a->kv, block, g);
-    uint32_t ck = a->kv.n_channels_k, cv = a->kv.n_channels_v;
+    uint32_t n = a->kv.n_channels_k, c = 0;
+
+    for (; c + LANES <= n; c += LANES)
+        for (uint32_t j = 0; j < BLOCK; j += LANES) {
+            vf v[LANES];
+
+            for (uint32_t i = 0; i < LANES; i++)
+                v[i] =
+                    j + i < begin || j + i >= end ? (vf){0} : load_lanes(&a->kv, keys, j + i, n, c);
+            vec_transpose(v);
+            for (uint32_t i = 0; i < LANES; i++)
+                vec_store(w->keys + (size_t)(c + i) * BLOCK + j, v[i]);
+        }
+    for (; c < n; c++) /* f16: others have no such rest */
+        for (uint32_t j = 0; j < BLOCK; j++)
+            w->keys[(size_t)c * BLOCK + j] =
+                j < begin || j >= end ? 0 : ref_f16_to_f32(kv_row_f16(keys, j, n)[c]);
+}
+
+/* The same of its values. */
+static void load_values(const struct args_attention *a, uint8_t *values, uint32_t begin,
+                        uint32_t end, struct attention_work *w)
+{
+    uint32_t n = a->kv.n_channels_v;
 
     for (uint32_t j = 0; j < BLOCK; j++) {
+        float *to = w->values + (size_t)j * w->width_v;
         uint32_t c = 0;
 
         if (j < begin || j >= end) {
-            for (; c < ck; c++)
-                w->keys[(size_t)c * BLOCK + j] = 0;
-            memset(w->values + (size_t)j * w->width_v, 0, w->width_v * sizeof(float));
+            memset(to, 0, w->width_v * sizeof(float));
             continue;
         }
-        for (; c + LANES <= ck; c += LANES) {
-            vf v = load_lanes(&a->kv, keys, j, ck, c);
-
-            for (uint32_t i = 0; i < LANES; i++)
-                w->keys[(size_t)(c + i) * BLOCK + j] = v[i];
-        }
-        for (; c < ck; c++) /* f16: others have no such rest */
-            w->keys[(size_t)c * BLOCK + j] = ref_f16_to_f32(kv_row_f16(keys, j, ck)[c]);
-        for (c = 0; c + LANES <= cv; c += LANES)
-            vec_store(w->values + (size_t)j * w->width_v + c, load_lanes(&a->kv, values, j, cv, c));
-        for (; c < cv; c++)
-            w->values[(size_t)j * w->width_v + c] = ref_f16_to_f32(kv_row_f16(values, j, cv)[c]);
+        for (; c + LANES <= n; c += LANES)
+            vec_store(to + c, load_lanes(&a->kv, values, j, n, c));
+        for (; c < n; c++)
+            to[c] = ref_f16_to_f32(kv_row_f16(values, j, n)[c]);
     }
 }
 
-/* scores[4][BLOCK] of four queries. */
-static void score_four(const struct args_attention *a, struct attention_work *w, uint32_t q)
+/* scores[n][BLOCK] of n queries. */
+INLINE void score(const struct args_attention *a, struct attention_work *w, uint32_t q, const int n)
 {
     enum { N = BLOCK / LANES };
-    vf sum[4][N] = {0};
+    vf sum[QUERIES_AT_ONCE][N] = {0};
 
     for (uint32_t c = 0; c < a->kv.n_channels_k; c++) {
         const float *k = w->keys + (size_t)c * BLOCK;
 
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < n; r++)
             for (int i = 0; i < N; i++)
                 sum[r][i] += w->queries[q + (uint32_t)r][c] * vec_load(k + i * LANES);
     }
-    for (int r = 0; r < 4; r++)
+    for (int r = 0; r < n; r++)
         for (int i = 0; i < N; i++)
             vec_store(w->scores + (size_t)(q + (uint32_t)r) * BLOCK + i * LANES,
                       sum[r][i] * a->scale);
@@ -156,25 +172,25 @@ static void soften(const struct args_attention *a, struct attention_work *w, uin
             w->sums[(size_t)q * w->width_v + c] *= rescale;
 }
 
-/* sums[q..q+4] += weights * values. */
-static void mix_four(struct attention_work *w, uint32_t q)
+/* sums[q..q+n] += weights * values. */
+INLINE void mix(struct attention_work *w, uint32_t q, const int n)
 {
     for (uint32_t c = 0; c < w->width_v; c += 2 * LANES) {
-        vf sum[4][2];
+        vf sum[QUERIES_AT_ONCE][2];
 
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < n; r++)
             for (int i = 0; i < 2; i++)
                 sum[r][i] = vec_load(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
                                      (uint32_t)i * LANES);
         for (uint32_t j = 0; j < BLOCK; j++) {
             const float *v = w->values + (size_t)j * w->width_v + c;
 
-            for (int r = 0; r < 4; r++)
+            for (int r = 0; r < n; r++)
                 for (int i = 0; i < 2; i++)
                     sum[r][i] +=
                         w->scores[(size_t)(q + (uint32_t)r) * BLOCK + j] * vec_load(v + i * LANES);
         }
-        for (int r = 0; r < 4; r++)
+        for (int r = 0; r < n; r++)
             for (int i = 0; i < 2; i++)
                 vec_store(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
                               (uint32_t)i * LANES,
@@ -182,15 +198,26 @@ static void mix_four(struct attention_work *w, uint32_t q)
     }
 }
 
+/* A block, loaded, that begins at position first, against all queries. */
+INLINE void attend_block(const struct args_attention *a, struct attention_work *w, uint32_t first,
+                         const int at_once)
+{
+    for (uint32_t q = 0; q < w->n_padded; q += (uint32_t)at_once)
+        score(a, w, q, at_once);
+    for (uint32_t q = 0; q < w->n; q++)
+        soften(a, w, q, first);
+    for (uint32_t q = 0; q < w->n_padded; q += (uint32_t)at_once)
+        mix(w, q, at_once);
+}
+
 /* The queries gathered in w against the cache of their sequence. */
 static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t g,
                    struct attention_work *w)
 {
-    uint32_t first = UINT32_MAX, last = 0;
+    uint32_t first = UINT32_MAX, last = 0, begin, end;
 
     for (uint32_t q = 0; q < w->n; q++) {
-        uint32_t begin = attention_first(w->position[q], a->window);
-
+        begin = attention_first(w->position[q], a->window);
         first = begin < first ? begin : first;
         last = w->position[q] > last ? w->position[q] : last;
     }
@@ -201,14 +228,16 @@ static void attend(const struct args_attention *a, const struct step_seq *seq, u
             break;
         if (!block)
             continue;
-        load_block(a, block, g, b == first / BLOCK ? first % BLOCK : 0,
-                   b == last / BLOCK ? last % BLOCK + 1 : BLOCK, w);
-        for (uint32_t q = 0; q < w->n_padded; q += 4)
-            score_four(a, w, q);
-        for (uint32_t q = 0; q < w->n_padded; q++)
-            soften(a, w, q, b * BLOCK);
-        for (uint32_t q = 0; q < w->n_padded; q += 4)
-            mix_four(w, q);
+        begin = b == first / BLOCK ? first % BLOCK : 0;
+        end = b == last / BLOCK ? last % BLOCK + 1 : BLOCK;
+        load_keys(a, kv_keys(&a->kv, block, g), begin, end, w);
+        load_values(a, kv_values(&a->kv, block, g), begin, end, w);
+        if (w->n_padded == 1)
+            attend_block(a, w, b * BLOCK, 1);
+        else if (w->n_padded == 2)
+            attend_block(a, w, b * BLOCK, 2);
+        else
+            attend_block(a, w, b * BLOCK, QUERIES_AT_ONCE);
     }
 }
 
@@ -228,7 +257,7 @@ static void attend_rows(const struct args_attention *a, uint32_t t, uint32_t end
     float *out = addr_ptr(a->out);
 
     w->n = (end - t) * heads;
-    w->n_padded = (w->n + 3) / 4 * 4;
+    w->n_padded = w->n < 3 ? w->n : (w->n + 3) / 4 * 4;
     for (uint32_t q = 0; q < w->n_padded; q++) {
         uint32_t i = q < w->n ? q : w->n - 1; /* padding repeats the last query */
         uint32_t h = head + i % heads;

@@ -5,6 +5,7 @@
  * four columns of an activation (broadcast) to all sixteen rows; scales turn into vectors over the
  * rows. A tile is unpacked once and serves every activation row.
  */
+#include "device/cpu/gemm_sums_avx512.h"
 #include "device/cpu/gemm_tile.h"
 #include "device/cpu/level.h"
 #include "device/cpu/product.h"
@@ -139,24 +140,6 @@ static void run(const struct pass *p, unsigned n, float (*out)[16])
     passes[n - 1](p, out);
 }
 
-/* Adds a pass's sums to rows [r0, r0 + n) of the result, weight rows [first, first + width). */
-static void add_sums(const struct product *p, float (*sums)[16], uint32_t r0, unsigned n,
-                     uint32_t first, uint32_t width, bool is_first_panel)
-{
-    const __mmask16 mask = (__mmask16)((1u << width) - 1);
-
-    for (unsigned r = 0; r < n; r++) {
-        float *y = product_out(p, r0 + r) + first;
-        __m512 v = _mm512_load_ps(sums[r]);
-
-        if (p->bias && is_first_panel)
-            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, p->bias + first));
-        if (p->accumulate || !is_first_panel)
-            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y));
-        _mm512_mask_storeu_ps(y, mask, v);
-    }
-}
-
 /* All activation rows against the unpacked panel: groups of sixteen weight rows one after the other
  * while the activations of a pass are near. */
 static void run_panel(const struct product *p, const struct tile_format *format,
@@ -175,7 +158,7 @@ static void run_panel(const struct product *p, const struct tile_format *format,
             for (unsigned i = 0; i < n_pass; i++)
                 pass.x[i] = product_x(p, r + i);
             run(&pass, n_pass, sums);
-            add_sums(p, sums, r, n_pass, first + g, n - g < 16 ? n - g : 16, block == 0);
+            gemm_add_sums(p, sums, r, n_pass, first + g, n - g < 16 ? n - g : 16, block == 0);
         }
     }
 }

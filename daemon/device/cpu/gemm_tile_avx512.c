@@ -1,42 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "device/cpu/gemm_tile.h"
+#include "device/cpu/transpose_avx512.h"
 #include "kernels/quants.h"
 
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
-
-/* Sixteen rows of sixteen dwords: afterwards v[i] holds dword i of every row. */
-INLINE void transpose(__m512i v[16])
-{
-    __m512i t[16];
-
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    }
-    /* v[4g + j]: in each quarter, dword j of rows 4g to 4g + 3 */
-    for (int g = 0; g < 16; g += 4) {
-        v[g] = _mm512_unpacklo_epi64(t[g], t[g + 2]);
-        v[g + 1] = _mm512_unpackhi_epi64(t[g], t[g + 2]);
-        v[g + 2] = _mm512_unpacklo_epi64(t[g + 1], t[g + 3]);
-        v[g + 3] = _mm512_unpackhi_epi64(t[g + 1], t[g + 3]);
-    }
-    /* quarters: quarter q of v[4g + j] is dword 4q + j of rows 4g.. */
-    for (int j = 0; j < 4; j++) {
-        __m512i a = _mm512_shuffle_i32x4(v[j], v[4 + j], 0x88);
-        __m512i b = _mm512_shuffle_i32x4(v[j], v[4 + j], 0xdd);
-        __m512i c = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0x88);
-        __m512i e = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0xdd);
-
-        t[j] = _mm512_shuffle_i32x4(a, c, 0x88);
-        t[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        t[4 + j] = _mm512_shuffle_i32x4(b, e, 0x88);
-        t[12 + j] = _mm512_shuffle_i32x4(b, e, 0xdd);
-    }
-    for (int i = 0; i < 16; i++)
-        v[i] = t[i];
-}
 
 INLINE __m512i low_halves(__m512i v)
 {

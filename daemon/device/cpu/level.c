@@ -2,8 +2,31 @@
 /* The table of one level. */
 #include "device/cpu/level.h"
 
+#if defined(__AMX_BF16__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #define TEXT2(x) #x
 #define TEXT(x)  TEXT2(x)
+
+#if defined(__AMX_BF16__)
+/* The tiles' registers are large, so the system gives them only to processes that ask. */
+static bool has_tiles(void)
+{
+    enum {
+        REQUEST_PERMISSION =
+            0x1023, /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA: see arch_prctl(2) */
+        TILE_DATA = 18,
+        AMX_BF16 = 1 << 22 /* of EDX of leaf 7 */
+    };
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
 
 /* The CPU must have all the build let the compiler use, and the system must save its registers
  * (which the compiler's test includes). */
@@ -12,7 +35,11 @@ static bool is_supported(void)
 #if defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512vnni")
+#if defined(__AMX_BF16__)
+           && has_tiles()
+#endif
+        ;
 #elif defined(__AVX2__)
     /* Every CPU with these two has F16C, which not every compiler can ask for. */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -23,6 +23,17 @@ dot_fn *IN_LEVEL(dot_for)(enum gguf_type weight, enum activation_type activation
  * Returns false when this level has no such form for the types. */
 struct product;
 bool IN_LEVEL(gemm)(const struct product *p, uint32_t first, uint32_t n, void *scratch);
+/* The same of float weights and activations. An item has GEMM_FLOAT_ROWS weight rows, of narrow
+ * ones as many times that as come to GEMM_FLOAT_VALUES, since what is made of the activations
+ * serves them all. */
+bool IN_LEVEL(gemm_float)(const struct product *p, uint32_t first, uint32_t n, void *scratch);
+#define GEMM_FLOAT_ROWS   64u
+#define GEMM_FLOAT_VALUES 65536u
+#if defined(__AMX_BF16__)
+#define HAS_GEMM_FLOAT 1
+#else
+#define HAS_GEMM_FLOAT 0
+#endif
 
 /* Few items for work that is little: one per `grain` units, at most CPU_ITEMS_MAX. */
 #define CPU_ITEMS_MAX 16384u

@@ -13,13 +13,23 @@
  * are registers for all sums. */
 #define WEIGHT_ROWS (LANES == 16 ? 2u : 1u)
 
+/* Whether gemm_float has items of a size of its own. */
+static bool is_gemm_float(enum gguf_type type, bool is_many)
+{
+    return is_many && HAS_GEMM_FLOAT && (type == GGUF_TYPE_F16 || type == GGUF_TYPE_BF16);
+}
+
 /* Rows of weights of one item, of n_rows in each of n_products: a multiple of 16, the width of a
- * tile. */
-static uint32_t rows_per_item(enum gguf_type type, uint32_t n_products, uint32_t n_rows,
-                              uint32_t n_cols)
+ * tile. is_many: most are for many rows of activations. */
+static uint32_t rows_per_item(enum gguf_type type, bool is_many, uint32_t n_products,
+                              uint32_t n_rows, uint32_t n_cols)
 {
     uint64_t n = ITEM_BYTES / gguf_type_row_bytes(type, n_cols) / 16 * 16;
 
+    if (is_gemm_float(type, is_many)) {
+        n = GEMM_FLOAT_VALUES / GEMM_FLOAT_ROWS / n_cols;
+        return GEMM_FLOAT_ROWS * (n > 4 ? 4 : n ? (uint32_t)n : 1);
+    }
     if (n > 64)
         n = 64;
     if (n < 16)
@@ -220,7 +230,8 @@ static void multiply(const struct product *p, uint32_t first, uint32_t end, bool
     size_t row_bytes = gguf_type_row_bytes(p->weight_type, p->n_cols);
     dot_fn *dot = choose(p->weight_type, p->activation);
 
-    if (!p->rows || (is_many && IN_LEVEL(gemm)(p, first, end - first, scratch)))
+    if (!p->rows || (is_many && (IN_LEVEL(gemm)(p, first, end - first, scratch) ||
+                                 IN_LEVEL(gemm_float)(p, first, end - first, scratch))))
         return;
     if (!dot) {
         for (uint32_t i = first; i < end; i++)
@@ -235,7 +246,8 @@ static void multiply(const struct product *p, uint32_t first, uint32_t end, bool
 
 static uint32_t matmul_rows_per_item(const struct dispatch *d)
 {
-    return rows_per_item(d->weight_type, 1, d->args.matmul.n_rows, d->args.matmul.n_cols);
+    return rows_per_item(d->weight_type, d->max_rows > DOT_ROWS, 1, d->args.matmul.n_rows,
+                         d->args.matmul.n_cols);
 }
 
 uint32_t IN_LEVEL(matmul_items)(const struct dispatch *d)
@@ -287,7 +299,8 @@ static uint32_t expert_rows_per_item(const struct dispatch *d)
 {
     const struct args_matmul_experts *a = &d->args.matmul_experts;
 
-    return rows_per_item(d->weight_type, expert_products(d), a->n_rows, a->n_cols);
+    return rows_per_item(d->weight_type, d->max_rows > EXPERTS_FEW_ROWS, expert_products(d),
+                         a->n_rows, a->n_cols);
 }
 
 uint32_t IN_LEVEL(matmul_experts_items)(const struct dispatch *d)

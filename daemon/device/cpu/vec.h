@@ -11,6 +11,7 @@
 #endif
 
 #if defined(__AVX512F__)
+#include "device/cpu/transpose_avx512.h"
 #define LANES 16
 #elif defined(__AVX2__)
 #define LANES 8
@@ -131,6 +132,21 @@ static inline vf vec_load_i8(const int8_t *p)
 
     memcpy(&b, p, sizeof(b));
     return __builtin_convertvector(b, vf);
+}
+
+/* LANES vectors as rows of a matrix become its columns. */
+static inline void vec_transpose(vf v[LANES])
+{
+#if defined(__AVX512F__)
+    transpose((__m512i *)v);
+#else
+    float rows[LANES][LANES];
+
+    memcpy(rows, v, sizeof(rows));
+    for (int i = 0; i < LANES; i++)
+        for (int k = 0; k < LANES; k++)
+            v[i][k] = rows[k][i];
+#endif
 }
 
 /* Within 2 ulp of exp for x in [-103, 88]; 0 below, infinity above. NaN stays NaN. */

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include "device/device.h"
+#include "kernels/ref.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -332,29 +333,44 @@ static void a_weight_may_begin_where_windows_overlap(void **state)
     free(pages);
 }
 
-/* How a prompt is cut into steps must not show in what comes out. */
-static void a_row_of_a_float_product_is_the_same_whatever_is_computed_with_it(void **state)
+enum {
+    PRODUCT_ROWS = 5,
+    PRODUCT_COLS = 72,
+    PRODUCT_MOST = 19
+}; /* tiles and what is left of them, in each direction */
+
+/* Values that f16 and bf16 have exactly. */
+static float write_weight(enum gguf_type type, void *w, int i)
 {
-    enum {
-        N_ROWS = 5,
-        N_COLS = 72,
-        MOST = 7
-    }; /* tiles and what is left of them, in each direction */
-    struct fixture *f = *state;
+    float value = (float)(i * 7919 % 251 - 125) / 256;
+    uint32_t bits;
+
+    memcpy(&bits, &value, 4);
+    if (type == GGUF_TYPE_F32)
+        ((float *)w)[i] = value;
+    else
+        ((uint16_t *)w)[i] = type == GGUF_TYPE_F16 ? ref_f32_to_f16(value) : (uint16_t)(bits >> 16);
+    return value;
+}
+
+static void compare_rows(struct fixture *f, enum gguf_type type)
+{
+    enum { N_ROWS = PRODUCT_ROWS, N_COLS = PRODUCT_COLS, MOST = PRODUCT_MOST };
     struct step_header *step = f->buf->host;
-    float *w = (float *)(void *)((char *)f->buf->host + 4096);
-    float *x = (float *)(void *)((char *)f->buf->host + 8192);
-    float *out = (float *)(void *)((char *)f->buf->host + 12288), want[MOST * N_ROWS];
+    char *base = f->buf->host;
+    float *x = (float *)(void *)(base + 8192), *out = (float *)(void *)(base + 32768);
+    float weights[N_ROWS * N_COLS], want[MOST * N_ROWS];
     struct dispatch d = matmul_dispatch(f);
     uint64_t ticket = 0;
 
-    d.weight_type = GGUF_TYPE_F32;
+    d.weight_type = type;
     d.activation = ACT_F32;
     d.max_rows = 64;
     d.args.matmul.n_rows = N_ROWS;
     d.args.matmul.n_cols = N_COLS;
+    d.args.matmul.out = f->buf->address + 32768;
     for (int i = 0; i < N_ROWS * N_COLS; i++)
-        w[i] = (float)(i * 7919 % 1009) / 1009 - 0.5f;
+        weights[i] = write_weight(type, base + 4096, i);
     for (int i = 0; i < MOST * N_COLS; i++)
         x[i] = (float)(i * 104729 % 997) / 997 - 0.5f;
     for (uint32_t n = 1; n <= MOST; n++) {
@@ -374,9 +390,17 @@ static void a_row_of_a_float_product_is_the_same_whatever_is_computed_with_it(vo
             double sum = 0;
 
             for (int k = 0; k < N_COLS; k++)
-                sum += (double)w[i * N_COLS + k] * x[r * N_COLS + k];
+                sum += (double)weights[i * N_COLS + k] * x[r * N_COLS + k];
             assert_float_equal(want[r * N_ROWS + i], sum, 1e-5);
         }
+}
+
+/* How a prompt is cut into steps must not show in what comes out. */
+static void a_row_of_a_float_product_is_the_same_whatever_is_computed_with_it(void **state)
+{
+    compare_rows(*state, GGUF_TYPE_F32);
+    compare_rows(*state, GGUF_TYPE_F16);
+    compare_rows(*state, GGUF_TYPE_BF16);
 }
 
 static void the_cpu_of_a_configuration_is_found_where_it_is_allowed(void **state)

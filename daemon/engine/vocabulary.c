@@ -103,6 +103,25 @@ static void read_specials(const struct gguf *g, struct tokenizer_desc *desc)
     desc->add_eos = flag(g, "tokenizer.ggml.add_eos_token");
     desc->add_sep = flag(g, "tokenizer.ggml.add_sep_token");
     desc->add_space_prefix = flag(g, "tokenizer.ggml.add_space_prefix");
+    desc->remove_extra_whitespaces = flag(g, "tokenizer.ggml.remove_extra_whitespaces");
+}
+
+/* Some converters call its bytes signed. */
+static int read_charsmap(const struct gguf *g, struct tokenizer_desc *desc, struct error *err)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const struct gguf_array *a;
+    int r = 0;
+
+    if (!gguf_find(g, key))
+        return 0;
+    if (gguf_get_array(g, key, GGUF_VALUE_I8, &a, NULL) < 0)
+        r = gguf_get_array(g, key, GGUF_VALUE_U8, &a, err);
+    if (r < 0)
+        return r;
+    desc->charsmap = a->data;
+    desc->charsmap_len = a->n;
+    return 0;
 }
 
 int vocabulary_open(const struct gguf *g, uint32_t n_vocab, struct tokenizer **ret_tokenizer,
@@ -124,6 +143,8 @@ int vocabulary_open(const struct gguf *g, uint32_t n_vocab, struct tokenizer **r
         r = borrow_texts(g, "tokenizer.ggml.merges", &merges, &desc.n_merges, err);
     if (r == 0)
         r = read_columns(g, &desc, err);
+    if (r == 0)
+        r = read_charsmap(g, &desc, err);
     if (r == 0) {
         desc.texts = texts;
         desc.merges = merges;

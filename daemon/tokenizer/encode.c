@@ -186,5 +186,6 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, un
     strbuf_finish(&run.text);
     merge_finish(&run.merge);
     free(run.classes);
+    free(run.ends);
     return ret;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tokenizer/special.h"
 
+#include "tokenizer/prefixes.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +22,10 @@ static int compare(const void *a, const void *b, void *context)
 {
     const struct vocab *v = context;
     int32_t left = *(const int32_t *)a, right = *(const int32_t *)b;
-    size_t left_len, right_len;
-    const char *left_text = vocab_text(v, left, &left_len);
-    const char *right_text = vocab_text(v, right, &right_len);
-    int order = memcmp(left_text, right_text, left_len < right_len ? left_len : right_len);
+    int order = prefixes_compare(v, left, right);
 
     if (order)
         return order;
-    if (left_len != right_len)
-        return left_len < right_len ? -1 : 1;
     if (v->tokens[left].type != v->tokens[right].type) {
         if (v->tokens[left].type == TOKENIZER_TYPE_USER_DEFINED)
             return -1;
@@ -83,29 +80,6 @@ void special_finish(struct special *s)
     s->n = 0;
 }
 
-/* Byte `depth` of a token's text, -1 behind its end; texts in a range agree up to depth. */
-static int byte_at(const struct vocab *v, int32_t id, size_t depth)
-{
-    const struct vocab_token *token = &v->tokens[id];
-
-    return depth < token->len ? (unsigned char)v->blob[token->offset + depth] : -1;
-}
-
-/* The first index in [low, high) whose byte at depth is at least `byte`. */
-static size_t lower_bound(const struct special *s, const struct vocab *v, size_t low, size_t high,
-                          size_t depth, int byte)
-{
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-
-        if (byte_at(v, s->ids[mid], depth) < byte)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
 /* The longest token that text starts with, or -1. */
 static int32_t match_at(const struct special *s, const struct vocab *v, const char *text,
                         size_t len, bool with_control)
@@ -116,8 +90,7 @@ static int32_t match_at(const struct special *s, const struct vocab *v, const ch
     for (size_t depth = 0; depth < len; depth++) {
         int byte = (unsigned char)text[depth];
 
-        low = lower_bound(s, v, low, high, depth, byte);
-        high = lower_bound(s, v, low, high, depth, byte + 1);
+        prefixes_narrow(v, s->ids, &low, &high, depth, byte);
         if (low == high)
             break;
         /* one that ends here stands first */

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct model *const models[] = {&bpe_model, &bpe_lines_model, &spm_model, &wpm_model};
+static const struct model *const models[] = {&bpe_model, &bpe_lines_model, &spm_model,
+                                             &unigram_model, &wpm_model};
 
 void tokenizer_desc_init(struct tokenizer_desc *desc)
 {
@@ -30,6 +31,7 @@ void tokenizer_desc_init(struct tokenizer_desc *desc)
         .add_space_prefix = -1,
         .lowercase = -1,
         .strip_accents = -1,
+        .remove_extra_whitespaces = -1,
     };
 }
 
@@ -105,7 +107,8 @@ static int32_t choose_id(const struct tokenizer *t, int32_t id, const char *name
 
 static void choose_ids(struct tokenizer *t, const struct tokenizer_desc *desc)
 {
-    bool is_spm = t->model == &spm_model, is_wpm = t->model == &wpm_model;
+    bool is_wpm = t->model == &wpm_model;
+    bool is_spm = t->model == &spm_model || t->model == &unigram_model;
 
     t->ids[TOKENIZER_BOS] = choose_id(t, desc->bos, is_spm ? "<s>" : is_wpm ? "[CLS]" : NULL);
     t->ids[TOKENIZER_EOS] = choose_id(t, desc->eos, is_spm ? "</s>" : NULL);
@@ -129,7 +132,8 @@ static void choose_rules(struct tokenizer *t, const struct tokenizer_desc *desc)
     t->adds_bos = choose(desc->add_bos, m->adds_bos || (t->pre && t->pre->adds_bos));
     t->adds_eos = choose(desc->add_eos, m->adds_eos);
     t->adds_sep = choose(desc->add_sep, m->adds_sep || (t->pre && t->pre->adds_sep));
-    t->adds_space = choose(desc->add_space_prefix, m->adds_space) && m == &spm_model;
+    t->adds_space =
+        choose(desc->add_space_prefix, m->adds_space) && (m == &spm_model || m == &unigram_model);
     t->lowercases = choose(desc->lowercase, true);
     t->strips_accents = choose(desc->strip_accents, t->lowercases);
     if (m != &spm_model || !desc->architecture || strcmp(desc->architecture, "phi3") != 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Text to token ids and back, for the vocabularies that model files carry: byte-level BPE ("gpt2"),
- * BPE of characters within lines ("gemma4"), SentencePiece-style BPE by scores ("llama") and
- * WordPiece ("bert"). Knows arrays, not files, and nothing of templates or chats.
+ * BPE of characters within lines ("gemma4"), SentencePiece-style BPE by scores ("llama"),
+ * SentencePiece's unigram model ("t5") and WordPiece ("bert"). Knows arrays, not files, and nothing
+ * of templates or chats.
  *
  * A struct tokenizer never changes after it is made: any number of threads may use it at once.
  * Everything a call needs besides lives in that call. A tokenizer_encode takes time of the order
@@ -53,6 +54,9 @@ struct tokenizer_desc {
     /* 0 or 1; -1: as the model's kind has it */
     int add_bos, add_eos, add_sep, add_space_prefix;
     int lowercase, strip_accents; /* WordPiece */
+    int remove_extra_whitespaces; /* unigram: white space becomes one space between words */
+    const void *charsmap;         /* tokenizer.ggml.precompiled_charsmap (unigram) */
+    size_t charsmap_len;          /* 0: none */
 };
 void tokenizer_desc_init(struct tokenizer_desc *desc);
 

@@ -22,7 +22,9 @@ struct run {
     struct wordcache cache;
     uint8_t *classes; /* BPE: cap_classes */
     size_t cap_classes;
-    struct strbuf text; /* SentencePiece and WordPiece: normalised text so far */
+    struct unigram_end *ends; /* unigram: cap_ends */
+    size_t cap_ends;
+    struct strbuf text; /* SentencePiece, unigram and WordPiece: normalised text so far */
 };
 
 /* A kind of vocabulary. */
@@ -36,7 +38,7 @@ struct model {
     /* Appends the tokens of a piece of text without special tokens in it. */
     int (*encode)(struct run *run, const char *text, size_t len, bool after_special);
 };
-extern const struct model bpe_model, bpe_lines_model, spm_model, wpm_model;
+extern const struct model bpe_model, bpe_lines_model, spm_model, unigram_model, wpm_model;
 
 struct tokenizer {
     const struct model *model;

@@ -155,8 +155,8 @@ static void fuzz_text(uint8_t choice, const char *text, size_t len)
         "gpt-2",        "default",     "llama-bpe",      "qwen2",  "qwen35", "gpt-4o",    "tekken",
         "deepseek-llm", "deepseek-v3", "deepseek-coder", "falcon", "smollm", "seed-coder"};
     enum { N_PRES = sizeof(pres) / sizeof(pres[0]) };
-    static struct tokenizer *made[N_PRES + 3];
-    size_t which = (choice >> 3) % (N_PRES + 3);
+    static struct tokenizer *made[N_PRES + 4];
+    size_t which = (choice >> 3) % (N_PRES + 4);
 
     if (!made[which]) {
         static struct table table;
@@ -167,10 +167,12 @@ static void fuzz_text(uint8_t choice, const char *text, size_t len)
             make_spm(&table);
         table.desc.pre = which < N_PRES ? pres[which] : NULL;
         if (which > N_PRES) {
-            table.desc.model = which == N_PRES + 1 ? "bert" : "gemma4";
+            static const char *const models[] = {"bert", "gemma4", "t5"};
+
+            table.desc.model = models[which - N_PRES - 1];
             table.desc.architecture = NULL;
         }
-        if (which > N_PRES + 1)
+        if (which == N_PRES + 2)
             add_merges(&table);
         if (tokenizer_create(&table.desc, &made[which], NULL) < 0)
             abort();
@@ -212,8 +214,26 @@ static int32_t take_id(struct input *in)
     return b < 200 ? b : odd[b % 5];
 }
 
+/* A map of the input's units and texts, its length mostly true. */
+static void take_charsmap(struct input *in, struct tokenizer_desc *desc, uint8_t *room)
+{
+    uint32_t n_units = take(in), n_texts = take(in) % 32, units_len = n_units * 4;
+    size_t n;
+
+    if (take(in) % 8 == 0)
+        units_len = (uint32_t)take(in) << (take(in) % 32);
+    memcpy(room, &units_len, 4);
+    for (n = 4; n < 4 + n_units * 4 + n_texts; n++)
+        room[n] = take(in);
+    if (n_texts && take(in) % 8)
+        room[n - 1] = 0;
+    desc->charsmap = room;
+    desc->charsmap_len = n - take(in) % 2;
+}
+
 static void fuzz_vocabulary(struct input in)
 {
+    static uint8_t map[4 + 255 * 4 + 32];
     static const char *const kinds[] = {"gpt2", "llama", "bert", "t5", ""};
     static const char *const pres[] = {"gpt-2", "llama-bpe", "deepseek-llm", "tekken", "?"};
     static struct table t;
@@ -233,6 +253,9 @@ static void fuzz_vocabulary(struct input in)
     t.desc.add_bos = take(&in) % 3 - 1;
     t.desc.add_eos = take(&in) % 3 - 1;
     t.desc.add_space_prefix = take(&in) % 3 - 1;
+    t.desc.remove_extra_whitespaces = take(&in) % 3 - 1;
+    if (take(&in) & 1)
+        take_charsmap(&in, &t.desc, map);
     for (size_t i = 0; i < n_tokens; i++) {
         float scores[] = {0, -1, 1, __builtin_nanf(""), __builtin_inff(), -0.0f, -3, 1e30f};
         uint8_t b = take(&in);

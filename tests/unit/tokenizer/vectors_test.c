@@ -154,6 +154,8 @@ VECTORS_OF(phi_3_gives_its_vectors, "phi-3")
 VECTORS_OF(deepseek_llm_gives_its_vectors, "deepseek-llm")
 VECTORS_OF(deepseek_coder_gives_its_vectors, "deepseek-coder")
 VECTORS_OF(bert_bge_gives_its_vectors, "bert-bge")
+VECTORS_OF(gemma_2_gives_its_vectors, "gemma-2")
+VECTORS_OF(gemma_4_gives_its_vectors, "gemma-4")
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gpt_2_gives_its_vectors),
@@ -164,6 +166,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(deepseek_llm_gives_its_vectors),
     cmocka_unit_test(deepseek_coder_gives_its_vectors),
     cmocka_unit_test(bert_bge_gives_its_vectors),
+    cmocka_unit_test(gemma_2_gives_its_vectors),
+    cmocka_unit_test(gemma_4_gives_its_vectors),
     cmocka_unit_test(gpt_4o_gives_its_vectors),
     cmocka_unit_test(llama4_gives_its_vectors),
     cmocka_unit_test(tekken_gives_its_vectors),

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const char *get_string(const struct gguf *g, const char *key)
 {
@@ -54,6 +55,8 @@ static const void *get_numbers(const struct gguf *g, const char *key, enum gguf_
 
 static void describe(const struct gguf *g, struct tokenizer_desc *d)
 {
+    const struct gguf_array *charsmap;
+
     tokenizer_desc_init(d);
     d->model = get_string(g, "tokenizer.ggml.model");
     d->pre = get_string(g, "tokenizer.ggml.pre");
@@ -73,6 +76,25 @@ static void describe(const struct gguf *g, struct tokenizer_desc *d)
     d->add_eos = get_flag(g, "tokenizer.ggml.add_eos_token");
     d->add_sep = get_flag(g, "tokenizer.ggml.add_sep_token");
     d->add_space_prefix = get_flag(g, "tokenizer.ggml.add_space_prefix");
+    d->remove_extra_whitespaces = get_flag(g, "tokenizer.ggml.remove_extra_whitespaces");
+    if (gguf_get_array(g, "tokenizer.ggml.precompiled_charsmap", GGUF_VALUE_U8, &charsmap, NULL) ==
+        0) {
+        d->charsmap = charsmap->data;
+        d->charsmap_len = charsmap->n;
+    }
+}
+
+static bool find_file(const char *name, char *path, size_t size)
+{
+    const char *more = getenv("HEARTH_VOCABULARIES");
+
+    snprintf(path, size, "data/tokenizers/ggml-vocab-%s.gguf", name);
+    if (harness_shared(path)) {
+        snprintf(path, size, "%s", harness_shared(path));
+        return true;
+    }
+    snprintf(path, size, "%s/ggml-vocab-%s.gguf", more ? more : "", name);
+    return more && access(path, R_OK) == 0;
 }
 
 struct tokenizer *vocab_file_load(const char *name)
@@ -86,12 +108,11 @@ struct tokenizer *vocab_file_load_as(const char *name, const char *pre)
     struct tokenizer_desc desc;
     struct error err = {0};
     struct gguf *g = NULL;
-    char path[256];
+    char path[4096];
 
-    snprintf(path, sizeof(path), "data/tokenizers/ggml-vocab-%s.gguf", name);
-    if (!harness_shared(path))
+    if (!find_file(name, path, sizeof(path)))
         return NULL;
-    if (gguf_open(harness_shared(path), &g, &err) < 0)
+    if (gguf_open(path, &g, &err) < 0)
         fail_msg("%s: %s", name, err.text);
     describe(g, &desc);
     if (pre)

@@ -5,7 +5,9 @@
 
 #include "tokenizer/tokenizer.h"
 
-/* data/tokenizers/ggml-vocab-NAME.gguf; NULL when it is not there. A file that is there but makes
+/* ggml-vocab-NAME.gguf, of the shared data (data/tokenizers) or else of the directory that
+ * HEARTH_VOCABULARIES names, for those that are not to be had there: gemma-2, gemma-4, t5,
+ * xlm-roberta. NULL when it is in neither. A file that is there but makes
  * no tokenizer fails the test. */
 struct tokenizer *vocab_file_load(const char *name);
 /* The same with another pre-tokenizer than the file names. */

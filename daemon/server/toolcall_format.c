@@ -296,6 +296,95 @@ static bool parse_glm(const char *text, size_t len, const json_t *tools, toolcal
     return is_call;
 }
 
+/* ---- DeepSeek V3.2 and V4: elements of their own, which say of each value whether it is text ----
+ */
+
+static json_t *dsml_value(const json_t *tools, struct span name, struct span key, struct span says,
+                          struct span text)
+{
+    static const char is_text[] = "string=\"true\"";
+
+    return memmem(says.data, says.len, is_text, sizeof(is_text) - 1)
+               ? json_stringn(text.data, text.len)
+               : value_of(tools, name, key, text);
+}
+
+/* <｜DSML｜parameter name="KEY" string="true|false">VALUE</｜DSML｜parameter>; false when one is
+ * not whole. */
+static bool add_dsml_arguments(json_t *object, const json_t *tools, struct span name,
+                               struct span rest)
+{
+    while (cut(&rest, "<｜DSML｜parameter name=\"").data) {
+        struct span key = cut(&rest, "\""), says = cut(&rest, ">"), value;
+        json_t *json;
+
+        value = cut(&rest, "</｜DSML｜parameter>");
+        if (!key.data || !says.data || !value.data)
+            return false;
+        json = dsml_value(tools, name, key, says, value);
+        if (!json || json_object_setn_new(object, key.data, key.len, json) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* <｜DSML｜invoke name="NAME">...</｜DSML｜invoke>, any number of them */
+static bool parse_dsml(const char *text, size_t len, const json_t *tools, toolcall_found *found,
+                       void *user)
+{
+    struct span rest = {text, len};
+    bool is_call = false;
+
+    while (cut(&rest, "<｜DSML｜invoke name=\"").data) {
+        struct span name = cut(&rest, "\">"), body = cut(&rest, "</｜DSML｜invoke>");
+        json_t *object = json_object();
+
+        is_call |= name.data && body.data && add_dsml_arguments(object, tools, name, body) &&
+                   tell(name, object, found, user);
+        json_decref(object);
+    }
+    return is_call;
+}
+
+/* ---- Kimi K2: functions.NAME:NUMBER and an object, between marks ---- */
+
+static struct span kimi_name(struct span id)
+{
+    static const char functions[] = "functions.";
+    size_t len;
+
+    id = trim(id);
+    if (id.len >= sizeof(functions) - 1 && memcmp(id.data, functions, sizeof(functions) - 1) == 0) {
+        id.data += sizeof(functions) - 1;
+        id.len -= sizeof(functions) - 1;
+    }
+    for (len = id.len; len && id.data[len - 1] >= '0' && id.data[len - 1] <= '9'; len--)
+        continue;
+    if (len && len < id.len && id.data[len - 1] == ':')
+        id.len = len - 1;
+    return id;
+}
+
+static bool parse_kimi(const char *text, size_t len, const json_t *tools, toolcall_found *found,
+                       void *user)
+{
+    struct span rest = {text, len};
+    bool is_call = false;
+
+    while (cut(&rest, "<|tool_call_begin|>").data) {
+        struct span call = cut(&rest, "<|tool_call_end|>"), id;
+        json_t *json;
+
+        if (!call.data) /* the last one, where the model stopped before its end */
+            call = rest;
+        id = cut(&call, "<|tool_call_argument_begin|>");
+        json = parse_json(call);
+        is_call |= id.data && tell(kimi_name(id), json, found, user);
+        json_decref(json);
+    }
+    return is_call;
+}
+
 /* ---- Gemma 4: call:NAME{key:value,...}, strings between <|"|> ---- */
 
 static const char quote[] = "<|\"|>";
@@ -400,6 +489,15 @@ static const struct toolcall_format formats[] = {
      "<｜tool▁calls▁begin｜>",
      "<｜tool▁calls▁end｜>",
      parse_deepseek},
+    {{"｜DSML｜", "function_calls>"},
+     "<｜DSML｜function_calls>",
+     "</｜DSML｜function_calls>",
+     parse_dsml},
+    {{"｜DSML｜", "tool_calls>"}, "<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", parse_dsml},
+    {{"<|tool_calls_section_begin|>", "<|tool_call_argument_begin|>"},
+     "<|tool_calls_section_begin|>",
+     "<|tool_calls_section_end|>",
+     parse_kimi},
     {{"<seed:tool_call>", "<function="}, "<seed:tool_call>", "</seed:tool_call>", parse_qwen},
     {{"<minimax:tool_call>", "<invoke name="},
      "<minimax:tool_call>",

@@ -38,8 +38,27 @@ static const char *const text_names[] = {"<|channel|>", "<|message|>", "<|start|
 /* Control tokens in which models write calls of tools and reasoning: whoever reads an answer needs
  * them, though as text of a prompt they must not be made of words. */
 static const char *const markup_names[] = {
-    "[TOOL_CALLS]", "[ARGS]",       "[CALL_ID]",  "[THINK]",    "[/THINK]",
-    "<|tool_call>", "<tool_call|>", "<|channel>", "<channel|>", "<|\"|>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "[CALL_ID]",
+    "[THINK]",
+    "[/THINK]",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|channel>",
+    "<channel|>",
+    "<|\"|>",
+    "<|tool_calls_section_begin|>",
+    "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>",
+    "<|tool_call_argument_begin|>",
+    "<|tool_call_end|>",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁calls▁end｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁call▁end｜>",
+    "<｜tool▁sep｜>",
+    "｜DSML｜",
 };
 
 static bool is_named(const char *text, size_t len, const char *name)
@@ -49,7 +68,7 @@ static bool is_named(const char *text, size_t len, const char *name)
 
 static bool is_one_of(const char *text, size_t len, const char *const *names, size_t n)
 {
-    if (!len || !strchr("<[_", text[0]) || !text[0])
+    if (!len || !strchr("<[_\xef", text[0]) || !text[0])
         return false;
     for (size_t i = 0; i < n; i++)
         if (is_named(text, len, names[i]))

@@ -172,6 +172,44 @@ static void each_template_has_its_own_way_to_call(void **state)
          "<｜tool▁call▁end｜>",
          "<f {\"n\":2}>"},
     };
+    static const struct reply_case dsml[] = {
+        {"Ok.\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter "
+         "name=\"n\" "
+         "string=\"false\">12</｜DSML｜parameter>\n<｜DSML｜parameter name=\"t\" "
+         "string=\"true\">12\n<b>"
+         "</｜DSML｜parameter>\n<｜DSML｜parameter name=\"o\" string=\"false\">{\"a\": [1]}"
+         "</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n"
+         "</｜DSML｜function_calls>",
+         "Ok.<f {\"n\":12,\"t\":\"12\\n<b>\",\"o\":{\"a\":[1]}}><g {}>"},
+        {"<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"t\" "
+         "string=\"true\">12</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+         "<f {\"t\":\"12\"}>"},
+        /* what the tool says counts where the model does not say it */
+        {"<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"s\">12"
+         "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+         "<f {\"s\":\"12\"}>"},
+        {"<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"n\">1",
+         "<｜DSML｜function_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"n\">1"},
+        {"<｜DSML｜function_calls>\nnone</｜DSML｜function_calls>",
+         "<｜DSML｜function_calls>\nnone</｜DSML｜function_calls>"},
+    };
+    static const struct reply_case kimi[] = {
+        {"Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin"
+         "|>{\"n\": 1}<|tool_call_end|><|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>"
+         "{}<|tool_call_end|><|tool_calls_section_end|>",
+         "Ok.<f {\"n\":1}><g {}>"},
+        {"<|tool_calls_section_begin|><|tool_call_begin|> f<|tool_call_argument_begin|>{}",
+         "<f {}>"},
+        {"<|tool_calls_section_begin|><|tool_call_begin|>a:<|tool_call_argument_begin|>{}",
+         "<a: {}>"},
+        {"<|tool_calls_section_begin|><|tool_call_begin|>functions.a:b<|tool_call_argument_begin|>"
+         "{}<|tool_call_end|><|tool_calls_section_end|>",
+         "<a:b {}>"},
+        {"<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
+         "no<|tool_call_end|>",
+         "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
+         "no<|tool_call_end|>"},
+    };
     static const struct reply_case qwen[] = {
         {"<tool_call>\n<function=f>\n<parameter=n>\n12\n</parameter>\n<parameter=s>\n12\n"
          "</parameter>\n<parameter=o>\n{\"a\": [1]}\n</parameter>\n<parameter=t>\n two\nlines\n"
@@ -201,6 +239,9 @@ static void each_template_has_its_own_way_to_call(void **state)
 
     assert_all("[TOOL_CALLS]", "", tool_f, mistral, N_OF(mistral));
     assert_all("<｜tool▁calls▁begin｜> <｜tool▁sep｜>", "", tool_f, deepseek, N_OF(deepseek));
+    assert_all("'｜DSML｜' + 'function_calls>'", "", tool_f, dsml, N_OF(dsml));
+    assert_all("<|tool_calls_section_begin|> <|tool_call_argument_begin|>", "", tool_f, kimi,
+               N_OF(kimi));
     assert_all("<function= <parameter=", "", tool_f, qwen, N_OF(qwen));
     assert_all("<arg_key> <arg_value>", "", tool_f, glm, N_OF(glm));
     assert_all("<|tool_call> <tool_call|>", "", tool_f, gemma, N_OF(gemma));
@@ -253,6 +294,26 @@ static void published_templates_tell_their_format(void **state)
          {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"n\": 1}<｜tool▁call▁end｜>"
           "<｜tool▁calls▁end｜>",
           "<f {\"n\":1}>"}},
+        {"deepseek-ai-DeepSeek-V3.2",
+         {"<think>a</think>\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke "
+          "name=\"f\">\n<｜DSML｜parameter "
+          "name=\"n\" string=\"false\">1</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+          "</｜DSML｜function_calls>",
+          "{a}<f {\"n\":1}>"}},
+        {"deepseek-ai-DeepSeek-V4",
+         {"<think>a</think>\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke "
+          "name=\"f\">\n<｜DSML｜parameter "
+          "name=\"n\" string=\"false\">1</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+          "</｜DSML｜tool_calls>",
+          "{a}<f {\"n\":1}>"}},
+        {"moonshotai-Kimi-K2",
+         {"<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
+          "{\"n\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+          "<f {\"n\":1}>"}},
+        {"Kimi-K2-Thinking",
+         {"<think>a</think><|tool_calls_section_begin|><|tool_call_begin|>functions.f:12"
+          "<|tool_call_argument_begin|>{\"n\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+          "{a}<f {\"n\":1}>"}},
         {"GLM-4.6",
          {"<think>a</think>\n<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n"
           "</tool_call>",

@@ -340,6 +340,32 @@ static void markup_is_part_of_an_answer_and_never_made_of_words(void **state)
     tokenizer_destroy(t);
 }
 
+/* Names of which the first byte is not one that all others begin with, too. */
+static void marks_around_calls_are_known_by_name(void **state)
+{
+    static const char *const names[] = {"<|tool_calls_section_begin|>",
+                                        "<|tool_call_argument_begin|>",
+                                        "<|tool_call_end|>",
+                                        "<｜tool▁calls▁begin｜>",
+                                        "<｜tool▁sep｜>",
+                                        "｜DSML｜",
+                                        "<|tool_call>"};
+    static struct tiny_vocab v;
+    int32_t first, other;
+    struct tokenizer *t;
+
+    tiny_vocab_bpe(&v);
+    other = tiny_vocab_add(&v, "｜OTHER｜", TOKENIZER_TYPE_CONTROL, 0);
+    first = (int32_t)v.desc.n_tokens;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        tiny_vocab_add(&v, names[i], TOKENIZER_TYPE_CONTROL, 0);
+    t = create(&v.desc);
+    assert_false(tokenizer_is_markup(t, other));
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        assert_true(tokenizer_is_markup(t, first + (int32_t)i));
+    tokenizer_destroy(t);
+}
+
 /* ---- refusals ---- */
 
 static void assert_refused(const struct tokenizer_desc *desc, int code, const char *named)
@@ -783,6 +809,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gemma_4_joins_characters_within_lines),
     cmocka_unit_test(end_tokens_are_known_by_name),
     cmocka_unit_test(markup_is_part_of_an_answer_and_never_made_of_words),
+    cmocka_unit_test(marks_around_calls_are_known_by_name),
     cmocka_unit_test(unknown_kinds_are_refused_by_name),
     cmocka_unit_test(invalid_utf8_is_an_error_that_names_the_byte),
     cmocka_unit_test(a_missing_byte_is_an_error_that_names_it),

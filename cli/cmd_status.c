@@ -47,6 +47,18 @@ static void print_hits(unsigned long long cached, unsigned long long computed)
                cached + computed, 100.0 * (double)cached / (double)(cached + computed));
 }
 
+/* What caches have on disk, where they may. */
+static void print_disk(const json_t *disk)
+{
+    char all[FORMAT_BYTES_SIZE], limit[FORMAT_BYTES_SIZE], own[FORMAT_BYTES_SIZE];
+
+    if (disk)
+        printf("disk      %s of conversations, at most %s; %s are yours (hearth forget)\n",
+               format_bytes(all, number_of(disk, "bytes")),
+               format_bytes(limit, number_of(disk, "limit_bytes")),
+               format_bytes(own, number_of(disk, "own_bytes")));
+}
+
 static void print_loading(const json_t *m)
 {
     uint64_t done_bytes = number_of(m, "loaded_bytes"), total_bytes = number_of(m, "file_bytes");
@@ -89,6 +101,7 @@ static void print_status(const char *socket, const json_t *s)
            (unsigned long long)number_of(s, "requests_running"),
            (unsigned long long)number_of(s, "requests_waiting"),
            (unsigned long long)number_of(s, "requests_total"));
+    print_disk(json_object_get(s, "kv_disk"));
     print_hits(number_of(s, "cached_tokens_total"), number_of(s, "prompt_tokens_total"));
     json_array_foreach(models, i, it)
     {

@@ -24,8 +24,8 @@ struct command {
 };
 
 extern const struct command command_bench, command_chat, command_devices, command_doctor,
-    command_info, command_load, command_logits, command_ls, command_ps, command_run, command_status,
-    command_tokenize, command_top, command_unload;
+    command_forget, command_info, command_load, command_logits, command_ls, command_ps, command_run,
+    command_status, command_tokenize, command_top, command_unload;
 
 /* Prints "usage: hearth NAME ARGUMENTS" and the option lines: to stdout with EXIT_OK where --help
  * stands behind the command's name, else to stderr with EXIT_USAGE. */

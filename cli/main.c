@@ -10,9 +10,9 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_run,    &command_chat,  &command_load,    &command_unload, &command_ls,
-    &command_ps,     &command_info,  &command_status,  &command_top,    &command_tokenize,
-    &command_logits, &command_bench, &command_devices, &command_doctor,
+    &command_run,      &command_chat,   &command_load,   &command_unload,  &command_ls,
+    &command_ps,       &command_info,   &command_status, &command_top,     &command_forget,
+    &command_tokenize, &command_logits, &command_bench,  &command_devices, &command_doctor,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -7,7 +7,7 @@ _hearth_models() {
 
 _hearth() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} cmd=${COMP_WORDS[1]}
-	local commands="run chat load unload ls ps info status top tokenize logits bench devices doctor"
+	local commands="run chat load unload ls ps info status top forget tokenize logits bench devices doctor"
 	local answer="--system --max-tokens --temperature --top-k --top-p --min-p --seed --background --stats --socket --help"
 
 	COMPREPLY=()
@@ -48,6 +48,9 @@ _hearth() {
 		;;
 	top)
 		mapfile -t COMPREPLY < <(compgen -W "--once --json --delay --socket --help" -- "$cur")
+		;;
+	forget)
+		mapfile -t COMPREPLY < <(compgen -W "--user --socket --help" -- "$cur")
 		;;
 	devices)
 		mapfile -t COMPREPLY < <(compgen -W "--json --help" -- "$cur")

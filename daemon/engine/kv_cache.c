@@ -259,17 +259,23 @@ void kv_cache_destroy(struct kv_cache *kv, bool is_left)
     free(kv);
 }
 
+/* What goes with a block that is taken out of the tree. */
+static void forget_block(struct kv_cache *kv, uint32_t block)
+{
+    if (kv->directory.records)
+        prefix_directory_clear(&kv->directory, block);
+    if (kv->windows)
+        window_blocks_part(kv->windows, block);
+    state_slots_forget(kv->states, block);
+    kv_spill_forget(kv->spill, block);
+}
+
 /* Takes the idle block that was not used for longest out of the tree. */
 static bool evict(struct kv_cache *kv, uint32_t *ret_block)
 {
     if (!prefix_cache_evict(kv->prefixes, ret_block))
         return false;
-    if (kv->directory.records)
-        prefix_directory_clear(&kv->directory, *ret_block);
-    if (kv->windows)
-        window_blocks_part(kv->windows, *ret_block);
-    state_slots_forget(kv->states, *ret_block);
-    kv_spill_forget(kv->spill, *ret_block);
+    forget_block(kv, *ret_block);
     return true;
 }
 
@@ -336,6 +342,22 @@ bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint3
         return false;
     kv->free_list[kv->n_free++] = other;
     return enter(kv, uid, parent, tokens, *block);
+}
+
+void kv_cache_forget(struct kv_cache *kv, uid_t uid)
+{
+    uint32_t block;
+    bool has = prefix_cache_next_idle(kv->prefixes, uid, PREFIX_ROOT, &block);
+
+    while (has) {
+        uint32_t next;
+
+        has = prefix_cache_next_idle(kv->prefixes, uid, block, &next);
+        prefix_cache_remove(kv->prefixes, block);
+        forget_block(kv, block);
+        kv->free_list[kv->n_free++] = block;
+        block = next;
+    }
 }
 
 int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window)

@@ -81,6 +81,9 @@ bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const
 bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
                     uint32_t *block);
 
+/* Gives up what is shared of the user's and that nobody holds. */
+void kv_cache_forget(struct kv_cache *kv, uid_t uid);
+
 /* Takes a block of windowed layers with one reference (window_blocks_unref() gives it back), if
  * need be from the shared block it stayed with for longest; -ENOSPC when all are held. */
 int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window);

@@ -172,17 +172,33 @@ static void leave_bucket(struct prefix_cache *p, uint32_t block)
     *link = p->nodes[block].next_in_bucket;
 }
 
-bool prefix_cache_evict(struct prefix_cache *p, uint32_t *ret_block)
+void prefix_cache_remove(struct prefix_cache *p, uint32_t block)
 {
-    uint32_t block = p->oldest;
-
-    if (block == NONE)
-        return false;
     prefix_cache_hold(p, block);
     leave_bucket(p, block);
     p->nodes[block].is_entered = false;
     p->n_entered--;
+}
+
+bool prefix_cache_next_idle(const struct prefix_cache *p, uid_t uid, uint32_t last,
+                            uint32_t *ret_block)
+{
+    uint32_t block = last == PREFIX_ROOT ? p->oldest : p->nodes[last].newer;
+
+    while (block != NONE && p->nodes[block].uid != uid)
+        block = p->nodes[block].newer;
+    if (block == NONE)
+        return false;
     *ret_block = block;
+    return true;
+}
+
+bool prefix_cache_evict(struct prefix_cache *p, uint32_t *ret_block)
+{
+    if (p->oldest == NONE)
+        return false;
+    *ret_block = p->oldest;
+    prefix_cache_remove(p, *ret_block);
     return true;
 }
 

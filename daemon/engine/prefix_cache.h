@@ -54,6 +54,12 @@ void prefix_cache_hold(struct prefix_cache *p, uint32_t block);
  * of a chain are released from the last to the first. */
 void prefix_cache_release(struct prefix_cache *p, uint32_t block);
 
+/* Takes an idle block that no other follows out; it is the caller's. */
+void prefix_cache_remove(struct prefix_cache *p, uint32_t block);
+/* The user's least recently used idle block that was used after `last` (PREFIX_ROOT: of all), which
+ * is idle; false: there is none. No other follows it once those before are out. */
+bool prefix_cache_next_idle(const struct prefix_cache *p, uid_t uid, uint32_t last,
+                            uint32_t *ret_block);
 /* Takes the least recently used idle block out; it is the caller's. False when none is idle. */
 bool prefix_cache_evict(struct prefix_cache *p, uint32_t *ret_block);
 

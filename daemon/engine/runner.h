@@ -103,6 +103,8 @@ const struct kv_cache *runner_kv(const struct runner *r);
 /* NULL: nothing of its cache goes to the disk, for want of one or for the reason of the note. */
 struct kv_spill *runner_spill(const struct runner *r);
 const char *runner_spill_note(const struct runner *r); /* NULL: there is nothing to say */
+/* Gives up what the user's earlier sessions left, but for what runs. */
+void runner_forget(struct runner *r, uid_t uid);
 /* What its sessions' memory takes: the cache, and the slots for state of fixed size. */
 uint64_t runner_cache_bytes(const struct runner *r);
 /* The same of the smallest runner that this configuration allows. */

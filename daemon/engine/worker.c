@@ -18,7 +18,8 @@ enum command_kind {
     COMMAND_DETACH,
     COMMAND_IDLE,
     COMMAND_MEASURE,
-    COMMAND_SUBMIT
+    COMMAND_SUBMIT,
+    COMMAND_FORGET
 };
 
 struct command {
@@ -27,6 +28,7 @@ struct command {
     struct model_entry *entry;
     struct loaded_model *lm;
     struct engine_request *request;
+    uid_t uid;        /* FORGET */
     struct error why; /* DETACH */
     struct event *ev; /* what will be told, made in advance so that it can be told in any case */
 };
@@ -160,6 +162,18 @@ static void submit(struct worker *w, struct engine_request *r)
         running_request_end(w->events, r, ENGINE_FINISH_CANCEL);
 }
 
+/* From memory first, or it might go to disk again. */
+static void forget(struct worker *w, uid_t uid)
+{
+    list_for_each (m, &w->models, struct running_model, link)
+        if (m->runner)
+            runner_forget(m->runner, uid);
+    if (w->config.disk)
+        kv_disk_forget(w->config.disk, uid);
+    list_for_each (m, &w->models, struct running_model, link)
+        worker_device_show(w, m);
+}
+
 static void handle(struct worker *w, struct command *c)
 {
     switch (c->kind) {
@@ -183,6 +197,9 @@ static void handle(struct worker *w, struct command *c)
         break;
     case COMMAND_SUBMIT:
         submit(w, c->request);
+        break;
+    case COMMAND_FORGET:
+        forget(w, c->uid);
         break;
     }
     free(c);
@@ -457,6 +474,11 @@ int worker_measure(struct worker *w, struct model_entry *entry)
 int worker_submit(struct worker *w, struct engine_request *r)
 {
     return post(w, &(struct command){.kind = COMMAND_SUBMIT, .request = r});
+}
+
+int worker_forget(struct worker *w, uid_t uid)
+{
+    return post(w, &(struct command){.kind = COMMAND_FORGET, .uid = uid});
 }
 
 void worker_wake(struct worker *w)

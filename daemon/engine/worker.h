@@ -66,6 +66,8 @@ int worker_idle(struct worker *w, struct model_entry *entry);
 int worker_measure(struct worker *w, struct model_entry *entry);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */
 int worker_submit(struct worker *w, struct engine_request *r);
+/* Gives up what the user's earlier requests left in all caches and on disk. */
+int worker_forget(struct worker *w, uid_t uid);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 

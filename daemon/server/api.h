@@ -20,6 +20,7 @@ void api_detokenize(struct exchange *x, const char *tail);
 void api_health(struct exchange *x, const char *tail);
 void api_hearth_load(struct exchange *x, const char *tail);
 void api_hearth_unload(struct exchange *x, const char *tail);
+void api_hearth_forget(struct exchange *x, const char *tail);
 void api_hearth_models(struct exchange *x, const char *tail);
 void api_hearth_status(struct exchange *x, const char *tail);
 /* api_sessions.c */

@@ -271,7 +271,63 @@ void api_hearth_unload(struct exchange *x, const char *tail)
         exchange_reply(x, 200, "application/json", done, sizeof(done) - 1);
 }
 
+/* ---- forget ---- */
+
+/* {"uid": N}, or nothing: the client's own. */
+static int read_uid(struct exchange *x, uid_t *ret_uid, struct api_error *err)
+{
+    uint64_t uid = x->peer->uid;
+    json_t *object;
+    int rc = api_read_object(x, &object, err);
+
+    if (rc < 0)
+        return rc;
+    rc = fields_uint(object, "uid", UINT32_MAX, &uid, err);
+    json_decref(object);
+    if (rc == 0 && uid != x->peer->uid && !api_sees_all(x))
+        rc = fields_fail(err, 403, "uid", "user_not_allowed",
+                         "what another user left is for that user to have forgotten, or for root");
+    *ret_uid = (uid_t)uid;
+    return rc;
+}
+
+void api_hearth_forget(struct exchange *x, const char *tail)
+{
+    struct api_error err;
+    struct error why;
+    uint64_t bytes = 0;
+    uid_t uid;
+    struct strbuf *out;
+    int rc = read_uid(x, &uid, &err);
+
+    if (rc == 0 && engine_forget(x->server->engine, uid, &bytes, &why) < 0)
+        rc = api_engine_error(x, &why, NULL, &err);
+    if (rc < 0) {
+        exchange_fail(x, &err);
+        return;
+    }
+    out = exchange_scratch(x);
+    strbuf_add_str(out, "{\"status\":\"forgetting\"");
+    jsonout_key_uint(out, "disk_bytes", bytes);
+    strbuf_add_str(out, "}\n");
+    exchange_reply_json(x, out);
+}
+
 /* ---- status ---- */
+
+/* What caches have on disk, and the client of it. */
+static void write_disk(const struct exchange *x, const struct engine_disk_stats *d,
+                       struct strbuf *out)
+{
+    if (!d->is_used)
+        return;
+    jsonout_key(out, "kv_disk");
+    strbuf_add_char(out, '{');
+    jsonout_key_uint(out, "bytes", d->bytes);
+    jsonout_key_uint(out, "limit_bytes", d->limit_bytes);
+    jsonout_key_uint(out, "own_bytes", engine_disk_bytes(x->server->engine, x->peer->uid));
+    strbuf_add_char(out, '}');
+}
 
 /* VmRSS and RssAnon of this process. */
 static void write_memory(struct strbuf *out)
@@ -354,6 +410,7 @@ void api_hearth_status(struct exchange *x, const char *tail)
     jsonout_key_uint(out, "cached_tokens_total", stats.cached_tokens_total);
     jsonout_key_uint(out, "completion_tokens_total", stats.completion_tokens_total);
     write_memory(out);
+    write_disk(x, &stats.disk, out);
     write_lacks(s, &stats, out);
     jsonout_key(out, "models");
     write_models(s, out);

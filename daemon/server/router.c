@@ -27,6 +27,7 @@ static const struct route routes[] = {
     {"/hearth/v1/sessions", HTTP_GET, api_hearth_sessions},
     {"/hearth/v1/load", HTTP_POST, api_hearth_load},
     {"/hearth/v1/unload", HTTP_POST, api_hearth_unload},
+    {"/hearth/v1/forget", HTTP_POST, api_hearth_forget},
 };
 
 enum { N_ROUTES = sizeof(routes) / sizeof(routes[0]) };

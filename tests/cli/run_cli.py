@@ -64,7 +64,7 @@ def event(text):
 
 
 def help_of_a_command_is_an_answer():
-    for command in ("run", "chat", "load", "unload", "ls", "ps", "info", "status", "top", "tokenize", "logits", "bench"):
+    for command in ("run", "chat", "load", "unload", "ls", "ps", "info", "status", "top", "forget", "tokenize", "logits", "bench"):
         code, out, err = hearth(command, "--help")
         equal((code, err), (0, ""), command)
         has(out, "usage: hearth " + command)

@@ -227,6 +227,31 @@ def a_directory_that_cannot_be_used_is_told_and_answers_go_on():
     place.close()
 
 
+def what_a_user_has_forgotten_is_gone_from_memory_and_disk():
+    place = Place()
+    d = place.start()
+    first, _ = ask(d)
+    wait_for(d, "kv_disk_blocks", 5)
+    disk = json.loads(d.get("/hearth/v1/status")[2])["kv_disk"]
+    equal((disk["own_bytes"], disk["bytes"]), (sum(os.stat(f).st_size for f in place.files()),) * 2)
+    code, says, _ = d.hearth("status")
+    has(says, "are yours (hearth forget)")
+    code, says, err = d.hearth("forget", "--user", "12345")
+    equal((code, says), (0, "forgotten, 0 B of it on disk\n"), err)
+    equal(figure(d, "kv_disk_blocks"), 5)
+    code, says, err = d.hearth("forget")
+    equal(code, 0, err)
+    has(says, "forgotten, ", " of it on disk")
+    for _ in range(600):
+        if not place.files() and not json.loads(d.get("/hearth/v1/models")[2])["models"][0]["prefix_bytes"]:
+            break
+        time.sleep(0.02)
+    equal(place.files(), [])
+    equal(ask(d), (first, 0))
+    d.stop()
+    place.close()
+
+
 def no_more_lies_there_than_the_limit():
     place = Place()
     d = place.start("--kv-disk-bytes", "150000")
@@ -241,4 +266,5 @@ if __name__ == "__main__":
     run([an_answer_after_the_memory_was_lost_is_the_same_to_the_digit, what_was_just_said_is_written_before_the_daemon_ends,
          nothing_goes_to_disk_unless_it_is_asked_for, another_user_is_served_nothing_of_it, a_shared_prompt_comes_back_for_everybody,
          what_is_damaged_is_computed, another_models_file_is_of_no_use, a_drive_that_is_full_costs_hits_and_nothing_else,
-         a_directory_that_cannot_be_used_is_told_and_answers_go_on, no_more_lies_there_than_the_limit])
+         a_directory_that_cannot_be_used_is_told_and_answers_go_on, what_a_user_has_forgotten_is_gone_from_memory_and_disk,
+         no_more_lies_there_than_the_limit])

@@ -489,6 +489,30 @@ static void what_is_gone_from_disk_is_written_again_from_memory(void **state)
     house_finish(&h);
 }
 
+static void what_a_user_has_forgotten_is_not_written(void **state)
+{
+    uint32_t held;
+    struct house h;
+
+    house_init(&h, "gemma3", KV_F16);
+    compute(&h, ALICE, 1, 4, 0, 3);
+    compute(&h, BOB, 2, 4, 0, 3);
+    compute(&h, ALICE, 3, 3, 0, 0);
+    assert_true(kv_cache_take_shared(h.kv, ALICE, PREFIX_ROOT, words(3), &held)); /* runs */
+    kv_cache_forget(h.kv, ALICE);
+    assert_int_equal(h.kv->n_free, BLOCKS - 5);
+    assert_int_equal(window_blocks_n_shared(h.kv->windows), 3);
+    assert_int_equal(found(&h, ALICE, 1, 0), 0);
+    assert_int_equal(found(&h, ALICE, 3, 0), 1);
+    assert_int_equal(found(&h, BOB, 2, 0), 4);
+    assert_int_equal(kv_spill_n_waiting(h.spill), 5);
+    kv_cache_unref(h.kv, held);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 0);
+    assert_int_equal(restore(&h, BOB, 2, 0), 4);
+    house_finish(&h);
+}
+
 static void a_cache_out_of_reach_has_no_spill(void **state)
 {
     struct kv_spill *spill = NULL;
@@ -519,6 +543,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_beginning_is_written_first),
     cmocka_unit_test(what_gives_way_in_memory_before_it_is_written_is_not),
     cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
+    cmocka_unit_test(what_a_user_has_forgotten_is_not_written),
     cmocka_unit_test(a_cache_out_of_reach_has_no_spill),
 };
 

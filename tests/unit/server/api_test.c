@@ -689,6 +689,38 @@ static void a_user_sees_its_own_sessions_and_the_sums(void **state)
     assert_null(strstr(text, "{uid="));
 }
 
+static uid_t forgotten(void)
+{
+    struct fake_seen seen;
+
+    fake_engine_look(house.engine, &seen);
+    return seen.forgotten_uid;
+}
+
+static void a_user_has_forgotten_what_is_its_own(void **state)
+{
+    static const char own[] = "POST /hearth/v1/forget HTTP/1.1\r\nHost: x\r\n"
+                              "Content-Length: 2\r\n\r\n{}";
+    static const char others[] = "POST /hearth/v1/forget HTTP/1.1\r\nHost: x\r\n"
+                                 "Content-Length: 12\r\n\r\n{\"uid\":4243}";
+    json_t *a = ask("/hearth/v1/forget", "{\"uid\":4243}", 200); /* as the daemon's own */
+    char text[4096];
+
+    assert_int_equal(forgotten(), 4243);
+    assert_string_equal(at(a, "disk_bytes"), "4243");
+    json_decref(a);
+    refused("/hearth/v1/forget", "{\"uid\":\"me\"}", 400, "uid", "invalid_type");
+    if (geteuid() != 0)
+        SKIP("only root can ask as another user");
+    assert_int_equal(chmod(house.path, 0666), 0);
+    ask_as(4242, own, text, sizeof(text));
+    assert_non_null(strstr(text, "\"disk_bytes\":4242"));
+    assert_int_equal(forgotten(), 4242);
+    ask_as(4242, others, text, sizeof(text));
+    assert_non_null(strstr(text, "user_not_allowed"));
+    assert_int_equal(forgotten(), 4242);
+}
+
 #define IN_HOUSE(test) cmocka_unit_test_setup_teardown(test, open_house, close_house)
 
 int main(int argc, char **argv)
@@ -718,6 +750,7 @@ int main(int argc, char **argv)
         IN_HOUSE(a_flexible_tier_is_the_background_class),
         IN_HOUSE(status_models_and_metrics_are_told),
         IN_HOUSE(a_user_sees_its_own_sessions_and_the_sums),
+        IN_HOUSE(a_user_has_forgotten_what_is_its_own),
     };
     return TEST_MAIN(argc, argv, tests);
 }

@@ -26,6 +26,7 @@ struct fake_seen {
     struct engine_caller caller;
     char chat[4096];     /* the object for the template, dumped with sorted keys */
     char stop[64];       /* the first one */
+    uid_t forgotten_uid; /* whom engine_forget was called for; 0 at start */
     uint32_t n_together; /* most vectors under way at a time */
     uint32_t n_generated, n_forks, n_cancelled, n_pauses, n_tokens, n_running, n_loads;
 };

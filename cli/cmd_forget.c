@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Gives up what a user's requests have left for later ones, in memory and on disk. */
+#include "command.h"
+#include "conversation.h"
+#include "fields.h"
+#include "progress.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char options[] = "  --user WHO      another user's: a name or a number (for root)\n"
+                              "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
+
+static int find_uid(const char *who, json_int_t *ret_uid, struct error *err)
+{
+    const struct passwd *user = getpwnam(who);
+    char *end;
+
+    if (user) {
+        *ret_uid = (json_int_t)user->pw_uid;
+        return 0;
+    }
+    errno = 0;
+    *ret_uid = strtoll(who, &end, 10);
+    if (errno || end == who || *end || *ret_uid < 0 || *ret_uid > UINT32_MAX)
+        return error_set(err, ENOENT, "there is no user %s", who);
+    return 0;
+}
+
+static int ask(const char *socket, const json_t *body, struct error *err)
+{
+    char bytes[FORMAT_BYTES_SIZE];
+    struct client *client;
+    json_t *answer = NULL;
+    int r = client_create(socket, &client, err);
+
+    if (r < 0)
+        return r;
+    r = client_call(client, "POST", "/hearth/v1/forget", body, &answer, err);
+    if (r == 0)
+        printf("forgotten, %s of it on disk\n",
+               format_bytes(bytes, number_of(answer, "disk_bytes")));
+    json_decref(answer);
+    client_destroy(client);
+    return r;
+}
+
+static int run(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"socket", required_argument, NULL, 's'},
+        {"user", required_argument, NULL, 'u'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    const char *socket = NULL, *who = NULL;
+    struct error err = {0};
+    json_int_t uid;
+    json_t *body;
+    int c, r;
+
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        if (c == 's')
+            socket = optarg;
+        else if (c == 'u')
+            who = optarg;
+        else
+            return command_usage(&command_forget, options);
+    }
+    if (optind != argc)
+        return command_usage(&command_forget, options);
+    if (who && find_uid(who, &uid, &err) < 0)
+        return command_fail(EXIT_FAILED, "%s", err.text);
+    body = who ? json_pack("{s:I}", "uid", uid) : json_object();
+    r = body ? ask(socket, body, &err) : error_set(&err, ENOMEM, "out of memory");
+    json_decref(body);
+    return r < 0 ? command_fail(conversation_exit_code(r), "%s", err.text) : EXIT_OK;
+}
+
+const struct command command_forget = {"forget", "", "give up what conversations left", run};

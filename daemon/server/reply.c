@@ -201,8 +201,10 @@ static int body_of(struct reply *r, const char *header)
         memcpy(r->recipient, to, to_len);
         r->recipient[to_len] = 0;
     }
-    if (to_len) /* what nobody asked for is no answer either */
-        return r->parses_tools && r->recipient[0] ? BODY_CALL : BODY_REASONING;
+    if (to_len) /* what nobody asked for is no answer either, nor what a tool would say */
+        return r->parses_tools && r->recipient[0] && strcmp(r->recipient, "assistant")
+                   ? BODY_CALL
+                   : BODY_REASONING;
     return channel_len == 8 && memcmp(channel, "analysis", 8) == 0 ? BODY_REASONING : BODY_ANSWER;
 }
 

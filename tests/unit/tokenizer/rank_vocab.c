@@ -101,10 +101,11 @@ static size_t find_split(const struct builder *b, const char *bytes, size_t len,
     return n == 2 ? starts[1] : 0;
 }
 
-static void add_control(struct builder *b)
+static void add_control(struct builder *b, const char *given)
 {
     char name[32];
-    int len = snprintf(name, sizeof(name), "<CONTROL_%zu>", b->desc.n_tokens);
+    int len = given ? snprintf(name, sizeof(name), "%s", given)
+                    : snprintf(name, sizeof(name), "<CONTROL_%zu>", b->desc.n_tokens);
 
     b->types[b->desc.n_tokens] = TOKENIZER_TYPE_CONTROL;
     b->texts[b->desc.n_tokens++] =
@@ -125,7 +126,7 @@ static void add_rank(struct builder *b, const struct rank_file *file, char *word
         memcpy(raw, word, len);
     assert_int_equal(vocab_find_or_add(&b->ranks, raw, len), rank);
     if ((size_t)rank < file->n_control) {
-        add_control(b);
+        add_control(b, NULL);
         return;
     }
     b->types[b->desc.n_tokens] = TOKENIZER_TYPE_NORMAL;
@@ -153,7 +154,8 @@ static void read_ranks(struct builder *b, const struct rank_file *file, char *da
 struct tokenizer *rank_vocab_load(const struct rank_file *file)
 {
     char *data = harness_read_file(harness_shared(file->path), NULL);
-    size_t room = file->first_id + file->n_ranks + 1;
+    size_t room = file->first_id + file->n_ranks + 1 +
+                  (file->n_names ? file->names[file->n_names - 1].id : 0);
     struct tokenizer *t = NULL;
     struct error err = {0};
     struct builder b;
@@ -170,8 +172,13 @@ struct tokenizer *rank_vocab_load(const struct rank_file *file)
     b.desc.types = b.types = calloc(room, sizeof(*b.types));
     assert_true(b.texts && b.merges && b.types);
     for (size_t i = 0; i < file->first_id; i++)
-        add_control(&b);
+        add_control(&b, NULL);
     read_ranks(&b, file, data);
+    for (size_t i = 0; i < file->n_names; i++) {
+        while (b.desc.n_tokens < file->names[i].id)
+            add_control(&b, NULL);
+        add_control(&b, file->names[i].name);
+    }
     if (tokenizer_create(&b.desc, &t, &err) < 0)
         fail_msg("%s: %s", file->path, err.text);
     free(b.texts);

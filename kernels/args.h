@@ -221,12 +221,14 @@ struct args_kv_store {
 #define ATTENTION_SPLITS_MAX   256u
 #define ATTENTION_SPLIT_BLOCKS 8u       /* KV blocks that a range of positions holds at least */
 #define ATTENTION_NEVER        -3.0e38f /* the greatest score where there is none */
+/* Of a window: positions are cut into chunks of so many, and a row sees its own chunk's. */
+#define ATTENTION_CHUNKS 0x80000000u
 
 /* out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j][h / (H/G)]) * v[j][h / (H/G)], j over
- * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them;
- * with softcap > 0 scores become softcap * tanh(score / softcap); with sinks each head's softmax
- * has one more term exp(sinks[h]) in its denominator. The rows' own keys must have been stored
- * before.
+ * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them, or
+ * with ATTENTION_CHUNKS | n those from the last multiple of n on; with softcap > 0 scores become
+ * softcap * tanh(score / softcap); with sinks each head's softmax has one more term exp(sinks[h])
+ * in its denominator. The rows' own keys must have been stored before.
  *
  * With n_splits > 1 the positions that a row sees are cut into up to that many ranges
  * (kernels/step.h says which; only the row's own position decides), and out gets for each range

@@ -47,6 +47,8 @@ uint64_t kv_values(kv_layer kv, uint g)
 /* First position a query at `position` looks at. */
 uint attention_first(uint position, uint window)
 {
+    if ((window & ATTENTION_CHUNKS) != 0)
+        return position - position % (window & ~ATTENTION_CHUNKS);
     return window != 0 && position >= window ? position + 1 - window : 0;
 }
 

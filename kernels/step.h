@@ -105,9 +105,11 @@ static inline uint16_t *kv_row_scales(uint8_t *head, size_t slot, uint32_t n)
     return (uint16_t *)(void *)(head + (size_t)KV_BLOCK_TOKENS * n) + slot * (n / KV_RUN);
 }
 
-/* First position a query at `position` looks at. */
+/* First position a query at `position` looks at; window as of args_attention. */
 static inline uint32_t attention_first(uint32_t position, uint32_t window)
 {
+    if (window & ATTENTION_CHUNKS)
+        return position - position % (window & ~ATTENTION_CHUNKS);
     return window && position >= window ? position + 1 - window : 0;
 }
 

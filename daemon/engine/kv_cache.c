@@ -3,6 +3,7 @@
 
 #include "engine/kv_spill.h"
 #include "engine/pool_buffer.h"
+#include "kernels/step.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -222,7 +223,7 @@ int kv_cache_create(const struct model *m, struct device *dev, const struct kv_c
     kv->size = cfg->size;
     kv->n_blocks = (uint32_t)blocks;
     kv->n_window_blocks = (uint32_t)kv_size_window_blocks(m, &cfg->size);
-    kv->window = m->dims.dim[DIM_WINDOW];
+    kv->window = model_window(m);
     kv->block_bytes = kv_size_block_bytes(m, &cfg->size, false);
     kv->window_block_bytes = kv_size_block_bytes(m, &cfg->size, true);
     kv->n_layers = n_layers;
@@ -380,7 +381,7 @@ void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window
 
 uint32_t kv_cache_first_seen(const struct kv_cache *kv, uint32_t n_tokens)
 {
-    return n_tokens >= kv->window ? (n_tokens + 1 - kv->window) / KV_BLOCK_TOKENS : 0;
+    return attention_first(n_tokens, kv->window) / KV_BLOCK_TOKENS;
 }
 
 /* Where layers have blocks of windows at all, they have fewer than the others. */

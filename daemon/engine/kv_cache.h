@@ -29,7 +29,7 @@ struct kv_cache {
     uint32_t *ref_counts; /* [n_blocks] */
     struct prefix_cache *prefixes;
     struct window_blocks *windows; /* blocks of windowed layers; NULL: those are in the others */
-    uint32_t window;               /* positions these layers look back, their own included */
+    uint32_t window;               /* what these layers see: model_window() */
     uint32_t n_window_blocks;
     struct prefix_directory directory; /* of the pool, if a later process can find it */
     uint32_t n_found;                  /* blocks that an earlier process had shared */

@@ -39,10 +39,10 @@ enum dim {
        head that all query heads share: */
     DIM_HEAD_K_MLA, /* channels of a query head, as DIM_HEAD_V_MLA before the latents */
     DIM_HEAD_V_MLA,
-    DIM_KV_RANK,       /* channels of the latent of keys and values */
-    DIM_Q_RANK,        /* of queries */
-    DIM_WINDOW,        /* positions that windowed layers look back, their own included */
-    DIM_PERIOD,        /* of kinds of layers, where one recurs */
+    DIM_KV_RANK, /* channels of the latent of keys and values */
+    DIM_Q_RANK,  /* of queries */
+    DIM_WINDOW,  /* positions that windowed layers look back, their own included, or a chunk */
+    DIM_PERIOD,  /* of kinds of layers, where one recurs */
     DIM_EXPERT_PERIOD, /* of layers with experts among dense ones */
     DIM_SHARED_KV,     /* layers at the end that have no keys and values of their own */
     /* of layers with a delta rule, which have heads of their own: */
@@ -308,9 +308,9 @@ enum step_op {
     STEP_MATMUL_ADD,     /* out += weight . in (+ bias) */
     STEP_ROPE,           /* out rotated in place */
     STEP_ROPE_QUERY,     /* as STEP_ROPE, and the position-dependent temperature */
-    STEP_TEMPERATURE,    /* the temperature alone, where DIM_WINDOW positions are one step of it */
-    STEP_KV_STORE,       /* in: keys, in2: values */
-    STEP_ATTENTION,      /* weight: the sinks of its heads, if any */
+    STEP_TEMPERATURE, /* the temperature alone, of which temperature_step positions are one step */
+    STEP_KV_STORE,    /* in: keys, in2: values */
+    STEP_ATTENTION,   /* weight: the sinks of its heads, if any */
     STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation; in2 NONE: 1 */
     STEP_GATED,      /* out = sigmoid(in) * in2 */
     STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone; weight:
@@ -345,10 +345,11 @@ struct arch_step {
 /* Layers of one kind. */
 struct arch_kind {
     const struct arch_step *steps; /* ends with STEP_END */
-    bool is_windowed;              /* attention sees DIM_WINDOW positions */
-    bool has_local_rope;           /* of base REAL_ROPE_BASE_LOCAL and without scaling */
-    bool shares_kv;                /* attention reads what the last layer before, of a kind that is
-                                      windowed alike but does not share, has stored */
+    bool is_windowed;    /* attention sees DIM_WINDOW positions, or with has_chunks those of
+                            its chunk of as many */
+    bool has_local_rope; /* of base REAL_ROPE_BASE_LOCAL and without scaling */
+    bool shares_kv;      /* attention reads what the last layer before, of a kind that is
+                            windowed alike but does not share, has stored */
     const struct arch_dim
         *dims;      /* what this kind has otherwise, ends with key NULL; NULL: nothing */
     bool has_state; /* sequences have state of fixed size there, and no keys and values */
@@ -389,9 +390,11 @@ struct arch {
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
-    /* Contexts hold no more than so many positions, as attention in chunks, or to chosen positions,
-     * is that to all as long as there is one chunk, or all are chosen; DIM_ONE: any number. */
+    /* Contexts hold no more than so many positions, as attention to chosen positions is that to all
+     * as long as all are chosen; DIM_ONE: any number. */
     enum dim context_limit;
+    bool has_chunks;           /* windows begin at multiples of DIM_WINDOW */
+    uint32_t temperature_step; /* of STEP_TEMPERATURE, positions; files do not say it */
     bool turns_all; /* pairs, too, that rope.dimension_sections leaves out: by the first's position
                      */
     bool weighs_inputs;     /* of experts, not their outputs */

@@ -88,8 +88,11 @@ static const struct arch_step warmed_layer[] = {
 const struct arch arch_llama4[] = {
     {"llama4", .has_experts = true, .dims = llama4_dims, .reals = llama4_reals,
      .weights = llama4_weights, .rope_style = ROPE_PAIRED, .before = arch_embed_tokens,
-     .kinds = {{chunked_dense_layer}, {warmed_dense_layer}, {chunked_layer}, {warmed_layer}},
+     .kinds = {{chunked_dense_layer, .is_windowed = true},
+               {warmed_dense_layer},
+               {chunked_layer, .is_windowed = true},
+               {warmed_layer}},
      .rule = LAYERS_CROSSED, .after = arch_output_head, .router = {GATE_SIGMOID, false},
-     .context_limit = DIM_WINDOW, .weighs_inputs = true, .unnormed_experts = 128},
+     .has_chunks = true, .temperature_step = 8192, .weighs_inputs = true, .unnormed_experts = 128},
     {0},
 };

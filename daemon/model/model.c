@@ -372,3 +372,8 @@ uint64_t model_window_kv_bytes_per_token(const struct model *m, uint32_t type)
 {
     return kv_bytes_per_token(m, type, true);
 }
+
+uint32_t model_window(const struct model *m)
+{
+    return m->dims.dim[DIM_WINDOW] | (m->arch->has_chunks ? ATTENTION_CHUNKS : 0);
+}

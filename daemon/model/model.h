@@ -75,7 +75,9 @@ uint64_t model_state_bytes(const struct model *m);
 
 /* Bytes that the keys and values of a token take over all layers, as KV_F16 or KV_Q8_0. */
 uint64_t model_kv_bytes_per_token(const struct model *m, uint32_t type);
-/* Of these, in layers that look back only DIM_WINDOW positions. */
+/* Of these, in windowed layers. */
 uint64_t model_window_kv_bytes_per_token(const struct model *m, uint32_t type);
+/* What windowed layers see, as args_attention's window. */
+uint32_t model_window(const struct model *m);
 
 #endif

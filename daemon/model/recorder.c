@@ -125,7 +125,7 @@ static struct args_rope rope_args(const struct recorder *r, const struct node *n
     return args;
 }
 
-/* Rotations by nothing, and the temperature of a position counted in windows. */
+/* Rotations by nothing, and the temperature of a position. */
 static struct args_rope temperature_args(const struct recorder *r, const struct node *n, uint64_t x)
 {
     struct args_rope args = rope_args(r, n, x);
@@ -134,7 +134,7 @@ static struct args_rope temperature_args(const struct recorder *r, const struct 
     args.attn_factor = 1.0f;
     args.temp_scale = r->model->dims.real[REAL_TEMP_SCALE];
     args.temp_offset = r->model->dims.real[REAL_TEMP_OFFSET];
-    args.temp_floor = (float)r->model->dims.dim[DIM_WINDOW];
+    args.temp_floor = (float)r->model->arch->temperature_step;
     return args;
 }
 
@@ -350,10 +350,10 @@ static void record_delta_net(const struct recorder *r, const struct call *c, str
     };
 }
 
-/* Positions that an attention looks back; 0: all. */
+/* As of args_attention; 0: all positions. */
 static uint32_t window_of(const struct recorder *r, const struct node *n)
 {
-    return model_layer_kind(r->model, n->layer)->is_windowed ? r->model->dims.dim[DIM_WINDOW] : 0;
+    return model_layer_kind(r->model, n->layer)->is_windowed ? model_window(r->model) : 0;
 }
 
 /* Where a layer's keys and values lie, by sequence. */

@@ -133,7 +133,8 @@ static bool check_parts(struct check *c, const struct shape *s, uint64_t parts)
 
 static void bench(struct check *c, const struct shape *s, const struct dispatch *list, size_t n)
 {
-    double seen = s->window && s->window < s->first ? s->window : s->first + s->rows / 2.0;
+    uint32_t most = s->window & ~ATTENTION_CHUNKS;
+    double seen = most && most < s->first ? most : s->first + s->rows / 2.0;
     char name[96];
 
     snprintf(name, sizeof(name), "attention %u/%u heads of %u%s, %u rows from %u, %u ranges",
@@ -305,6 +306,27 @@ static bool attention_q8_0(struct check *c)
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
+/* Windows that are chunks: of one position and of many, that end in the middle of a block, with
+ * rows before a border, on it and behind it; in ranges, which begin anew with a chunk. */
+static bool attention_in_chunks(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {6, 2, 20, 12, 7, 3, .window = ATTENTION_CHUNKS | 1},
+        {4, 2, 64, 64, 30, 90, .window = ATTENTION_CHUNKS | 37},
+        {4, 2, 64, 64, 40, 250, .window = ATTENTION_CHUNKS | 256, .has_sinks = true},
+        {4, 2, 64, 64, 70, 60, .window = ATTENTION_CHUNKS | 64, .softcap = 3},
+        {8, 2, 64, 64, 1, 511, .window = ATTENTION_CHUNKS | 256},
+        {8, 2, 64, 64, 1, 512, .window = ATTENTION_CHUNKS | 256},
+        {8, 2, 64, 64, 5, 20, .window = ATTENTION_CHUNKS | 8192},
+        {8, 2, 64, 64, 5, 1198, .window = ATTENTION_CHUNKS | 600, .n_splits = 4},
+        {8, 2, 64, 64, 5, 1111, .window = ATTENTION_CHUNKS | 37, .n_splits = 2, .has_sinks = true},
+        {6, 2, 128, 128, 21, 63, .window = ATTENTION_CHUNKS | 70, .type = KV_Q8_0},
+        {8, 2, 64, 64, 5, 1535, .window = ATTENTION_CHUNKS | 768, .type = KV_Q8_0, .n_splits = 3},
+    };
+
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
 /* A cache so large that a GPU runs the rows in parts. */
 static bool attention_in_parts(struct check *c)
 {
@@ -422,6 +444,7 @@ static bool kv_store_rounds_q8_0(struct check *c)
 const struct check_case check_attention_cases[] = {
     {"attention", attention},
     {"attention_in_ranges", attention_in_ranges},
+    {"attention_in_chunks", attention_in_chunks},
     {"attention_in_parts", attention_in_parts},
     {"attention_q8_0", attention_q8_0},
     {"attention_speed", attention_speed},

@@ -48,6 +48,8 @@ SHAPES = {
     # six layers in two periods of Gemma 4, of which the second shares
     "narrow6": (6, 100, 172, 4, 2, 30, 523),
     "gqa6": (6, 288, 736, 6, 2, 80, 611),
+    # little enough for thousands of positions
+    "slim": (5, 32, 48, 2, 1, 16, 271),
     "blocks6": (6, 256, 512, 4, 1, 64, 640),
 }
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
@@ -665,6 +667,10 @@ def llama4_scaled(m):
     m.tensors.append(Tensor("rope_freqs.weight", [n], 0, factors.tobytes()))
 
 
+def llama4_long(m):
+    m.keys["llama4.context_length"] = (U32, 16384)
+
+
 def llama4_cases():
     def llama4(family, shape, kind, n_experts, edit=None):
         return Case(family, "llama4", shape, kind, experts(n_experts, 1, 96 if shape != "deep" else 256), edit)
@@ -673,7 +679,9 @@ def llama4_cases():
     # one expert, so that the choice is equal
     cases += [llama4("llama4", "deep", kind, 1) for kind in ("Q8_0", "Q4_K_M", "IQ4_XS")]
     return cases + [llama4("llama4-thirds", "narrow13", "f32", 5, llama4_thirds), llama4("llama4-scaled", "deep", "f32", 5, llama4_scaled),
-                    llama4("llama4-128", "deep", "f32", 128)]
+                    llama4("llama4-128", "deep", "f32", 128),
+                    # the peer's chunks have 8192 positions whatever the file says
+                    Case("llama4-chunks", "llama4", "slim", "f32", experts(3, 1, 48), llama4_long, 8192 + 170)]
 
 
 class Case:

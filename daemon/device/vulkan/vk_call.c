@@ -19,11 +19,12 @@ static uint32_t most_positions(const struct dispatch *d)
 {
     const struct args_attention *a = &d->args.attention;
     uint64_t n = (uint64_t)a->kv.n_blocks * KV_BLOCK_TOKENS;
+    uint32_t window = a->window & ~ATTENTION_CHUNKS;
 
     if (d->op != KERNEL_ATTENTION)
         return 0;
-    if (a->window && a->window < n)
-        n = a->window;
+    if (window && window < n)
+        n = window;
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
 }
 

@@ -278,6 +278,9 @@ static void a_part_is_bound_by_its_own_rows_and_what_they_see(void **state)
     d.args.attention.window = 64;
     assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE, 0), 0);
     assert_int_equal(vk_call_bound_ns(&calls.list[3], 100, 9999), 40 * 64 * 2);
+    d.args.attention.window = ATTENTION_CHUNKS | 48;
+    assert_int_equal(vk_calls_add(&calls, &d, &launch, VK_NULL_HANDLE, 0), 0);
+    assert_int_equal(vk_call_bound_ns(&calls.list[6], 100, 9999), 40 * 48 * 2);
     vk_calls_finish(&calls);
 }
 

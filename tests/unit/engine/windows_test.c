@@ -14,6 +14,7 @@
 /* Every third of six layers sees all positions, the others the last eleven. */
 enum {
     WINDOW = 11,
+    CHUNK = 70,
     LAYERS = 6,
     CONTEXT = 12 * KV_BLOCK_TOKENS,
     WHOLE = 24,
@@ -49,16 +50,20 @@ static void make_kv(struct bench *b, const struct kv_cache_config *cfg)
         fail_msg("%s", err.text);
 }
 
-static void bench_init(struct bench *b, const struct kv_cache_config *cfg)
+/* With chunks of so many positions where `chunk` is one, else with windows. */
+static void bench_init_of(struct bench *b, const struct kv_cache_config *cfg, uint32_t chunk)
 {
-    struct builder_shape shape = model_fixture_shape("gemma3", GGUF_TYPE_F16);
+    struct builder_shape shape = model_fixture_shape(chunk ? "llama4" : "gemma3", GGUF_TYPE_F16);
     struct gguf_builder builder;
     uint64_t bytes;
 
     *b = (struct bench){0};
     shape.layers = LAYERS;
     gguf_builder_transformer(&builder, &shape);
-    gguf_builder_u32(&builder, "gemma3.attention.sliding_window", WINDOW);
+    if (chunk)
+        gguf_builder_u32(&builder, "llama4.attention.chunk_size", chunk);
+    else
+        gguf_builder_u32(&builder, "gemma3.attention.sliding_window", WINDOW);
     model_fixture_init(&b->f, &builder);
     assert_int_equal(device_create("cpu:2", &b->dev, NULL), 0);
     assert_int_equal(buffer_create(b->dev, b->f.file_bytes, BUFFER_HOST, &b->weights, NULL), 0);
@@ -77,6 +82,11 @@ static void bench_init(struct bench *b, const struct kv_cache_config *cfg)
         b->prompt[i] = (5 + i * 37) % shape.vocab;
 }
 
+static void bench_init(struct bench *b, const struct kv_cache_config *cfg)
+{
+    bench_init_of(b, cfg, 0);
+}
+
 static void bench_finish(struct bench *b)
 {
     plan_destroy(b->plan);
@@ -87,11 +97,18 @@ static void bench_finish(struct bench *b)
     model_fixture_finish(&b->f);
 }
 
+static void init_of(struct bench *b, uint32_t n_blocks, uint32_t n_window_blocks, uint32_t chunk)
+{
+    bench_init_of(b,
+                  &(struct kv_cache_config){.pools = {.numa_node = -1},
+                                            .size = size_of(n_blocks, n_window_blocks),
+                                            .prefix_tokens = (uint64_t)n_blocks * KV_BLOCK_TOKENS},
+                  chunk);
+}
+
 static void init(struct bench *b, uint32_t n_blocks, uint32_t n_window_blocks)
 {
-    bench_init(b, &(struct kv_cache_config){.pools = {.numa_node = -1},
-                                            .size = size_of(n_blocks, n_window_blocks),
-                                            .prefix_tokens = (uint64_t)n_blocks * KV_BLOCK_TOKENS});
+    init_of(b, n_blocks, n_window_blocks, 0);
 }
 
 static struct session *new_session(struct bench *b)
@@ -159,14 +176,62 @@ static void a_session_holds_the_last_blocks_alone(void **state)
     bench_finish(&b);
 }
 
-static void results_are_those_of_a_cache_that_keeps_all(void **state)
+static void a_session_holds_no_block_of_a_chunk_that_is_over(void **state)
+{
+    struct session *s;
+    struct bench b;
+
+    init_of(&b, WHOLE, WINDOWS, CHUNK);
+    s = new_session(&b);
+    for (uint32_t n = 1; n <= CONTEXT; n++) {
+        assert_int_equal(session_reserve(s, n), 0);
+        session_slide(s, n);
+        assert_int_equal(s->first_window, n / CHUNK * CHUNK / KV_BLOCK_TOKENS);
+        assert_int_equal(n_windows(&b), s->n_blocks - s->first_window);
+    }
+    session_destroy(s);
+    assert_int_equal(n_windows(&b), 0);
+    bench_finish(&b);
+}
+
+/* What one chunk ends with is of no use to the next. */
+static void a_prompt_goes_on_at_the_border_of_chunks_without_windows(void **state)
+{
+    struct session *s, *want, *other;
+    struct bench b, all;
+    size_t bytes;
+
+    init_of(&b, WHOLE, WINDOWS, 3 * KV_BLOCK_TOKENS);
+    init_of(&all, WHOLE, 0, 3 * KV_BLOCK_TOKENS);
+    bytes = all.f.model->dims.dim[DIM_VOCAB] * sizeof(float);
+    want = new_session(&all);
+    s = new_session(&b);
+    feed(&b, s, 200, 32);
+    session_destroy(s);
+    other = new_session(&b); /* takes every window there is */
+    assert_int_equal(session_reserve(other, WINDOWS * KV_BLOCK_TOKENS), 0);
+    session_destroy(other);
+    s = new_session(&b);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 190), 96); /* of 160 */
+    assert_int_equal(s->first_window, 3);
+    assert_int_equal(n_windows(&b), 0);
+    session_truncate(s, 0);
+    assert_int_equal(session_take_prefix(s, ALICE, b.prompt, 300), 192);
+    assert_memory_equal(feed(&b, s, 231, 32), feed(&all, want, 231, 32), bytes);
+    session_destroy(s);
+    session_destroy(want);
+    bench_finish(&b);
+    bench_finish(&all);
+}
+
+static void check_results(uint32_t chunk)
 {
     static const uint32_t rows[] = {32, 1, 7, 31};
     struct bench all, b;
     size_t bytes;
 
-    init(&all, WHOLE, 0);
-    init(&b, WHOLE, WINDOWS);
+    init_of(&all, WHOLE, 0, chunk);
+    init_of(&b, WHOLE, WINDOWS, chunk);
     bytes = all.f.model->dims.dim[DIM_VOCAB] * sizeof(float);
     assert_null(all.kv->windows);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -179,6 +244,12 @@ static void results_are_those_of_a_cache_that_keeps_all(void **state)
     }
     bench_finish(&b);
     bench_finish(&all);
+}
+
+static void results_are_those_of_a_cache_that_keeps_all(void **state)
+{
+    check_results(0);
+    check_results(CHUNK);
 }
 
 static void a_prompt_goes_on_from_what_windows_still_have(void **state)
@@ -333,6 +404,8 @@ static void sizes_leave_room_for_what_sequences_need(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_session_holds_the_last_blocks_alone),
+    cmocka_unit_test(a_session_holds_no_block_of_a_chunk_that_is_over),
+    cmocka_unit_test(a_prompt_goes_on_at_the_border_of_chunks_without_windows),
     cmocka_unit_test(results_are_those_of_a_cache_that_keeps_all),
     cmocka_unit_test(a_prompt_goes_on_from_what_windows_still_have),
     cmocka_unit_test(a_prompt_that_ends_where_windows_have_gone_is_computed_again),

@@ -593,6 +593,7 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     if (is_llama4(s)) {
         gguf_builder_u32(b, "llama4.interleave_moe_layer_step", 3);
         gguf_builder_u32(b, "llama4.attention.sliding_window_pattern", 2);
+        gguf_builder_u32(b, "llama4.attention.chunk_size", BUILDER_CHUNK);
     }
     if (is_delta(s))
         delta_keys(b, s);

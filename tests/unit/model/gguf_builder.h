@@ -14,6 +14,7 @@ enum {
     BUILDER_ARRAY_MOST = 12,
     BUILDER_EXPERTS = 5,
     BUILDER_EXPERTS_USED = 2,
+    BUILDER_CHUNK = 21, /* of llama4 */
     BUILDER_TENSORS_MOST = 192
 };
 
@@ -65,8 +66,9 @@ struct builder_shape {
  * the first layer is dense; of gemma3 every third sees all positions, logits are capped at 20 and
  * RoPE is scaled by 8; of qwen35, qwen35moe and qwen3next every second has attention, but that the
  * only one has it; of phi3 queries, keys and values are one tensor, and gates are the
- * first half of another; of llama4 every second layer sees all positions, and every third has
- * experts; gemma4 and its kin: see gemma4_builder.h. */
+ * first half of another; of llama4 every second layer sees all positions, the others
+ * chunks of BUILDER_CHUNK, and every third has experts; gemma4 and its kin: see gemma4_builder.h.
+ */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
 
 #endif

@@ -130,25 +130,30 @@ static void build_deepseek32(struct gguf_builder *b)
     }
 }
 
-static void contexts_are_one_chunk_or_what_an_indexer_chooses(void **state)
+static void contexts_hold_many_chunks(void **state)
 {
     struct gguf_builder b;
     struct model_fixture f;
-    struct error err = {0};
 
     build_llama4(&b);
     gguf_builder_u32(&b, "llama4.context_length", 1 << 20);
     model_fixture_init(&f, &b);
-    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 8192);
+    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 1 << 20);
+    assert_int_equal(model_window(f.model), ATTENTION_CHUNKS | BUILDER_CHUNK);
+    assert_int_equal(2 * model_window_kv_bytes_per_token(f.model, KV_F16),
+                     model_kv_bytes_per_token(f.model, KV_F16));
     model_fixture_finish(&f);
-    gguf_builder_u32(&b, "llama4.attention.chunk_size", 640);
+    gguf_builder_drop(&b, "llama4.attention.chunk_size");
     model_fixture_init(&f, &b);
-    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 640);
+    assert_int_equal(model_window(f.model), ATTENTION_CHUNKS | 8192);
     model_fixture_finish(&f);
-    gguf_builder_u32(&b, "llama4.context_length", 512);
-    model_fixture_init(&f, &b);
-    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 512);
-    model_fixture_finish(&f);
+}
+
+static void contexts_are_what_an_indexer_chooses(void **state)
+{
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
 
     build_deepseek32(&b);
     model_fixture_init(&f, &b);
@@ -161,6 +166,7 @@ static void contexts_are_one_chunk_or_what_an_indexer_chooses(void **state)
 
 struct layer_ops {
     size_t n_turns, n_temperatures, n_plain_norms;
+    uint32_t window;
 };
 
 /* What the calls of a model's layers do to queries and keys. */
@@ -194,7 +200,7 @@ static void count_ops(const struct model *m, struct layer_ops *ret_ops)
             rec.list[i].args.rms_norm.n_cols == 32)
             ret_ops[layer].n_plain_norms++;
         if (rec.list[i].op == KERNEL_ATTENTION)
-            layer++;
+            ret_ops[layer++].window = rec.list[i].args.attention.window;
     }
     assert_int_equal(layer, 6);
     free(rec.list);
@@ -202,7 +208,8 @@ static void count_ops(const struct model *m, struct layer_ops *ret_ops)
     device_destroy(dev);
 }
 
-/* Layers that see all positions do not rotate; of a model of 128 experts none norms its heads. */
+/* Layers that see all positions, not their chunk's, do not rotate; of a model of 128 experts none
+ * norms its heads. */
 static void layers_turn_and_norm_or_warm_their_heads(void **state)
 {
     struct gguf_builder b;
@@ -228,6 +235,7 @@ static void layers_turn_and_norm_or_warm_their_heads(void **state)
             assert_int_equal(ops[i].n_turns, i % 2 ? 0 : 2);
             assert_int_equal(ops[i].n_temperatures, i % 2);
             assert_int_equal(ops[i].n_plain_norms, i % 2 || is_large ? 0 : 2);
+            assert_int_equal(ops[i].window, i % 2 ? 0 : ATTENTION_CHUNKS | BUILDER_CHUNK);
         }
         model_fixture_finish(&f);
     }
@@ -345,7 +353,8 @@ static void gemma4_files_that_cannot_be_are_refused_by_name(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kinds_of_layers_cross_where_two_periods_do),
-    cmocka_unit_test(contexts_are_one_chunk_or_what_an_indexer_chooses),
+    cmocka_unit_test(contexts_hold_many_chunks),
+    cmocka_unit_test(contexts_are_what_an_indexer_chooses),
     cmocka_unit_test(layers_turn_and_norm_or_warm_their_heads),
     cmocka_unit_test(without_a_window_no_layer_of_gemma3_has_one),
     cmocka_unit_test(heads_are_of_the_layers_kind),

@@ -46,8 +46,9 @@ check-quick: all ## run the tests that take seconds
 check-kmod: ## test the kernel module in QEMU on Debian's 6.12 and 7.2
 	@tests/vm/check stock
 
-check-debug-kernel: ## the same on a kernel with KASAN, lockdep, kmemleak, fault injection
-	@tests/vm/check debug
+check-debug-kernel: all ## the same, and the daemon, on a kernel with KASAN, lockdep, kmemleak, fault injection
+	@ninja -C $(BUILD)
+	@BUILD_DIR='$(abspath $(BUILD))' tests/vm/check debug
 
 check-asan: ## run the unit and integration tests under AddressSanitizer and UBSan
 	@scripts/deps build test vulkan

@@ -17,6 +17,12 @@
  * THREADS_ITEMS_MAX. */
 #define PHASE_DISPATCHES_MAX 60u
 
+/* Products of a step that one worker does alone, some 100 us: before another were awake it would be
+ * over, and waiting at each phase of it would cost both more than it saves. */
+#define ALONE_PRODUCTS (3u << 19)
+/* What an item of the other kernels counts as. */
+#define ITEM_PRODUCTS 16384u
+
 struct cpu_device {
     struct device device; /* first */
     const struct cpu_kernels *kernels;
@@ -38,6 +44,7 @@ struct cpu_program {
     uint32_t *item_end; /* per dispatch: items of its phase up to and with it, in this step */
     struct phase *phases;
     uint32_t n_phases;
+    bool is_alone; /* this step, by ALONE_PRODUCTS; known to whoever begins its phases */
 };
 
 static struct cpu_program *program_of(struct job *job)
@@ -45,23 +52,59 @@ static struct cpu_program *program_of(struct job *job)
     return (struct cpu_program *)(void *)((char *)job - offsetof(struct cpu_program, job));
 }
 
+/* About how many products of two numbers a dispatch is in this step. */
+static uint64_t products(const struct cpu_program *p, const struct dispatch *d)
+{
+    const struct args_matmul *m = &d->args.matmul;
+    const struct args_matmul_experts *e = &d->args.matmul_experts;
+    const struct args_attention *a = &d->args.attention;
+    const struct step_header *step = addr_ptr(m->step); /* every op's arguments begin with it */
+    const struct cpu_kernel *k = &p->cpu->kernels->ops[d->op];
+
+    switch (d->op) {
+    case KERNEL_MATMUL:
+        return (uint64_t)m->n_rows * m->n_cols * step_rows(m->step, m->rows, d->max_rows);
+    case KERNEL_MATMUL_EXPERTS:
+        return (uint64_t)e->n_rows * e->n_cols * e->n_used *
+               step_rows(e->step, ROWS_TOKENS, d->max_rows);
+    case KERNEL_ATTENTION: /* of as many positions as a step that does not tell could have */
+        return (uint64_t)a->n_heads * (a->kv.n_channels_k + a->kv.n_channels_v) *
+               step_rows(a->step, ROWS_TOKENS, d->max_rows) *
+               (step->n_positions ? step->n_positions : 1u << 20);
+    default:
+        return ITEM_PRODUCTS * (uint64_t)(k->run ? k->n_items(d) : 1);
+    }
+}
+
+static bool is_for_one(const struct cpu_program *p)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < p->n_phases && sum <= ALONE_PRODUCTS; i++)
+        for (uint32_t k = p->phases[i].first; k < p->phases[i].first + p->phases[i].n; k++)
+            sum += products(p, &p->list[k]);
+    return sum <= ALONE_PRODUCTS;
+}
+
 static uint32_t begin_phase(struct job *job, uint32_t index, bool *ret_small)
 {
     struct cpu_program *p = program_of(job);
     const struct phase *phase = &p->phases[index];
     uint32_t total = 0;
-    bool is_small = true;
+    bool is_one_each = true;
+
+    if (index == 0)
+        p->is_alone = is_for_one(p);
 
     for (uint32_t i = phase->first; i < phase->first + phase->n; i++) {
         const struct cpu_kernel *k = &p->cpu->kernels->ops[p->list[i].op];
         uint32_t n = k->run ? k->n_items(&p->list[i]) : 1;
 
-        if (n > 1)
-            is_small = false;
+        is_one_each = is_one_each && n <= 1;
         total += n;
         p->item_end[i] = total;
     }
-    *ret_small = is_small;
+    *ret_small = p->is_alone || is_one_each;
     return total;
 }
 

@@ -80,28 +80,25 @@ INLINE __m512i load_bf16(const uint16_t *w, __mmask32 mask)
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-/* Columns [k, k + n) of the strip of weight rows [first, first + n_rows); past the end the last row
- * again. */
-static void load_weights(const struct product *p, uint32_t first, uint32_t n_rows, uint32_t k,
-                         uint32_t n, tile (*strip)[W_PARTS][GROUPS])
+/* A block, with n columns from k on, of the strip of weight rows [first, first + n_rows); past the
+ * end the last row again. */
+INLINE void load_block(const struct product *p, uint32_t first, uint32_t n_rows, uint32_t k,
+                       uint32_t n, tile to[W_PARTS][GROUPS])
 {
     const uint16_t *w = (const uint16_t *)(const void *)p->weight + (size_t)first * p->n_cols + k;
+    __mmask32 mask = present(n);
 
-    for (uint32_t c = 0; c < n; c += COLUMNS, strip++, w += COLUMNS) {
-        __mmask32 mask = present(n - c);
+    for (uint32_t i = 0; i < STRIP; i++) {
+        const uint16_t *row = w + (size_t)(i < n_rows ? i : n_rows - 1) * p->n_cols;
+        struct columns v;
 
-        for (uint32_t i = 0; i < STRIP; i++) {
-            const uint16_t *row = w + (size_t)(i < n_rows ? i : n_rows - 1) * p->n_cols;
-            struct columns v;
-
-            if (p->weight_type == GGUF_TYPE_BF16) {
-                _mm512_store_si512(strip[0][0][i / ROWS][i % ROWS], load_bf16(row, mask));
-                continue;
-            }
-            v = load_f16(row, mask);
-            for (int part = 0; part < W_PARTS; part++)
-                _mm512_store_si512(strip[0][part][i / ROWS][i % ROWS], cut_part(&v));
+        if (p->weight_type == GGUF_TYPE_BF16) {
+            _mm512_store_si512(to[0][i / ROWS][i % ROWS], load_bf16(row, mask));
+            continue;
         }
+        v = load_f16(row, mask);
+        for (int part = 0; part < W_PARTS; part++)
+            _mm512_store_si512(to[part][i / ROWS][i % ROWS], cut_part(&v));
     }
 }
 
@@ -142,28 +139,56 @@ static void load_activations(const struct product *p, uint32_t r0, uint32_t n_ro
         }                                                                                          \
     } while (0)
 
-INLINE void multiply_strip(struct panel *panel, const tile (*strip)[W_PARTS][GROUPS],
-                           uint32_t n_blocks, const bool has_two_parts)
+INLINE void add_block(const tile w[W_PARTS][GROUPS], const tile x[X_PARTS],
+                      const bool has_two_parts)
+{
+    _tile_loadd(4, x[0], 64);
+    _tile_loadd(5, x[1], 64);
+    _tile_loadd(6, x[2], 64);
+    ADD_GROUP(0, 0);
+    ADD_GROUP(1, 1);
+    ADD_GROUP(2, 2);
+    ADD_GROUP(3, 3);
+}
+
+INLINE void begin_sums(void)
 {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        const tile(*w)[GROUPS] = strip[b];
+}
 
-        _tile_loadd(4, panel->x[b][0], 64);
-        _tile_loadd(5, panel->x[b][1], 64);
-        _tile_loadd(6, panel->x[b][2], 64);
-        ADD_GROUP(0, 0);
-        ADD_GROUP(1, 1);
-        ADD_GROUP(2, 2);
-        ADD_GROUP(3, 3);
-    }
+static void store_sums(struct panel *panel)
+{
     _tile_stored(0, panel->sums[0], 64);
     _tile_stored(1, panel->sums[1], 64);
     _tile_stored(2, panel->sums[2], 64);
     _tile_stored(3, panel->sums[3], 64);
+}
+
+/* A strip that lies in the panel. */
+INLINE void multiply_strip(struct panel *panel, const tile (*strip)[W_PARTS][GROUPS],
+                           uint32_t n_blocks, const bool has_two_parts)
+{
+    begin_sums();
+    for (uint32_t b = 0; b < n_blocks; b++)
+        add_block(strip[b], panel->x[b], has_two_parts);
+    store_sums(panel);
+}
+
+/* A strip that is needed this once: its blocks do not leave the nearest cache. */
+INLINE void multiply_passing(const struct product *p, struct panel *panel, uint32_t first,
+                             uint32_t n_rows, uint32_t k, uint32_t n_cols, const bool has_two_parts)
+{
+    begin_sums();
+    for (uint32_t c = 0; c < n_cols; c += COLUMNS) {
+        tile(*w)[GROUPS] = panel->w[c / COLUMNS % 2];
+
+        load_block(p, first, n_rows, k + c, n_cols - c, w);
+        add_block(w, panel->x[c / COLUMNS], has_two_parts);
+    }
+    store_sums(panel);
 }
 
 /* Of a panel to the result: rows [r0, r0 + n), weight rows [first, first + n_rows). */
@@ -198,27 +223,47 @@ static void configure_tiles(void)
     _tile_loadconfig(&config);
 }
 
-/* Rows [r0, r0 + n) against columns [k, k + n_cols) of all strips. */
-static void multiply_rows(const struct product *p, uint32_t r0, uint32_t n, uint32_t k,
-                          uint32_t n_cols, uint32_t first, uint32_t n_weights, struct panel *panel)
+/* The rows from r0 on, at most ROWS, against columns [k, k + n_cols) of all strips, which lie in
+ * the panel where there are more rows than these. */
+static void multiply_rows(const struct product *p, uint32_t r0, uint32_t k, uint32_t n_cols,
+                          uint32_t first, uint32_t n_weights, struct panel *panel)
 {
+    uint32_t n = p->rows - r0 < ROWS ? p->rows - r0 : ROWS;
     uint32_t n_blocks = (n_cols + COLUMNS - 1) / COLUMNS;
+    bool has_two_parts = p->weight_type == GGUF_TYPE_F16;
 
     load_activations(p, r0, n, k, n_cols, panel);
     for (uint32_t i = 0; i < n_weights; i += STRIP) {
         const tile(*strip)[W_PARTS][GROUPS] = panel->w + (size_t)(i / STRIP) * n_blocks;
+        uint32_t n_rows = n_weights - i < STRIP ? n_weights - i : STRIP;
 
-        if (p->weight_type == GGUF_TYPE_F16)
+        if (p->rows <= ROWS && has_two_parts)
+            multiply_passing(p, panel, first + i, n_rows, k, n_cols, true);
+        else if (p->rows <= ROWS)
+            multiply_passing(p, panel, first + i, n_rows, k, n_cols, false);
+        else if (has_two_parts)
             multiply_strip(panel, strip, n_blocks, true);
         else
             multiply_strip(panel, strip, n_blocks, false);
-        add_sums(p, panel, r0, n, first + i, n_weights - i < STRIP ? n_weights - i : STRIP, k == 0);
+        add_sums(p, panel, r0, n, first + i, n_rows, k == 0);
     }
+}
+
+/* Columns [k, k + n_cols) of all strips. */
+static void load_strips(const struct product *p, uint32_t k, uint32_t n_cols, uint32_t first,
+                        uint32_t n_weights, struct panel *panel)
+{
+    tile(*to)[W_PARTS][GROUPS] = panel->w;
+
+    for (uint32_t i = 0; i < n_weights; i += STRIP)
+        for (uint32_t c = 0; c < n_cols; c += COLUMNS)
+            load_block(p, first + i, n_weights - i < STRIP ? n_weights - i : STRIP, k + c,
+                       n_cols - c, *to++);
 }
 
 bool IN_LEVEL(gemm_float)(const struct product *p, uint32_t first, uint32_t n, void *scratch)
 {
-    uint32_t n_strips = (n + STRIP - 1) / STRIP, most = PANEL / n_strips * COLUMNS, n_cols;
+    uint32_t most = PANEL / ((n + STRIP - 1) / STRIP) * COLUMNS, n_cols;
     struct panel *panel = scratch;
 
     if (p->activation != ACT_F32 || !most ||
@@ -227,12 +272,10 @@ bool IN_LEVEL(gemm_float)(const struct product *p, uint32_t first, uint32_t n, v
     configure_tiles();
     for (uint32_t k = 0; k < p->n_cols; k += n_cols) {
         n_cols = p->n_cols - k < most ? p->n_cols - k : most;
-        for (uint32_t i = 0; i < n; i += STRIP)
-            load_weights(p, first + i, n - i < STRIP ? n - i : STRIP, k, n_cols,
-                         panel->w + (size_t)(i / STRIP) * ((n_cols + COLUMNS - 1) / COLUMNS));
+        if (p->rows > ROWS)
+            load_strips(p, k, n_cols, first, n, panel);
         for (uint32_t r = 0; r < p->rows; r += ROWS)
-            multiply_rows(p, r, p->rows - r < ROWS ? p->rows - r : ROWS, k, n_cols, first, n,
-                          panel);
+            multiply_rows(p, r, k, n_cols, first, n, panel);
     }
     _tile_release();
     return true;

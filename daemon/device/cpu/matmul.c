@@ -9,9 +9,13 @@
 /* Weights of one item: enough to be worth taking, little enough that workers end together. */
 #define ITEM_BYTES (48u << 10)
 
-/* Rows of weights that a tile of float products has beside DOT_ROWS of activations: two where there
+/* Rows of weights that a tile of float products has beside n rows of activations: as many as there
  * are registers for all sums. */
-#define WEIGHT_ROWS (LANES == 16 ? 2u : 1u)
+static inline uint32_t tile_rows(uint32_t n)
+{
+    return LANES < 16 ? (n < 3 ? 2 : 1) : n < 3 ? 4 : 2;
+}
+#define TILE_SUMS 8 /* of a tile at most */
 
 /* Whether gemm_float has items of a size of its own. */
 static bool is_gemm_float(enum gguf_type type, bool is_many)
@@ -39,6 +43,55 @@ static uint32_t rows_per_item(enum gguf_type type, bool is_many, uint32_t n_prod
     return (uint32_t)n;
 }
 
+#if defined(__AVX512F__)
+/* Four vectors at once: halves added to one another as vec_sum does. */
+static inline __attribute__((always_inline)) void sum_four(__m512 a, __m512 b, __m512 c, __m512 d,
+                                                           float *out)
+{
+    __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+    __m512 cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
+    __m512 sum = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd);
+
+    sum += _mm512_permute_ps(sum, 0xee);
+    sum += _mm512_movehdup_ps(sum);
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, sum)));
+}
+#endif
+
+/* out[i] = vec_sum(sum[i][0]), with the same bits. */
+static inline __attribute__((always_inline)) void sum_vectors(vf (*sum)[2], unsigned n, float *out)
+{
+    unsigned i = 0;
+
+#if defined(__AVX512F__)
+#pragma GCC unroll 2
+    for (; i + 4 <= n; i += 4)
+        sum_four((__m512)sum[i][0], (__m512)sum[i + 1][0], (__m512)sum[i + 2][0],
+                 (__m512)sum[i + 3][0], out + i);
+#endif
+#pragma GCC unroll 8
+    for (; i < n; i++)
+        out[i] = vec_sum(sum[i][0]);
+}
+
+/* out[n_w][n] += what the columns from k on, too few for vectors, come to. */
+static void add_rest(const uint8_t *w, size_t w_bytes, unsigned n_w, const void *const *x,
+                     unsigned n, uint32_t k, uint32_t n_cols, float *out, enum gguf_type type)
+{
+    for (unsigned i = 0; i < n_w * n; i++) {
+        const void *row = w + i / n * w_bytes;
+        const float *values = x[i % n];
+        float sum = 0;
+
+        for (uint32_t c = k; c < n_cols; c++)
+            sum +=
+                values[c] * (type == GGUF_TYPE_F32   ? ((const float *)row)[c]
+                             : type == GGUF_TYPE_F16 ? ref_f16_to_f32(((const uint16_t *)row)[c])
+                                                     : ref_bf16_to_f32(((const uint16_t *)row)[c]));
+        out[i] += sum;
+    }
+}
+
 /* n_w rows of weights, w_bytes apart, with n rows of activations: out[n_w][n]. Each sum is made in
  * the same order whatever it is computed with. */
 static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, size_t w_bytes,
@@ -46,15 +99,12 @@ static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, si
                                                             unsigned n, uint32_t n_cols, float *out,
                                                             enum gguf_type type)
 {
-    vf sum[WEIGHT_ROWS * DOT_ROWS][2];
-    float tail[WEIGHT_ROWS * DOT_ROWS];
+    vf sum[TILE_SUMS][2];
     uint32_t k = 0;
 
 #pragma GCC unroll 8 /* all of them: so that the sums stay in registers */
-    for (unsigned i = 0; i < n_w * n; i++) {
+    for (unsigned i = 0; i < n_w * n; i++)
         sum[i][0] = sum[i][1] = vec_set(0);
-        tail[i] = 0;
-    }
     for (; k + 2 * LANES <= n_cols; k += 2 * LANES) {
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
@@ -71,20 +121,12 @@ static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, si
             }
         }
     }
-    for (; k < n_cols; k++) {
-#pragma GCC unroll 8
-        for (unsigned i = 0; i < n_w * n; i++) {
-            const void *row = w + i / n * w_bytes;
-            float v = type == GGUF_TYPE_F32   ? ((const float *)row)[k]
-                      : type == GGUF_TYPE_F16 ? ref_f16_to_f32(((const uint16_t *)row)[k])
-                                              : ref_bf16_to_f32(((const uint16_t *)row)[k]);
-
-            tail[i] += v * ((const float *)x[i % n])[k];
-        }
-    }
 #pragma GCC unroll 8
     for (unsigned i = 0; i < n_w * n; i++)
-        out[i] = vec_sum(sum[i][0] + sum[i][1]) + tail[i];
+        sum[i][0] += sum[i][1];
+    sum_vectors(sum, n_w * n, out);
+    if (k < n_cols)
+        add_rest(w, w_bytes, n_w, x, n, k, n_cols, out, type);
 }
 
 #define FLOAT_DOT(name, type)                                                                      \
@@ -99,20 +141,27 @@ static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, si
         else                                                                                       \
             dot_float(w, 0, 1, x, 1, n_cols, out, type);                                           \
     }                                                                                              \
-    static void name##_tile(const void *w, size_t w_bytes, const void *const *x, uint32_t n_cols,  \
-                            float *out)                                                            \
+    static void name##_tile(const void *w, size_t w_bytes, const void *const *x, unsigned n,       \
+                            uint32_t n_cols, float *out)                                           \
     {                                                                                              \
-        dot_float(w, w_bytes, WEIGHT_ROWS, x, DOT_ROWS, n_cols, out, type);                        \
+        if (n == 4)                                                                                \
+            dot_float(w, w_bytes, tile_rows(4), x, 4, n_cols, out, type);                          \
+        else if (n == 3)                                                                           \
+            dot_float(w, w_bytes, tile_rows(3), x, 3, n_cols, out, type);                          \
+        else if (n == 2)                                                                           \
+            dot_float(w, w_bytes, tile_rows(2), x, 2, n_cols, out, type);                          \
+        else                                                                                       \
+            dot_float(w, w_bytes, tile_rows(1), x, 1, n_cols, out, type);                          \
     }
 
 FLOAT_DOT(dot_f32, GGUF_TYPE_F32)
 FLOAT_DOT(dot_f16, GGUF_TYPE_F16)
 FLOAT_DOT(dot_bf16, GGUF_TYPE_BF16)
 
-/* WEIGHT_ROWS rows of weights, w_bytes apart, with DOT_ROWS of activations: out[WEIGHT_ROWS]
- * [DOT_ROWS], the same bits as of single rows. */
-typedef void tile_fn(const void *w, size_t w_bytes, const void *const *x, uint32_t n_cols,
-                     float *out);
+/* tile_rows(n) rows of weights, w_bytes apart, with n of activations: out[tile_rows(n)][n], the
+ * same bits as of single rows. */
+typedef void tile_fn(const void *w, size_t w_bytes, const void *const *x, unsigned n,
+                     uint32_t n_cols, float *out);
 
 static tile_fn *choose_tile(enum gguf_type weight, enum activation_type activation)
 {
@@ -159,9 +208,9 @@ static void rows_by_dots(const struct product *p, dot_fn *dot, uint32_t first, u
                          uint32_t r0, uint32_t n)
 {
     size_t row_bytes = gguf_type_row_bytes(p->weight_type, p->n_cols);
-    tile_fn *tile = n == DOT_ROWS ? choose_tile(p->weight_type, p->activation) : NULL;
+    tile_fn *tile = choose_tile(p->weight_type, p->activation);
     const void *list[DOT_ROWS];
-    float *outs[DOT_ROWS], sum[2 * DOT_ROWS];
+    float *outs[DOT_ROWS], sum[TILE_SUMS];
     uint32_t at_once;
 
     for (uint32_t i = 0; i < n; i++) {
@@ -171,9 +220,9 @@ static void rows_by_dots(const struct product *p, dot_fn *dot, uint32_t first, u
     for (uint32_t row = first; row < end; row += at_once) {
         const uint8_t *w = p->weight + row * row_bytes;
 
-        at_once = tile && end - row >= WEIGHT_ROWS ? WEIGHT_ROWS : 1;
+        at_once = tile && end - row >= tile_rows(n) ? tile_rows(n) : 1;
         if (at_once > 1)
-            tile(w, row_bytes, list, p->n_cols, sum);
+            tile(w, row_bytes, list, n, p->n_cols, sum);
         else
             dot(w, list, n, p->n_cols, sum);
         for (uint32_t i = 0; i < at_once * n; i++)

@@ -11,6 +11,20 @@ uint32_t IN_LEVEL(embed_items)(const struct dispatch *d)
     return row_items(d->args.embed.step, ROWS_TOKENS, d->max_rows, d->args.embed.n_cols);
 }
 
+static void widen(enum gguf_type type, const void *row, float *out, uint32_t n)
+{
+    uint32_t i = 0;
+
+    if (type != GGUF_TYPE_F16) {
+        ref_dequantize(type, row, out, n);
+        return;
+    }
+    for (; i + LANES <= n; i += LANES)
+        vec_store(out + i, vec_load_f16((const uint16_t *)row + i));
+    for (; i < n; i++)
+        out[i] = ref_f16_to_f32(((const uint16_t *)row)[i]);
+}
+
 void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_embed *a = &d->args.embed;
@@ -28,8 +42,7 @@ void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch)
             memset(out, 0, a->n_cols * sizeof(float));
             continue;
         }
-        ref_dequantize(d->weight_type, (const uint8_t *)addr_ptr(a->table) + id * row_bytes, out,
-                       a->n_cols);
+        widen(d->weight_type, (const uint8_t *)addr_ptr(a->table) + id * row_bytes, out, a->n_cols);
         for (uint32_t i = 0; a->scale != 1 && i < a->n_cols; i++)
             out[i] *= a->scale;
     }

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Models that make vectors of texts, compared by these."""
+import struct
+
 from cases import SHAPES, Adder, Case
-from ggufedit import ARR, BOOL, F32, I32, STR, U32
+from ggufedit import ARR, BOOL, F32, I32, STR, U8, U32
 
 SHAPES.update({
     # as many key heads as query heads, whose channels are the stream's
@@ -34,6 +36,50 @@ def pieces(m):
     for name, i in (("unknown", 100), ("bos", 101), ("cls", 101), ("sep" + "erator", 102), ("padding", 0), ("mask", 103)):
         m.keys["tokenizer.ggml.%s_token_id" % name] = (U32, i)
     m.keys["tokenizer.ggml.token_type_count"] = (U32, 2)
+
+
+def double_array(rules):
+    """SentencePiece's compiled normaliser: {what is replaced: replacement} as bytes."""
+    units, texts, taken = [0] * 8192, b"", {0}
+    values = {}
+    for old, new in rules.items():
+        values[old.encode()] = len(texts)
+        texts += new.encode() + b"\0"
+
+    def add(at, prefix):
+        after = sorted({old[len(prefix)] if len(old) > len(prefix) else 0 for old in values if old.startswith(prefix)})
+        base = next(b for b in range(1, len(units) - 256) if not any(b ^ c in taken for c in after))
+        taken.update(base ^ c for c in after)
+        units[at] |= (at ^ base) << 10 | (256 if 0 in after else 0)
+        for c in after:
+            units[base ^ c] = c if c else 1 << 31 | values[prefix]
+        for c in filter(None, after):
+            add(base ^ c, prefix + bytes([c]))
+
+    add(0, b"")
+    return struct.pack("<%dI" % (1 + len(units)), 4 * len(units), *units) + texts
+
+
+def likely_pieces(m):
+    """XLM-RoBERTa's tokenizer: tokens with scores, text in small letters and without commas."""
+    n = len(m.keys["tokenizer.ggml.tokens"][1][1])
+    letters = [chr(c) for c in range(ord("a"), ord("y") + 1)]    # z is unknown
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "."] + letters + ["\u2581" + w for w in WORDS]
+    tokens += ["er", "ow", "ick", "the", "\u2581ju", "mps", "\u2581la", "lets"]
+    tokens += ["\u2581word%d" % i for i in range(n - len(tokens))]
+    rules = {chr(c): chr(c + 32) for c in range(ord("A"), ord("Z") + 1)} | {",": "", ", ": "  ", "\u00e9": "e"}
+    charsmap = double_array(rules)
+    m.keys = {k: v for k, v in m.keys.items() if not k.startswith("tokenizer.")}
+    m.keys["tokenizer.ggml.model"] = (STR, "t5")
+    m.keys["tokenizer.ggml.tokens"] = (ARR, (STR, tokens))
+    m.keys["tokenizer.ggml.scores"] = (ARR, (F32, [0.0] * 4 + [-3 - (i * 7 % 31) / 3 for i in range(n - 4)]))
+    m.keys["tokenizer.ggml.token_type"] = (ARR, (I32, [3, 3, 3, 2] + [1] * (n - 4)))
+    m.keys["tokenizer.ggml.precompiled_charsmap"] = (ARR, (U8, list(charsmap)))
+    for name, i in (("unknown", 3), ("bos", 0), ("eos", 2), ("sep" + "erator", 2), ("padding", 1)):
+        m.keys["tokenizer.ggml.%s_token_id" % name] = (U32, i)
+    for name in ("add_bos_token", "add_eos_token", "add_space_prefix", "remove_extra_whitespaces"):
+        m.keys["tokenizer.ggml." + name] = (BOOL, True)
+    m.keys["tokenizer.ggml.token_type_count"] = (U32, 1)
 
 
 RENAMED = (("output_norm.", "token_embd_norm."), (".attn_norm.", ".attn_output_norm."), (".ffn_norm.", ".layer_output_norm."))
@@ -77,6 +123,13 @@ def bert_cls(m):
     m.tensors = [t for t in m.tensors if t.name != "token_types.weight"]
 
 
+def xlm_roberta(m):
+    """As bge-m3: one token type."""
+    bert_cls(m)
+    likely_pieces(m)
+    Adder(m, "bert", "bert")("token_types.weight", [m.keys["bert.embedding_length"][1], 1], 0.5)
+
+
 def nomic(m):
     """Rotated positions, a gate, one tensor for queries, keys and values."""
     encoder(m, "nomic-bert", True)
@@ -87,6 +140,10 @@ def nomic(m):
             t.name, t.shape = t.name.replace("attn_q", "attn_qkv"), [t.shape[0], sum(p.shape[1] for p in parts)]
             t.data = b"".join(p.data for p in parts)
             m.tensors = [other for other in m.tensors if other not in parts[1:]]
+
+
+def unigram_case():
+    return Case("xlm-roberta", "llama", "encoder-narrow", "f32", edit=xlm_roberta)
 
 
 def embedding_cases():

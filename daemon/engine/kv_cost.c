@@ -15,6 +15,21 @@ uint64_t kv_cost_read_ns(const struct kv_speeds *s, const struct kv_loss *l)
                : 0;
 }
 
+uint64_t kv_cost_return_ns(const struct kv_speeds *s, const struct kv_loss *l)
+{
+    uint64_t of_prompt = l->disk_tokens < l->prompt_tokens ? l->disk_tokens : l->prompt_tokens;
+    const struct kv_loss rest = {
+        .prompt_tokens = l->prompt_tokens - of_prompt,
+        .generated_tokens = l->generated_tokens - (l->disk_tokens - of_prompt),
+    };
+    uint64_t compute_ns = kv_cost_compute_ns(s, l), read_ns;
+
+    if (!l->disk_bytes || !s->bytes_per_second)
+        return compute_ns;
+    read_ns = kv_cost_read_ns(s, l) + kv_cost_compute_ns(s, &rest);
+    return read_ns < compute_ns ? read_ns : compute_ns;
+}
+
 bool kv_cost_prefers_reading(const struct kv_speeds *s, const struct kv_loss *l)
 {
     uint64_t compute_ns = kv_cost_compute_ns(s, l);

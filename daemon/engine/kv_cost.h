@@ -19,13 +19,16 @@ struct kv_speeds {
 /* Tokens whose keys and values are wanted again. */
 struct kv_loss {
     uint64_t prompt_tokens, generated_tokens;
-    uint64_t disk_bytes; /* of the files that hold all of them; 0: there are none */
+    uint64_t disk_tokens; /* of these, the first are on disk */
+    uint64_t disk_bytes;  /* of the files that hold them; 0: there are none */
 };
 
 uint64_t kv_cost_compute_ns(const struct kv_speeds *s, const struct kv_loss *l);
 uint64_t kv_cost_read_ns(const struct kv_speeds *s, const struct kv_loss *l);
-/* Whether to read them is cheaper than to compute them. Where too little is known to tell, it is
- * read: that is how the drive's speed becomes known. */
+/* The cheaper of both: all is computed, or what is on disk is read and the rest computed. */
+uint64_t kv_cost_return_ns(const struct kv_speeds *s, const struct kv_loss *l);
+/* Whether to read all of them is cheaper than to compute them. Where too little is known to tell,
+ * it is read: that is how the drive's speed becomes known. */
 bool kv_cost_prefers_reading(const struct kv_speeds *s, const struct kv_loss *l);
 
 #endif

@@ -148,6 +148,18 @@ uint32_t kv_spill_n_waiting(const struct kv_spill *s)
     return s->waiting.n;
 }
 
+uint32_t kv_spill_n_on_disk(struct kv_spill *s, const uint32_t *blocks, uint32_t n,
+                            uint64_t *ret_bytes)
+{
+    uint64_t bytes;
+    uint32_t i;
+
+    *ret_bytes = 0;
+    for (i = 0; i < n && kv_disk_has(s->disk, key_of(s, blocks[i]), &bytes); i++)
+        *ret_bytes += bytes;
+    return i;
+}
+
 uint64_t kv_spill_bytes(const struct kv_spill *s)
 {
     return s ? SPILL_JOBS * (s->block_bytes + s->window_bytes) : 0;

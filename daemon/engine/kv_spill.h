@@ -41,6 +41,10 @@ void kv_spill_forget(struct kv_spill *s, uint32_t block);
 bool kv_spill_step(struct kv_spill *s, uint32_t most_writes);
 /* Blocks that wait to be written. */
 uint32_t kv_spill_n_waiting(const struct kv_spill *s);
+/* How many of these shared blocks of a chain, from its first on, are on disk, and the bytes of
+ * their files. */
+uint32_t kv_spill_n_on_disk(struct kv_spill *s, const uint32_t *blocks, uint32_t n,
+                            uint64_t *ret_bytes);
 /* Bytes of blocks on their way. NULL: 0. */
 uint64_t kv_spill_bytes(const struct kv_spill *s);
 

@@ -28,6 +28,7 @@ struct running_model {
     struct event_queue *events;
     struct scheduler scheduler;
     uint64_t prompt_token_ns;     /* what a token of a prompt takes, learnt; 0: nothing known */
+    uint64_t generate_ns;         /* what a step that generates takes, likewise */
     uint32_t shared_batch_tokens; /* of a chunk while streams wait; 0: nothing known */
     struct list requests;         /* engine_request.link */
     struct device_share share;    /* of the device, among all models */

@@ -26,6 +26,10 @@ bool running_restore_step(struct running_model *m);
 bool running_restore_give_up(struct running_model *m);
 void running_restore_end(struct engine_request *r);
 
+/* running_cost.c: what is known of speeds, and for each request what giving way would cost it. */
+void running_get_speeds(const struct running_model *m, struct kv_speeds *ret);
+void running_note_costs(struct running_model *m);
+
 /* The ends of a request; it is the owner's afterwards and must not be touched. */
 void running_finish(struct running_model *m, struct engine_request *r, enum engine_finish how);
 void running_fail(struct running_model *m, struct engine_request *r, const struct error *err);

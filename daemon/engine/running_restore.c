@@ -12,16 +12,14 @@ bool running_restore_begin(struct running_model *m, struct engine_request *r)
 {
     struct kv_spill *spill = runner_spill(m->runner);
     struct kv_chain chain = {.tokens = r->tokens, .uid = r->caller.uid};
-    struct kv_disk_stats stats;
-    struct kv_speeds speeds = {.prompt_token_ns = m->prompt_token_ns};
+    struct kv_speeds speeds;
 
     if (!spill || r->has_looked_on_disk)
         return false;
     r->has_looked_on_disk = true;
     session_set_common(r->session, r->n_common);
     chain.n_blocks = session_most_prefix(r->session, r->caller.uid, r->n_tokens, &chain.n_common);
-    kv_disk_get_stats(m->config.disk, &stats);
-    speeds.bytes_per_second = stats.bytes_per_second;
+    running_get_speeds(m, &speeds);
     r->sched.is_reading = kv_restore_begin(spill, &chain, &speeds, &r->restore);
     return r->sched.is_reading;
 }

@@ -87,35 +87,48 @@ static void drop(struct running_model *m, struct batch *b, const struct engine_r
     }
 }
 
-/* The cache is full, or (among_own) what the user may have of it. Another one, or where none has to
- * the request itself, gives up its blocks and is computed again later; alone, the request has
- * reached the end of what fits. */
+/* A request loses what it has of the cache, and waits. What it computed stays there, too, until the
+ * room is needed, so that it loses no more than others take. */
+static void give_way(struct running_model *m, struct batch *b, struct engine_request *r)
+{
+    session_truncate(r->session, 0);
+    r->sched.n_blocks = 0;
+    r->has_looked_on_disk = false;
+    running_note_pending(r);
+    r->sched.is_blocked = r->sched.has_yielded = true;
+    drop(m, b, r);
+}
+
+/* The cache is full, or (among_own) what the user may have of it. Another request, that of which
+ * the least has to be done again, gives up its blocks; where none has to, the request itself waits
+ * with what it has while others run, or gives it up. Alone, it has reached the end of what fits. */
 static void make_room(struct running_model *m, struct batch *b, struct engine_request *r,
                       bool among_own)
 {
-    bool has_room = !among_own && running_restore_give_up(m);
-    struct scheduler_entry *victim = scheduler_victim(&m->scheduler, &r->sched, among_own);
-    struct engine_request *other = victim ? request_of(victim) : NULL;
+    struct scheduler_entry *victim;
     struct error err = {0};
 
-    if (has_room) /* what was being read back held it: the next step finds it */
+    if (!among_own && running_restore_give_up(m)) /* which held blocks: the next step finds them */
         return;
-    if (!other && r->wants_vector) {
+    running_note_costs(m);
+    victim = scheduler_victim(&m->scheduler, &r->sched, among_own);
+    if (!victim && r->wants_vector) {
         error_set(&err, EMSGSIZE,
                   "the text has %u tokens, and the cache does not hold them: cut it", r->n_tokens);
         running_fail(m, r, &err);
-        return;
-    }
-    if (!other) {
+    } else if (!victim) {
         running_complete(m, r, ENGINE_FINISH_CONTEXT);
-        return;
+    } else if (victim != &r->sched) {
+        give_way(m, b, request_of(victim));
+    } else if (scheduler_may_wait(&m->scheduler, &r->sched, among_own)) {
+        if (!r->session->n_past) /* reserved, and worth nothing */
+            session_truncate(r->session, 0);
+        r->sched.n_blocks = r->session->n_blocks;
+        r->sched.is_blocked = true;
+    } else {
+        scheduler_unblock(&m->scheduler); /* who waits with what it has may go on then */
+        give_way(m, b, r);
     }
-    session_truncate(other->session, 0);
-    other->sched.n_blocks = 0;
-    other->has_looked_on_disk = false;
-    running_note_pending(other);
-    other->sched.is_blocked = other->sched.has_yielded = true;
-    drop(m, b, other);
 }
 
 /* A request that begins, or begins again after it lost its blocks, takes over what its user had
@@ -315,6 +328,7 @@ static void count(struct running_model *m, const struct batch *b, uint64_t ns,
     stats->steps++;
     if (b->is_generated) {
         stats->decode_ns += ns;
+        m->generate_ns = m->generate_ns ? (3 * m->generate_ns + ns) / 4 : ns;
         stats->batches[b->n - 1]++;
         return;
     }

@@ -331,6 +331,23 @@ static bool may_take(const struct scheduler_entry *e, const struct scheduler_ent
     return is_younger || !other->has_yielded;
 }
 
+/* What has to be done again for each block that comes free is less; where nothing comes free, it is
+ * too much. */
+static bool is_cheaper(const struct scheduler_entry *a, const struct scheduler_entry *b)
+{
+    if (!a->n_freed || !b->n_freed)
+        return a->n_freed > b->n_freed;
+    return (double)a->return_ns * b->n_freed < (double)b->return_ns * a->n_freed;
+}
+
+/* Whether a is a better victim than b, which is younger. */
+static bool gives_way_before(const struct scheduler_entry *a, const struct scheduler_entry *b)
+{
+    if (a->is_background != b->is_background)
+        return a->is_background;
+    return is_cheaper(a, b);
+}
+
 struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e,
                                          bool among_own)
 {
@@ -347,10 +364,19 @@ struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_e
         if (among_own && it->user != e->user)
             continue;
         is_alone &= !it->n_blocks;
-        if (may_take(e, it, is_younger) && (!best || (it->is_background && !best->is_background)))
+        if (may_take(e, it, is_younger) && (!best || gives_way_before(it, best)))
             best = it;
     }
     return best || is_alone ? best : e;
+}
+
+bool scheduler_may_wait(const struct scheduler *s, const struct scheduler_entry *e, bool among_own)
+{
+    list_for_each (it, &s->entries, struct scheduler_entry, all)
+        if (it != e && it->n_blocks && !it->is_paused && !it->is_blocked &&
+            (!among_own || it->user == e->user))
+            return true;
+    return false;
 }
 
 uint64_t scheduler_user_blocks(const struct scheduler_entry *e)

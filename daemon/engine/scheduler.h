@@ -35,6 +35,8 @@ struct scheduler_entry {
     bool is_whole;      /* before it is added: all that is pending is fed at once, if need be alone
                            in a longer chunk */
     uint32_t n_blocks;  /* cache blocks it holds */
+    uint32_t n_freed;   /* of these, what would come free; before scheduler_victim() */
+    uint64_t return_ns; /* what it would take to have again what they hold; likewise */
     uint32_t n_pending; /* tokens to feed before the next one can be sampled */
     bool is_generated;  /* these were generated, and are not of a prompt */
     bool is_paused;
@@ -83,13 +85,17 @@ size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices,
 /* Of a choice only n_used tokens were computed. */
 void scheduler_take_back(const struct scheduler_choice *c, uint32_t n_used);
 
-/* Who should give up its cache blocks so that `e` can go on: background entries first, then the
- * youngest, of those that hold any; NULL: nobody else does. Nobody gives way to younger ones twice,
- * or who keeps asking would keep others from ever ending, and no other to background, unless it is
- * paused. Where nobody has to, e itself, which then waits. The owner sets the entry's has_yielded.
- * among_own: of the same user's only. */
+/* Who should give up its cache blocks so that `e` can go on: background entries first, then that of
+ * which the least has to be done again for each block that comes free, of equals the youngest, of
+ * those that hold any; NULL: nobody else does. Nobody gives way to younger ones twice, or who keeps
+ * asking would keep others from ever ending, and no other to background, unless it is paused. Where
+ * nobody has to, e itself. The owner sets the entry's has_yielded. among_own: of the same user's
+ * only. */
 struct scheduler_entry *scheduler_victim(struct scheduler *s, struct scheduler_entry *e,
                                          bool among_own);
+/* Whether e, which has to give way to itself, may wait with what it holds: somebody else runs who
+ * will give blocks back, or take them from e then. Else e gives them up, and others try again. */
+bool scheduler_may_wait(const struct scheduler *s, const struct scheduler_entry *e, bool among_own);
 /* Of all users that have entries. */
 uint64_t scheduler_weight(const struct scheduler *s);
 /* Blocks that all entries of its user hold. */

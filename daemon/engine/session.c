@@ -330,6 +330,15 @@ int session_copy_state(struct session *to, const struct session *from, struct er
     return state_slots_copy(to->states, from->slot, to->slot, err);
 }
 
+uint32_t session_n_own_blocks(const struct session *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_blocks; i++)
+        n += s->kv->ref_counts[s->table.blocks[i]] == 1;
+    return n;
+}
+
 uint64_t session_block_table_address(const struct session *s)
 {
     return s->table.shown->address;

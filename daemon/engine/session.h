@@ -84,6 +84,9 @@ void session_share_prefix(struct session *s, uid_t uid, uint32_t n_done);
  * step may be under way. -ENOSPC when there is no slot for it; nothing to do without state. */
 int session_copy_state(struct session *to, const struct session *from, struct error *err);
 
+/* Blocks that nobody else holds: they come free when the session gives them back. */
+uint32_t session_n_own_blocks(const struct session *s);
+
 uint64_t session_block_table_address(const struct session *s);
 /* Of windowed layers: the same table, where they have no blocks of their own. */
 uint64_t session_window_table_address(const struct session *s);

@@ -5,6 +5,7 @@
 #include "engine_fixture.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +60,71 @@ static void more_requests_than_a_step_or_the_cache_holds_are_all_answered(void *
         assert_int_equal(list[i].n_ids, 24);
     }
     drop_many(list, MANY);
+}
+
+/* An engine of which the cache holds one context, and shares and spills what is left in it. */
+static struct engine *narrow(const char *kv_disk)
+{
+    const struct engine_config config = {.device = "cpu:2",
+                                         .context_tokens = 256,
+                                         .kv_bytes = 1,
+                                         .prefix_percent = 100,
+                                         .kv_disk = kv_disk,
+                                         .numa_node = -1};
+
+    return fixture_engine_with(&config);
+}
+
+static void ask_tale(struct ask *a, struct engine *e, int i)
+{
+    static const char *const names[] = {"fox", "bird", "king", "girl", "ship"};
+    static char text[200];
+
+    snprintf(text, sizeof(text), "Once upon a time there was a %s. The %s was very happy. The %s",
+             names[i], names[i], names[i]);
+    ask_init(a, e, text);
+    a->params.max_tokens = 100;
+    a->uid = 1000 + (uid_t)(i % 2);
+}
+
+enum { TALES = 5 };
+
+/* Each needs half of the cache: they lose their blocks to one another, and go on later. */
+static void who_gave_way_answers_as_if_it_had_been_alone(void **state)
+{
+    struct ask *list = calloc(TALES, sizeof(*list)), *alone = calloc(1, sizeof(*alone));
+    char dir[] = "/tmp/hearth-batch-XXXXXX", command[64];
+
+    assert_non_null(mkdtemp(dir));
+    for (int with_disk = 0; with_disk < 2; with_disk++) {
+        struct engine *e = narrow(with_disk ? dir : NULL);
+
+        *state = e;
+        for (int i = 0; i < TALES; i++) {
+            ask_tale(&list[i], e, i);
+            ask_begin(&list[i]);
+        }
+        for (int i = 0; i < TALES; i++)
+            ask_wait(&list[i]);
+        engine_destroy(e);
+        for (int i = 0; i < TALES; i++) {
+            e = narrow(NULL);
+            *state = e;
+            ask_tale(alone, e, i);
+            ask_run(alone);
+            assert_int_equal(list[i].result.finish, alone->result.finish);
+            assert_int_equal(list[i].n_ids, alone->n_ids);
+            assert_memory_equal(list[i].ids, alone->ids, alone->n_ids * sizeof(int32_t));
+            ask_finish(alone);
+            ask_finish(&list[i]);
+            engine_destroy(e);
+        }
+        *state = NULL;
+    }
+    snprintf(command, sizeof(command), "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    free(list);
+    free(alone);
 }
 
 static void a_short_question_overtakes_a_long_answer(void **state)
@@ -333,6 +399,7 @@ static void tokens_of_a_minute_are_those_computed(void **state)
 
 static const struct CMUnitTest tests[] = {
     CASE(more_requests_than_a_step_or_the_cache_holds_are_all_answered),
+    CASE(who_gave_way_answers_as_if_it_had_been_alone),
     CASE(a_short_question_overtakes_a_long_answer),
     CASE(background_lets_others_by),
     CASE(one_user_cannot_fill_the_queue),

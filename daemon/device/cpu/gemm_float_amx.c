@@ -25,6 +25,7 @@ enum {
     STRIP = GROUPS * ROWS,
     X_PARTS = 3,
     W_PARTS = 2,
+    AHEAD = 8 * COLUMNS,                        /* of what is read */
     PANEL = GEMM_FLOAT_VALUES / STRIP / COLUMNS /* blocks of all strips at a time */
 };
 _Static_assert(GEMM_FLOAT_ROWS == STRIP, "an item is made of whole strips");
@@ -92,6 +93,8 @@ INLINE void load_block(const struct product *p, uint32_t first, uint32_t n_rows,
         const uint16_t *row = w + (size_t)(i < n_rows ? i : n_rows - 1) * p->n_cols;
         struct columns v;
 
+        /* too many rows side by side for the hardware to see where they go */
+        _mm_prefetch((const char *)(row + AHEAD), _MM_HINT_T0);
         if (p->weight_type == GGUF_TYPE_BF16) {
             _mm512_store_si512(to[0][i / ROWS][i % ROWS], load_bf16(row, mask));
             continue;

@@ -8,7 +8,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import HEARTH, SHARED, Daemon, Skip, equal, run
+from harness import HEARTH, SHARED, Daemon, Skip, equal, has, run
 
 MKGGUF = os.path.join(SHARED, "tools", "mkgguf.py")
 MODEL = "delta"
@@ -161,6 +161,39 @@ def windows_keep_what_a_prompt_goes_on_from():
     d.stop()
 
 
+def restarted_with(d):
+    """What the daemon ended with is all that the next one has: its files on disk."""
+    equal(d.stop(), 0)
+    d.start()
+
+
+def a_state_does_not_go_to_disk_and_the_log_says_so():
+    d = make_daemon("--device", "cpu")
+    d.args += ["--kv-disk", os.path.join(d.dir, "kv")]
+    restarted_with(d)
+    first, _ = complete(d, prompt_of(1))
+    has(d.read_log(), "its conversations do not go to disk: a state of fixed size goes with its keys and values")
+    restarted_with(d)
+    again, usage = complete(d, prompt_of(1))
+    equal((again, cached(usage)), (first, 0))
+    equal(os.listdir(os.path.join(d.dir, "kv")), [])
+    d.stop()
+
+
+def windows_come_back_from_disk():
+    d = make_daemon("--device", "cpu", arch="gemma3", options=("--layers", "6", "--window", "37"))
+    d.args += ["--kv-disk", os.path.join(d.dir, "kv")]
+    restarted_with(d)
+    first, usage = complete(d, prompt_of(1, 6))
+    equal(cached(usage), 0)
+    restarted_with(d)
+    again, usage = complete(d, prompt_of(1, 6))
+    equal(again, first)
+    assert cached(usage) >= 96, usage
+    d.stop()
+
+
 run([a_prompt_seen_before_is_taken_up_where_its_state_was_kept, more_at_once_than_slots_answer_as_each_alone,
      whoever_lost_its_slot_and_blocks_goes_on_as_before, a_gpu_keeps_states_as_the_cpu_does,
-     after_a_lost_device_answers_are_as_they_were, windows_keep_what_a_prompt_goes_on_from])
+     after_a_lost_device_answers_are_as_they_were, windows_keep_what_a_prompt_goes_on_from,
+     a_state_does_not_go_to_disk_and_the_log_says_so, windows_come_back_from_disk])

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/prefix_cache.h"
 
+#include "engine/index_list.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE = UINT32_MAX };
+enum { NONE = INDEX_NONE };
 
 /* What is known of a block; blocks and nodes have the same numbers. */
 struct node {
@@ -13,7 +15,6 @@ struct node {
     uint32_t parent;
     uid_t uid;
     uint32_t bucket, next_in_bucket;
-    uint32_t older, newer; /* neighbours among the idle */
     bool is_entered;
 };
 
@@ -21,12 +22,13 @@ struct prefix_cache {
     struct node *nodes; /* [n_blocks] */
     uint32_t *buckets;  /* [n_buckets], a power of two: first node or NONE */
     uint32_t n_blocks, n_buckets;
-    uint32_t n_entered, most_entered, n_idle;
+    uint32_t n_entered, most_entered;
+    struct index_link *links; /* [n_blocks] */
     /*
      * The idle ones. Users hold whole chains and release them from the end, so every idle block
      * comes after the blocks that follow it: the oldest is always a leaf.
      */
-    uint32_t oldest, newest;
+    struct index_list idle;
     uint64_t seed;
 };
 
@@ -40,16 +42,17 @@ int prefix_cache_create(uint32_t n_blocks, uint32_t most_entered, uint64_t seed,
     p->n_blocks = n_blocks;
     p->most_entered = most_entered;
     p->seed = seed;
-    p->oldest = p->newest = NONE;
     p->n_buckets = 1;
     while (p->n_buckets < n_blocks && p->n_buckets < 1u << 31)
         p->n_buckets *= 2;
     p->nodes = calloc(n_blocks, sizeof(*p->nodes));
+    p->links = calloc(n_blocks, sizeof(*p->links));
     p->buckets = calloc(p->n_buckets, sizeof(*p->buckets));
-    if (!p->nodes || !p->buckets) {
+    if (!p->nodes || !p->links || !p->buckets) {
         prefix_cache_destroy(p);
         return -ENOMEM;
     }
+    index_list_init(&p->idle, p->links);
     for (uint32_t i = 0; i < p->n_buckets; i++)
         p->buckets[i] = NONE;
     *ret_cache = p;
@@ -61,6 +64,7 @@ void prefix_cache_destroy(struct prefix_cache *p)
     if (!p)
         return;
     free(p->nodes);
+    free(p->links);
     free(p->buckets);
     free(p);
 }
@@ -136,31 +140,12 @@ const uint32_t *prefix_cache_get(const struct prefix_cache *p, uint32_t block, u
 
 void prefix_cache_hold(struct prefix_cache *p, uint32_t block)
 {
-    struct node *n = &p->nodes[block];
-
-    if (n->older == NONE)
-        p->oldest = n->newer;
-    else
-        p->nodes[n->older].newer = n->newer;
-    if (n->newer == NONE)
-        p->newest = n->older;
-    else
-        p->nodes[n->newer].older = n->older;
-    p->n_idle--;
+    index_list_remove(&p->idle, block);
 }
 
 void prefix_cache_release(struct prefix_cache *p, uint32_t block)
 {
-    struct node *n = &p->nodes[block];
-
-    n->older = p->newest;
-    n->newer = NONE;
-    if (p->newest == NONE)
-        p->oldest = block;
-    else
-        p->nodes[p->newest].newer = block;
-    p->newest = block;
-    p->n_idle++;
+    index_list_push(&p->idle, block);
 }
 
 static void leave_bucket(struct prefix_cache *p, uint32_t block)
@@ -183,10 +168,10 @@ void prefix_cache_remove(struct prefix_cache *p, uint32_t block)
 bool prefix_cache_next_idle(const struct prefix_cache *p, uid_t uid, uint32_t last,
                             uint32_t *ret_block)
 {
-    uint32_t block = last == PREFIX_ROOT ? p->oldest : p->nodes[last].newer;
+    uint32_t block = last == PREFIX_ROOT ? p->idle.first : p->links[last].after;
 
     while (block != NONE && p->nodes[block].uid != uid)
-        block = p->nodes[block].newer;
+        block = p->links[block].after;
     if (block == NONE)
         return false;
     *ret_block = block;
@@ -195,9 +180,9 @@ bool prefix_cache_next_idle(const struct prefix_cache *p, uid_t uid, uint32_t la
 
 bool prefix_cache_evict(struct prefix_cache *p, uint32_t *ret_block)
 {
-    if (p->oldest == NONE)
+    if (p->idle.first == NONE)
         return false;
-    *ret_block = p->oldest;
+    *ret_block = p->idle.first;
     prefix_cache_remove(p, *ret_block);
     return true;
 }
@@ -209,5 +194,5 @@ uint32_t prefix_cache_n_entered(const struct prefix_cache *p)
 
 uint32_t prefix_cache_n_idle(const struct prefix_cache *p)
 {
-    return p->n_idle;
+    return p->idle.n;
 }

@@ -1,56 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/window_blocks.h"
 
+#include "engine/index_list.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 struct window_block {
     uint32_t n_refs;
-    uint32_t whole;        /* the shared block it belongs to, or WINDOW_NONE */
-    uint32_t older, newer; /* neighbours in its list */
-};
-
-/* Ends of a list of blocks, by number. */
-struct window_list {
-    uint32_t oldest, newest, n;
+    uint32_t whole; /* the shared block it belongs to, or WINDOW_NONE */
 };
 
 struct window_blocks {
     struct window_block *blocks; /* [n_blocks] */
+    struct index_link *links;    /* [n_blocks], of the lists */
     uint32_t *of_whole;          /* [n_whole] */
     uint32_t n_blocks, n_whole, n_shared;
-    struct window_list free_ones; /* nobody's */
-    struct window_list idle_ones; /* belong to a shared block, nobody holds them */
+    struct index_list free_ones; /* nobody's; the first is taken first */
+    struct index_list idle_ones; /* belong to a shared block, nobody holds them */
 };
-
-static void enlist(struct window_blocks *w, struct window_list *l, uint32_t i)
-{
-    struct window_block *b = &w->blocks[i];
-
-    b->older = l->newest;
-    b->newer = WINDOW_NONE;
-    if (l->newest == WINDOW_NONE)
-        l->oldest = i;
-    else
-        w->blocks[l->newest].newer = i;
-    l->newest = i;
-    l->n++;
-}
-
-static void delist(struct window_blocks *w, struct window_list *l, uint32_t i)
-{
-    const struct window_block *b = &w->blocks[i];
-
-    if (b->older == WINDOW_NONE)
-        l->oldest = b->newer;
-    else
-        w->blocks[b->older].newer = b->newer;
-    if (b->newer == WINDOW_NONE)
-        l->newest = b->older;
-    else
-        w->blocks[b->newer].older = b->older;
-    l->n--;
-}
 
 static void tie(struct window_blocks *w, uint32_t whole, uint32_t i)
 {
@@ -74,18 +42,20 @@ int window_blocks_create(uint32_t n_blocks, uint32_t n_whole, struct window_bloc
         return -ENOMEM;
     w->n_blocks = n_blocks;
     w->n_whole = n_whole;
-    w->free_ones = w->idle_ones = (struct window_list){WINDOW_NONE, WINDOW_NONE, 0};
     w->blocks = calloc(n_blocks, sizeof(*w->blocks));
+    w->links = calloc(n_blocks, sizeof(*w->links));
     w->of_whole = calloc(n_whole, sizeof(*w->of_whole));
-    if (!w->blocks || !w->of_whole) {
+    if (!w->blocks || !w->links || !w->of_whole) {
         window_blocks_destroy(w);
         return -ENOMEM;
     }
+    index_list_init(&w->free_ones, w->links);
+    index_list_init(&w->idle_ones, w->links);
     for (uint32_t i = 0; i < n_whole; i++)
         w->of_whole[i] = WINDOW_NONE;
     for (uint32_t i = 0; i < n_blocks; i++) {
         w->blocks[i].whole = WINDOW_NONE;
-        enlist(w, &w->free_ones, i);
+        index_list_push(&w->free_ones, i);
     }
     *ret_windows = w;
     return 0;
@@ -96,18 +66,19 @@ void window_blocks_destroy(struct window_blocks *w)
     if (!w)
         return;
     free(w->blocks);
+    free(w->links);
     free(w->of_whole);
     free(w);
 }
 
 int window_blocks_take(struct window_blocks *w, uint32_t *ret_block, uint32_t *ret_left)
 {
-    struct window_list *from = w->free_ones.n ? &w->free_ones : &w->idle_ones;
-    uint32_t i = from->oldest;
+    struct index_list *from = w->free_ones.n ? &w->free_ones : &w->idle_ones;
+    uint32_t i = from->first;
 
     if (i == WINDOW_NONE)
         return -ENOSPC;
-    delist(w, from, i);
+    index_list_remove(from, i);
     *ret_left = w->blocks[i].whole;
     if (*ret_left != WINDOW_NONE)
         untie(w, i);
@@ -121,7 +92,7 @@ void window_blocks_unref(struct window_blocks *w, uint32_t block)
     struct window_block *b = &w->blocks[block];
 
     if (--b->n_refs == 0)
-        enlist(w, b->whole == WINDOW_NONE ? &w->free_ones : &w->idle_ones, block);
+        index_list_push(b->whole == WINDOW_NONE ? &w->free_ones : &w->idle_ones, block);
 }
 
 uint32_t window_blocks_of(const struct window_blocks *w, uint32_t whole)
@@ -134,7 +105,7 @@ void window_blocks_hold(struct window_blocks *w, uint32_t whole)
     uint32_t i = w->of_whole[whole];
 
     if (w->blocks[i].n_refs++ == 0)
-        delist(w, &w->idle_ones, i);
+        index_list_remove(&w->idle_ones, i);
 }
 
 bool window_blocks_join(struct window_blocks *w, uint32_t whole, uint32_t *block)
@@ -162,8 +133,8 @@ void window_blocks_part(struct window_blocks *w, uint32_t whole)
     untie(w, i);
     if (w->blocks[i].n_refs)
         return;
-    delist(w, &w->idle_ones, i);
-    enlist(w, &w->free_ones, i);
+    index_list_remove(&w->idle_ones, i);
+    index_list_push(&w->free_ones, i);
 }
 
 bool window_blocks_restore(struct window_blocks *w, uint32_t whole, uint32_t block)
@@ -171,9 +142,9 @@ bool window_blocks_restore(struct window_blocks *w, uint32_t whole, uint32_t blo
     if (block >= w->n_blocks || whole >= w->n_whole || w->blocks[block].n_refs ||
         w->blocks[block].whole != WINDOW_NONE || w->of_whole[whole] != WINDOW_NONE)
         return false;
-    delist(w, &w->free_ones, block);
+    index_list_remove(&w->free_ones, block);
     tie(w, whole, block);
-    enlist(w, &w->idle_ones, block);
+    index_list_push(&w->idle_ones, block);
     return true;
 }
 

@@ -109,7 +109,9 @@ struct args_embed {
     addr_t out;          /* f32[T][n_cols] */
     u32 n_rows, n_cols;
     f32 scale;
-    u32 reserved;
+    /* whose row is the table's first, as a long table may lie in pieces: of others than the first,
+     * where it is not 0, rows of out stay as they are whose token is in another */
+    u32 first_row;
 };
 
 /* RMS norm of groups: y = x / sqrt(mean(x^2) + eps) * weight * scale, over each run of n_cols

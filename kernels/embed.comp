@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * out[t] = row tokens[t].token of table, dequantised, times scale; zeros for a token that the table
- * has not. See args_embed; one variant per weight type, with the very numbers of ref_embed.
+ * out[t] = row tokens[t].token - first_row of table, dequantised, times scale; zeros for a token that
+ * the table has not, where it begins with row 0, else what was there. See args_embed; one variant per weight type, with the very numbers of ref_embed.
  * Grid: y is t, x the units of 16 values (dequant.glsl) of the row, one an invocation.
  */
 #version 460
@@ -29,7 +29,9 @@ void main()
     weights_init();
     if (t >= step_rows(push.a.step, ROWS_TOKENS))
         return;
-    id = token_id(StepTokens(push.a.tokens).v[t]);
+    id = token_id(StepTokens(push.a.tokens).v[t]) - push.a.first_row;
+    if (id >= push.a.n_rows && push.a.first_row != 0)
+        return;
     for (uint u = gl_GlobalInvocationID.x; u < n_units;
          u += gl_NumWorkGroups.x * WORKGROUP_SIZE) {
         F32 y = F32(push.a.out_address + uint64_t(t) * n_cols * 4);

@@ -9,7 +9,7 @@
 /* Longest block of any weight or activation type. */
 #define BLOCK_MAX 256
 
-/* A token past the table gives a row of zeros. */
+/* A token past the table gives a row of zeros, past a piece of one nothing. */
 void ref_embed(const struct dispatch *d)
 {
     const struct args_embed *a = &d->args.embed;
@@ -20,8 +20,10 @@ void ref_embed(const struct dispatch *d)
 
     for (uint32_t t = 0; t < n_tokens; t++) {
         float *out = (float *)addr_ptr(a->out) + (size_t)t * a->n_cols;
-        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]);
+        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]) - a->first_row;
 
+        if (id >= a->n_rows && a->first_row)
+            continue;
         memset(out, 0, a->n_cols * sizeof(float));
         if (id < a->n_rows)
             ref_dequantize(d->weight_type, table + id * row_bytes, out, a->n_cols);

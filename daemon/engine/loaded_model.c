@@ -2,7 +2,7 @@
 #include "engine/loaded_model.h"
 
 #include "engine/vocabulary.h"
-#include "pool/pool_window.h"
+#include "engine/weights.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -60,6 +60,8 @@ int loaded_model_open(const char *path, struct loaded_model **ret_lm, struct err
         goto fail;
     r = model_create(lm->gguf, &lm->model, err);
     if (r == 0)
+        r = model_cut(lm->model, WEIGHTS_PIECE_BYTES, err);
+    if (r == 0)
         r = vocabulary_open(lm->gguf, lm->model->dims.dim[DIM_VOCAB], &lm->tokenizer, err);
     if (r == 0)
         r = open_template(lm, err);
@@ -93,16 +95,17 @@ static void report_file(uint64_t done_bytes, uint64_t total_bytes, void *data)
 /* What no device could map is refused before it is read, which may take minutes. */
 static int check_tensors(const struct loaded_model *lm, size_t file, struct error *err)
 {
-    for (size_t i = 0; i < gguf_n_tensors(lm->gguf); i++) {
-        const struct gguf_tensor *t = gguf_tensor(lm->gguf, i);
-        struct pool_extent extent = {t->name, t->offset, t->bytes, 0};
-        int r = t->file == file
-                    ? pool_window_check(gguf_file(lm->gguf, file)->size_bytes, &extent, err)
-                    : 0;
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    uint64_t bytes = gguf_file(lm->gguf, file)->size_bytes;
+    struct pool_extent *extents;
+    size_t n;
+    int r = weights_extents(lm->model, (uint32_t)file, &extents, &n);
+
+    if (r < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = pool_window_check(bytes, &extents[i], err);
+    free(extents);
+    return r;
 }
 
 /* A new pool, filled and sealed. */

@@ -2,7 +2,6 @@
 #include "engine/weights.h"
 
 #include "engine/pool_buffer.h"
-#include "pool/pool_window.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,38 +11,57 @@ struct weights {
     size_t n_buffers;
 };
 
-/* The extents of the tensors of one file, in the order of the directory. */
-static int list_extents(const struct gguf *g, uint32_t file, struct pool_extent **ret_list,
-                        size_t *ret_n)
+int weights_extents(const struct model *m, uint32_t file, struct pool_extent **ret_list,
+                    size_t *ret_n)
 {
-    size_t n = 0;
-    struct pool_extent *list = calloc(gguf_n_tensors(g) + 1, sizeof(*list));
+    size_t n = 0, n_tensors = gguf_n_tensors(m->gguf), n_pieces;
+    struct pool_extent *list = calloc(n_tensors + m->n_pieces + 1, sizeof(*list));
 
     if (!list)
         return -ENOMEM;
-    for (size_t i = 0; i < gguf_n_tensors(g); i++) {
-        const struct gguf_tensor *t = gguf_tensor(g, i);
-        if (t->file == file)
+    for (size_t i = 0; i < n_tensors; i++) {
+        const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
+        const struct weight_piece *pieces = model_pieces(m, t, &n_pieces);
+        uint64_t row_bytes = gguf_type_row_bytes(t->type, t->shape[0]);
+
+        if (t->file != file)
+            continue;
+        if (!n_pieces)
             list[n++] = (struct pool_extent){t->name, t->offset, t->bytes, 0};
+        for (size_t k = 0; k < n_pieces; k++)
+            list[n++] = (struct pool_extent){t->name, t->offset + pieces[k].first_row * row_bytes,
+                                             pieces[k].n_rows * row_bytes, 0};
     }
     *ret_list = list;
     *ret_n = n;
     return 0;
 }
 
+static uint64_t address_of(const struct pool_extent *e, const struct pool_window *windows,
+                           struct buffer *const *buffers)
+{
+    return buffers[e->window]->address + (e->offset - windows[e->window].offset);
+}
+
 /* Tells the model the address of every tensor of the file. */
 static void bind_tensors(struct loaded_model *lm, uint32_t file, const struct pool_extent *extents,
                          const struct pool_window *windows, struct buffer *const *buffers)
 {
-    size_t k = 0;
+    const struct pool_extent *e = extents;
+    size_t n_pieces;
 
     for (size_t i = 0; i < gguf_n_tensors(lm->gguf); i++) {
         const struct gguf_tensor *t = gguf_tensor(lm->gguf, i);
-        uint32_t win;
+        struct weight_piece *pieces = model_pieces(lm->model, t, &n_pieces);
+
         if (t->file != file)
             continue;
-        win = extents[k++].window;
-        model_set_address(lm->model, t, buffers[win]->address + (t->offset - windows[win].offset));
+        if (!n_pieces) {
+            model_set_address(lm->model, t, address_of(e, windows, buffers));
+            e++;
+        }
+        for (size_t k = 0; k < n_pieces; k++, e++)
+            pieces[k].address = address_of(e, windows, buffers);
     }
 }
 
@@ -71,7 +89,7 @@ static int import_file(struct weights *w, struct loaded_model *lm, struct device
     struct pool_extent *extents = NULL;
     struct pool_window *windows = NULL;
     size_t n_extents, n_windows = 0, first = w->n_buffers;
-    int r = list_extents(lm->gguf, file, &extents, &n_extents);
+    int r = weights_extents(lm->model, file, &extents, &n_extents);
 
     if (r < 0)
         return error_set(err, ENOMEM, "out of memory");

@@ -3,6 +3,7 @@
 
 #include "kernels/kernels.h"
 #include "model/layers.h"
+#include "model/model_size.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -238,6 +239,7 @@ void model_destroy(struct model *m)
         return;
     free(m->layers);
     free(m->weights);
+    free(m->pieces);
     free(m);
 }
 
@@ -287,6 +289,47 @@ void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64
     for (size_t i = 0; i < n_slots; i++)
         if (m->weights[i].tensor == tensor)
             m->weights[i].address = address + m->weights[i].offset;
+}
+
+int model_cut(struct model *m, uint64_t most_bytes, struct error *err)
+{
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
+        uint64_t rows = t->shape[1], most = most_bytes / gguf_type_row_bytes(t->type, t->shape[0]);
+        struct weight_piece *more;
+        size_t n;
+
+        if (t->bytes <= most_bytes || !most || t->n_dims != 2 || !model_size_is_looked_up(m, t))
+            continue;
+        n = (rows - 1) / most + 1;
+        more = realloc(m->pieces, (m->n_pieces + n) * sizeof(*more));
+        if (!more)
+            return error_set(err, ENOMEM, "out of memory");
+        m->pieces = more;
+        for (uint64_t first = 0; first < rows; first += most)
+            m->pieces[m->n_pieces++] = (struct weight_piece){
+                .tensor = t,
+                .first_row = (uint32_t)first,
+                .n_rows = (uint32_t)(rows - first < most ? rows - first : most),
+            };
+    }
+    return 0;
+}
+
+struct weight_piece *model_pieces(const struct model *m, const struct gguf_tensor *tensor,
+                                  size_t *ret_n)
+{
+    struct weight_piece *first = NULL;
+
+    *ret_n = 0;
+    for (size_t i = 0; i < m->n_pieces; i++) {
+        if (m->pieces[i].tensor != tensor)
+            continue;
+        if (!first)
+            first = &m->pieces[i];
+        ++*ret_n;
+    }
+    return first;
 }
 
 bool model_makes_logits(const struct model *m)

@@ -25,6 +25,14 @@ struct layer {
     uint32_t dim[DIM_COUNT]; /* the model's, but for what layers have otherwise */
 };
 
+/* Rows of a tensor of which single rows are looked up, and no more: they need not lie beside the
+ * others. */
+struct weight_piece {
+    const struct gguf_tensor *tensor;
+    uint32_t first_row, n_rows;
+    uint64_t address; /* of its first row; 0 until told */
+};
+
 struct model {
     const struct gguf *gguf;
     const struct arch *arch;
@@ -32,6 +40,8 @@ struct model {
     struct layer *layers;       /* [DIM_LAYERS] */
     struct weight_ref *weights; /* [layers + 1][WEIGHT_COUNT]; the last row holds the global ones */
     uint64_t parameters;        /* elements of all tensors */
+    struct weight_piece *pieces; /* [n_pieces] of what model_cut() cut, in the directory's order */
+    size_t n_pieces;
 };
 
 /* Layer number under which global tensors are looked up. */
@@ -57,7 +67,15 @@ const struct weight_ref *model_weight(const struct model *m, enum weight role, u
 const struct weight_ref *model_rope_factors(const struct model *m, uint32_t layer,
                                             uint32_t context_tokens);
 
-/* Tells where a tensor of the directory lies (it may play several roles). */
+/* Cuts every tensor of more than most_bytes of which only single rows are looked up into pieces of
+ * at most so many; once, before plans are made. Other tensors stay whole, however long. -ENOMEM. */
+int model_cut(struct model *m, uint64_t most_bytes, struct error *err);
+/* The pieces of a tensor; NULL, and 0 of them, where it is whole. */
+struct weight_piece *model_pieces(const struct model *m, const struct gguf_tensor *tensor,
+                                  size_t *ret_n);
+
+/* Tells where a tensor of the directory lies (it may play several roles); of one in pieces, tell
+ * that each of them instead. */
 void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64_t address);
 
 /* Whether its steps end with logits; those of models that only make vectors do not. */

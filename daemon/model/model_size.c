@@ -82,6 +82,14 @@ static void add_tensor(const struct model *m, const struct uses *uses, const str
     size->token_bytes += bytes;
 }
 
+bool model_size_is_looked_up(const struct model *m, const struct gguf_tensor *tensor)
+{
+    struct uses uses;
+
+    find_uses(m->arch, &uses);
+    return use_of(m, &uses, tensor) == USE_LOOKUP;
+}
+
 void model_size_get(const struct model *m, struct model_size *ret_size)
 {
     struct uses uses;

@@ -16,6 +16,9 @@ struct model_size {
     } types[GGUF_TYPE_LIMIT]; /* by enum gguf_type */
 };
 
+/* Whether of the tensor nothing but single rows is read. */
+bool model_size_is_looked_up(const struct model *m, const struct gguf_tensor *tensor);
+
 void model_size_get(const struct model *m, struct model_size *ret_size);
 
 #endif

@@ -138,8 +138,9 @@ static struct args_rope temperature_args(const struct recorder *r, const struct 
     return args;
 }
 
+/* piece: of the table; NULL where that is whole. */
 static void record_embed(const struct recorder *r, const struct node *n, struct dispatch *d,
-                         uint64_t out)
+                         const struct weight_piece *piece, uint64_t out)
 {
     const struct gguf_tensor *t = n->weight->tensor;
     uint64_t tokens = n->op == STEP_EMBED_POSITION ? r->layout.wholes
@@ -152,11 +153,12 @@ static void record_embed(const struct recorder *r, const struct node *n, struct 
         .step = r->step,
         .tokens = r->step + tokens,
         .seqs = r->step + r->layout.seqs,
-        .table = n->weight->address,
+        .table = piece ? piece->address : n->weight->address,
         .out = out,
-        .n_rows = (uint32_t)t->shape[1],
+        .n_rows = piece ? piece->n_rows : (uint32_t)t->shape[1],
         .n_cols = (uint32_t)t->shape[0],
         .scale = r->model->dims.real[n->scale],
+        .first_row = piece ? piece->first_row : 0,
     };
 }
 
@@ -413,7 +415,8 @@ static void record_combine(const struct recorder *r, const struct call *c, struc
     };
 }
 
-static void record_node(const struct recorder *r, const struct call *c, struct dispatch *d)
+static void record_node(const struct recorder *r, const struct call *c, struct dispatch *d,
+                        const struct weight_piece *piece)
 {
     const struct node *n = c->node;
     uint64_t out = out_address(r, c), in = r->workspace + c->in, in2 = r->workspace + c->in2;
@@ -422,7 +425,7 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
     case STEP_EMBED:
     case STEP_EMBED_POSITION:
     case STEP_EMBED_TYPE:
-        record_embed(r, n, d, out);
+        record_embed(r, n, d, piece, out);
         break;
     case STEP_LAYER_NORM:
         record_layer_norm(r, n, d, out, in);
@@ -544,7 +547,8 @@ static void record_quantize(const struct recorder *r, const struct call *c, stru
     };
 }
 
-static void record_call(struct recorder *r, const struct call *c)
+static void record_dispatch(struct recorder *r, const struct call *c,
+                            const struct weight_piece *piece)
 {
     struct dispatch *d = &r->list[r->n++];
     enum value rows_of = c->kind == CALL_QUANTIZE || !c->node->out ? c->node->in : c->node->out;
@@ -556,7 +560,7 @@ static void record_call(struct recorder *r, const struct call *c)
     order(r, d, c);
     switch (c->kind) {
     case CALL_NODE:
-        record_node(r, c, d);
+        record_node(r, c, d, piece);
         break;
     case CALL_QUANTIZE:
         record_quantize(r, c, d);
@@ -575,6 +579,20 @@ static void record_call(struct recorder *r, const struct call *c)
         record_combine(r, c, d);
         break;
     }
+}
+
+/* A table in pieces is looked up in each of them. */
+static void record_call(struct recorder *r, const struct call *c)
+{
+    size_t n = 0;
+    const struct weight_piece *pieces = c->kind == CALL_NODE && c->node->op == STEP_EMBED
+                                            ? model_pieces(r->model, c->node->weight->tensor, &n)
+                                            : NULL;
+
+    if (!n)
+        record_dispatch(r, c, NULL);
+    for (size_t i = 0; i < n; i++)
+        record_dispatch(r, c, &pieces[i]);
 }
 
 static void record_sampler(struct recorder *r)
@@ -602,7 +620,8 @@ static void record_sampler(struct recorder *r)
 
 int recorder_list_calls(struct recorder *rec, struct error *err)
 {
-    rec->list = calloc(rec->graph->n_calls + 1, sizeof(*rec->list));
+    /* a table may be looked up in more than once, as Gemma 4 does */
+    rec->list = calloc((rec->graph->n_calls + 1) * (rec->model->n_pieces + 1), sizeof(*rec->list));
     if (!rec->list)
         return error_set(err, ENOMEM, "out of memory");
     dims_rope(&rec->model->dims, &rec->rope);

@@ -335,7 +335,9 @@ static bool copy(struct check *c)
 enum { INPUT_BYTES = INPUT_KINDS };
 
 /* Every value has the bits of the C form, but what is denormal may be zero. */
-static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int kind)
+/* first: the token of the table's first row. */
+static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int kind,
+                      uint32_t first)
 {
     const struct gguf_type_info *info = gguf_type_get_info(type);
     uint32_t n_rows = 50, rows = 21;
@@ -358,7 +360,9 @@ static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int
     history = check_take(c, rows * sizeof(uint32_t));
     *(struct step_seq *)check_at(c, seqs) = (struct step_seq){.history = check_address(c, history)};
     for (uint32_t i = 0; i < rows; i++)
-        ((uint32_t *)check_at(c, history))[i] = check_random(c) % (n_rows + 1);
+        ((uint32_t *)check_at(c, history))[i] = first + check_random(c) % (n_rows + 1);
+    for (uint32_t i = 0; i < rows; i++)
+        list[i].token += i % 4 ? first : first / 2; /* some of a piece before this one */
     for (uint32_t i = 5; i < rows; i += 3)
         list[i].token = TOKEN_DRAWN;
     list[8].seq = 1; /* no such sequence */
@@ -369,11 +373,12 @@ static bool embed_one(struct check *c, enum gguf_type type, uint32_t n_cols, int
                                        .out = check_address(c, out),
                                        .n_rows = n_rows,
                                        .n_cols = n_cols,
-                                       .scale = kind % 2 ? 1 : 22.6f};
+                                       .scale = kind % 2 ? 1 : 22.6f,
+                                       .first_row = first};
     if (check_run(c, &d) && check_floats(c, out, (size_t)rows * n_cols, 0x1p-126, 0) &&
         check_bytes(c, out + (uint64_t)rows * n_cols * 4, 64))
         return true;
-    printf("# %s, %u columns, input %d\n", info->name, n_cols, kind);
+    printf("# %s, %u columns, input %d, from row %u\n", info->name, n_cols, kind, first);
     return false;
 }
 
@@ -386,8 +391,8 @@ static bool embed(struct check *c)
             continue;
         block = gguf_type_get_info(type)->block_elements;
         for (int kind = 0; kind <= INPUT_BYTES; kind++)
-            if (!embed_one(c, (enum gguf_type)type, block == 1 ? 777 : 768, kind) ||
-                !embed_one(c, (enum gguf_type)type, block, kind))
+            if (!embed_one(c, (enum gguf_type)type, block == 1 ? 777 : 768, kind, 0) ||
+                !embed_one(c, (enum gguf_type)type, block, kind, kind % 2 ? 1000 : 0))
                 return false;
     }
     return true;

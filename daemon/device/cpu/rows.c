@@ -36,10 +36,11 @@ void IN_LEVEL(embed)(const struct dispatch *d, uint32_t item, void *scratch)
                &end);
     for (; t < end; t++) {
         float *out = (float *)addr_ptr(a->out) + t * a->n_cols;
-        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]);
+        uint32_t id = step_token_id(a->step, a->seqs, &tokens[t]) - a->first_row;
 
         if (id >= a->n_rows) {
-            memset(out, 0, a->n_cols * sizeof(float));
+            if (!a->first_row)
+                memset(out, 0, a->n_cols * sizeof(float));
             continue;
         }
         widen(d->weight_type, (const uint8_t *)addr_ptr(a->table) + id * row_bytes, out, a->n_cols);

@@ -651,6 +651,61 @@ static void sequences_are_the_same_in_any_company(void **state)
     for_each_model(check_compositions);
 }
 
+/* The table that Gemma 4's layers are told from, in pieces that lie apart, the later ones first;
+ * where it was there are rows that show. */
+static void a_table_in_pieces_is_looked_up_as_if_it_were_whole(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("gemma4", GGUF_TYPE_F16);
+    struct timeline whole[SEQS], cut[SEQS];
+    const struct gguf_tensor *t;
+    struct weight_piece *pieces;
+    struct buffer *apart;
+    struct device *dev;
+    struct plan *p;
+    struct bench b;
+    uint64_t row_bytes, end;
+    uint32_t n_vocab;
+    size_t n;
+
+    assert_int_equal(device_create("cpu:2", &dev, NULL), 0);
+    bench_init(&b, dev, &shape, &batch_config);
+    n_vocab = b.f.model->dims.dim[DIM_VOCAB];
+    t = gguf_find_tensor(b.f.gguf, "per_layer_token_embd.weight");
+    row_bytes = gguf_type_row_bytes(t->type, t->shape[0]);
+    make_lines(whole, n_vocab);
+    make_lines(cut, n_vocab);
+    p = record(&b, &batch_config);
+    run_all(&b, p, whole, 1);
+    plan_destroy(p);
+
+    assert_int_equal(model_cut(b.f.model, 50 * row_bytes + 3, NULL), 0);
+    assert_null(model_pieces(b.f.model, gguf_find_tensor(b.f.gguf, "blk.0.attn_q.weight"), &n));
+    pieces = model_pieces(b.f.model, t, &n);
+    assert_int_equal(n, 3);
+    assert_int_equal(pieces[2].first_row + pieces[2].n_rows, n_vocab);
+    assert_int_equal(buffer_create(dev, t->bytes, BUFFER_HOST, &apart, NULL), 0);
+    end = t->bytes;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bytes = pieces[i].n_rows * row_bytes;
+
+        end -= bytes;
+        memcpy((char *)apart->host + end,
+               (char *)b.weights->host + t->offset + pieces[i].first_row * row_bytes, bytes);
+        pieces[i].address = apart->address + end;
+    }
+    memset((char *)b.weights->host + t->offset, 0x7b, t->bytes);
+    p = record(&b, &batch_config);
+    run_all(&b, p, cut, 1);
+    for (uint32_t s = 0; s < SEQS; s++)
+        assert_memory_equal(cut[s].logits, whole[s].logits, whole[s].n * n_vocab * sizeof(float));
+    plan_destroy(p);
+    free_lines(whole);
+    free_lines(cut);
+    buffer_destroy(apart);
+    bench_finish(&b);
+    device_destroy(dev);
+}
+
 static void plan_refuses_a_workspace_that_is_too_small(void **state)
 {
     struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F16);
@@ -679,6 +734,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_third_input_of_a_step_is_waited_for),
     cmocka_unit_test(a_barrier_before_every_kernel_changes_no_bit),
     cmocka_unit_test(sequences_are_the_same_in_any_company),
+    cmocka_unit_test(a_table_in_pieces_is_looked_up_as_if_it_were_whole),
     cmocka_unit_test(plan_refuses_a_workspace_that_is_too_small),
 };
 

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* What of a file has to lie whole in a window that a device maps. */
+#include "harness.h"
+#include "model_fixture.h"
+
+#include "engine/weights.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 262144, LAYERS = 42, PER_LAYER = 256, BUILT_LAYERS = 4 };
+
+/* Gemma 4 E4B's own: the header alone, as the table has 5.6 GB. */
+static struct model *long_table(struct gguf **ret_g, uint64_t *ret_file_bytes)
+{
+    struct builder_shape shape = model_fixture_shape("gemma4", GGUF_TYPE_F16);
+    struct gguf_builder b;
+    struct model *m = NULL;
+    struct error err = {0};
+    size_t len;
+    void *header;
+
+    shape.layers = BUILT_LAYERS;
+    shape.vocab = ROWS;
+    shape.embd = LAYERS * PER_LAYER / BUILT_LAYERS; /* which is what a layer is told */
+    gguf_builder_transformer(&b, &shape);
+    header = gguf_builder_header(&b, &len, ret_file_bytes);
+    if (gguf_parse(header, len, *ret_file_bytes, ret_g, &err) < 0 ||
+        model_create(*ret_g, &m, &err) < 0)
+        fail_msg("%s", err.text);
+    free(header);
+    return m;
+}
+
+static size_t check(const struct model *m, uint64_t file_bytes, const char *name, int want)
+{
+    struct pool_extent *list;
+    uint64_t end = 0;
+    size_t n, n_of_it = 0;
+    int r = 0;
+
+    assert_int_equal(weights_extents(m, 0, &list, &n), 0);
+    for (size_t i = 0; i < n; i++) {
+        int e = pool_window_check(file_bytes, &list[i], NULL);
+
+        r = e < 0 ? e : r;
+        if (strcmp(list[i].name, name))
+            continue;
+        if (n_of_it++) /* one behind the other */
+            assert_int_equal(list[i].offset, end);
+        end = list[i].offset + list[i].bytes;
+    }
+    free(list);
+    assert_int_equal(r, want);
+    return n_of_it;
+}
+
+static void a_table_longer_than_any_window_is_cut_into_pieces_that_are_not(void **state)
+{
+    static const char name[] = "per_layer_token_embd.weight";
+    uint64_t file_bytes;
+    struct gguf *g;
+    struct model *m = long_table(&g, &file_bytes);
+    uint64_t bytes = gguf_find_tensor(g, name)->bytes;
+
+    assert_true(bytes > POOL_WINDOW_TENSOR_LIMIT_BYTES);
+    assert_int_equal(check(m, file_bytes, name, -EFBIG), 1);
+    assert_int_equal(model_cut(m, WEIGHTS_PIECE_BYTES, NULL), 0);
+    assert_int_equal(check(m, file_bytes, name, 0), (bytes - 1) / WEIGHTS_PIECE_BYTES + 1);
+    model_destroy(m);
+    gguf_close(g);
+}
+
+/* The stream's table is the output's matrix, too. */
+static void what_is_multiplied_by_stays_whole(void **state)
+{
+    uint64_t file_bytes;
+    struct gguf *g;
+    struct model *m = long_table(&g, &file_bytes);
+
+    assert_int_equal(model_cut(m, 1 << 30, NULL), 0);
+    assert_true(gguf_find_tensor(g, "token_embd.weight")->bytes > 1 << 30);
+    assert_int_equal(check(m, file_bytes, "token_embd.weight", 0), 1);
+    assert_true(check(m, file_bytes, "per_layer_token_embd.weight", 0) > 5);
+    model_destroy(m);
+    gguf_close(g);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_table_longer_than_any_window_is_cut_into_pieces_that_are_not),
+    cmocka_unit_test(what_is_multiplied_by_stays_whole),
+};
+
+int main(int argc, char **argv)
+{
+    return TEST_MAIN(argc, argv, tests);
+}

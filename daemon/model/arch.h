@@ -116,6 +116,9 @@ enum real {
     REAL_ROOT_HALF,       /* the root of 1/2 */
     REAL_PER_LAYER_SCALE, /* the root of DIM_PER_LAYER / 2 */
     REAL_EMBD_ROOT,       /* 1 / the root of DIM_EMBD */
+    REAL_BRANCH_SCALE,    /* of what is added to the stream; 0: none */
+    REAL_LOGIT_DIVISOR,   /* 0: none */
+    REAL_LOGIT_SCALE,     /* 1 / that */
     REAL_COUNT,
 };
 
@@ -145,11 +148,13 @@ enum weight {
     WEIGHT_EMBD_NORM,     /* of the sum */
     WEIGHT_EMBD_NORM_BIAS,
     WEIGHT_OUTPUT_NORM,
+    WEIGHT_OUTPUT_NORM_BIAS,
     WEIGHT_OUTPUT,
     WEIGHT_ROPE_FACTORS,
     WEIGHT_ROPE_FACTORS_LONG, /* for sessions longer than DIM_ROPE_CONTEXT, and the others */
     WEIGHT_ROPE_FACTORS_SHORT,
     WEIGHT_ATTN_NORM,
+    WEIGHT_ATTN_NORM_BIAS,
     WEIGHT_ATTN_Q,
     WEIGHT_ATTN_Q_BIAS,
     WEIGHT_ATTN_Q_NORM,
@@ -175,6 +180,7 @@ enum weight {
     WEIGHT_ATTN_POST_NORM, /* of attention's output */
     WEIGHT_ATTN_POST_NORM_BIAS,
     WEIGHT_FFN_NORM,
+    WEIGHT_FFN_NORM_BIAS,
     WEIGHT_FFN_GATE,
     WEIGHT_FFN_UP,
     WEIGHT_FFN_UP_BIAS,
@@ -397,10 +403,11 @@ struct arch {
     uint32_t temperature_step; /* of STEP_TEMPERATURE, positions; files do not say it */
     bool turns_all; /* pairs, too, that rope.dimension_sections leaves out: by the first's position
                      */
-    bool weighs_inputs;     /* of experts, not their outputs */
-    bool scales_embeddings; /* by the root of their width */
-    float attn_scale;       /* of scores; 0: 1 / the root of a head's channels */
-    bool is_bidirectional;  /* attention sees the whole text, behind each position, too */
+    bool weighs_inputs;      /* of experts, not their outputs */
+    bool scales_embeddings;  /* by the root of their width */
+    float attn_scale;        /* of scores; 0: 1 / the root of a head's channels */
+    bool turns_if_finetuned; /* nothing is rotated where rope.scaling.finetuned is false */
+    bool is_bidirectional;   /* attention sees the whole text, behind each position, too */
     /* Of a model of as many layers scores are scaled by the stream's share of a head instead of the
      * head's own channels; 0: of none. Files do not say it. */
     uint32_t share_scaled_layers;

@@ -18,10 +18,18 @@ static const struct arch_dim smollm3_dims[] = {
     {0},
 };
 
-static const struct arch_dim olmo3_dims[] = {
+static const struct arch_dim windowed_dims[] = {
     COMMON_DIMS,
     {DIM_FF, "feed_forward_length", KEY_REQUIRED},
     {DIM_WINDOW, "attention.sliding_window", KEY_REQUIRED},
+    {0},
+};
+
+static const struct arch_real layer_norm_reals[] = {
+    {REAL_NORM_EPS, "attention.layer_norm_epsilon", true},
+    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
+    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
+    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
     {0},
 };
 
@@ -114,6 +122,43 @@ static const struct arch_weight olmo2_weights[] = {
     {0},
 };
 
+/* EXAONE 4: norms as OLMo's, but of queries and keys by heads. */
+static const struct arch_weight exaone4_weights[] = {
+    {WEIGHT_TOKEN_EMBD, "token_embd.weight", DIM_EMBD, DIM_VOCAB},
+    {WEIGHT_OUTPUT_NORM, "output_norm.weight", DIM_EMBD, DIM_ONE, WEIGHT_VECTOR},
+    {WEIGHT_OUTPUT, "output.weight", DIM_EMBD, DIM_VOCAB, WEIGHT_OPTIONAL, WEIGHT_TOKEN_EMBD},
+    {WEIGHT_ROPE_FACTORS, "rope_freqs.weight", DIM_ROPE_PAIRS, DIM_ONE,
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL},
+    {WEIGHT_ATTN_Q, "blk.%u.attn_q.weight", DIM_EMBD, DIM_Q},
+    {WEIGHT_ATTN_K, "blk.%u.attn_k.weight", DIM_EMBD, DIM_K},
+    {WEIGHT_ATTN_V, "blk.%u.attn_v.weight", DIM_EMBD, DIM_V},
+    HEAD_NORMS(0),
+    {WEIGHT_ATTN_OUT, "blk.%u.attn_output.weight", DIM_ATT, DIM_EMBD},
+    POST_NORM_WEIGHTS,
+    DENSE_WEIGHTS(0),
+    {0},
+};
+
+/* clang-format off */
+#define VECTOR(role, name, width) {role, name, width, DIM_ONE, WEIGHT_VECTOR}
+/* clang-format on */
+
+/* StarCoder 2: norms about the mean, a bias to everything, no gate. */
+static const struct arch_weight starcoder2_weights[] = {
+    ATTENTION_WEIGHTS,
+    QKV_BIASES(0),
+    VECTOR(WEIGHT_OUTPUT_NORM_BIAS, "output_norm.bias", DIM_EMBD),
+    VECTOR(WEIGHT_ATTN_NORM_BIAS, "blk.%u.attn_norm.bias", DIM_EMBD),
+    VECTOR(WEIGHT_ATTN_OUT_BIAS, "blk.%u.attn_output.bias", DIM_EMBD),
+    VECTOR(WEIGHT_FFN_NORM, "blk.%u.ffn_norm.weight", DIM_EMBD),
+    VECTOR(WEIGHT_FFN_NORM_BIAS, "blk.%u.ffn_norm.bias", DIM_EMBD),
+    {WEIGHT_FFN_UP, "blk.%u.ffn_up.weight", DIM_EMBD, DIM_FF},
+    VECTOR(WEIGHT_FFN_UP_BIAS, "blk.%u.ffn_up.bias", DIM_FF),
+    {WEIGHT_FFN_DOWN, "blk.%u.ffn_down.weight", DIM_FF, DIM_EMBD},
+    VECTOR(WEIGHT_FFN_DOWN_BIAS, "blk.%u.ffn_down.bias", DIM_EMBD),
+    {0},
+};
+
 static const struct arch_step dense_layer[] = {
     ATTENTION_STEPS,
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM},
@@ -162,6 +207,60 @@ static const struct arch_step olmo2_layer[] = {
     {STEP_END},
 };
 
+/* clang-format off */
+#define EXAONE4_HEADS_STEPS                                                                        \
+    PLAIN_QKV_STEPS(VALUE_X),                                                                      \
+    {STEP_HEAD_NORM, VALUE_Q, VALUE_Q, .weight = WEIGHT_ATTN_Q_NORM},                              \
+    {STEP_HEAD_NORM, VALUE_K, VALUE_K, .weight = WEIGHT_ATTN_K_NORM}
+
+#define EXAONE4_END_STEPS                                                                          \
+    ATTEND_STEPS,                                                                                  \
+    NORMED_BRANCH_STEPS(VALUE_ATT, WEIGHT_ATTN_OUT, WEIGHT_ATTN_POST_NORM),                        \
+    {STEP_MATMUL, VALUE_GATE, VALUE_X, .weight = WEIGHT_FFN_GATE},                                 \
+    {STEP_MATMUL, VALUE_UP, VALUE_X, .weight = WEIGHT_FFN_UP},                                     \
+    {STEP_GLU, VALUE_GATE, VALUE_GATE, VALUE_UP},                                                  \
+    NORMED_BRANCH_STEPS(VALUE_GATE, WEIGHT_FFN_DOWN, WEIGHT_FFN_POST_NORM)
+/* clang-format on */
+
+static const struct arch_step exaone4_layer[] = {
+    EXAONE4_HEADS_STEPS,
+    {STEP_ROPE, VALUE_Q, VALUE_Q, .weight = WEIGHT_ROPE_FACTORS},
+    {STEP_ROPE, VALUE_K, VALUE_K, .weight = WEIGHT_ROPE_FACTORS},
+    EXAONE4_END_STEPS,
+    {STEP_END},
+};
+
+/* Where others look back only so far, those that see all are not rotated. */
+static const struct arch_step exaone4_unturned_layer[] = {
+    EXAONE4_HEADS_STEPS,
+    EXAONE4_END_STEPS,
+    {STEP_END},
+};
+
+static const struct arch_step starcoder2_layer[] = {
+    {STEP_LAYER_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM,
+     .bias = WEIGHT_ATTN_NORM_BIAS},
+    PLAIN_QKV_STEPS(VALUE_NORMED),
+    {STEP_ROPE, VALUE_Q, VALUE_Q},
+    {STEP_ROPE, VALUE_K, VALUE_K},
+    ATTEND_STEPS,
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT, .weight = WEIGHT_ATTN_OUT, .bias = WEIGHT_ATTN_OUT_BIAS},
+    {STEP_LAYER_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM,
+     .bias = WEIGHT_FFN_NORM_BIAS},
+    {STEP_MATMUL, VALUE_UP, VALUE_NORMED, .weight = WEIGHT_FFN_UP, .bias = WEIGHT_FFN_UP_BIAS},
+    {STEP_GLU, VALUE_UP, VALUE_UP},
+    {STEP_MATMUL_ADD, VALUE_X, VALUE_UP, .weight = WEIGHT_FFN_DOWN, .bias = WEIGHT_FFN_DOWN_BIAS},
+    {STEP_END},
+};
+
+static const struct arch_step layer_norm_head[] = {
+    {STEP_GATHER, VALUE_LAST, VALUE_X},
+    {STEP_LAYER_NORM, VALUE_LAST_NORMED, VALUE_LAST, .weight = WEIGHT_OUTPUT_NORM,
+     .bias = WEIGHT_OUTPUT_NORM_BIAS},
+    {STEP_MATMUL, VALUE_LOGITS, VALUE_LAST_NORMED, .weight = WEIGHT_OUTPUT},
+    {STEP_END},
+};
+
 /* Heads are normed behind their rotation. */
 static const struct arch_step hunyuan_layer[] = {
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},
@@ -194,11 +293,18 @@ static const struct arch_step unturned_layer[] = {
 const struct arch arch_dense[] = {
     {"ernie4_5", DENSE_KEYS, .weights = biased_weights, .rope_style = ROPE_PAIRED,
      .kinds = {{dense_layer}}},
+    {"exaone4", .only_key = "attention.sliding_window", .dims = windowed_dims, .reals = dense_reals,
+     .weights = exaone4_weights, .rope_style = ROPE_SPLIT, .before = arch_embed_tokens,
+     .kinds = {{exaone4_layer, .is_windowed = true}, {exaone4_unturned_layer}},
+     .rule = LAYERS_LISTED, .list_key = "attention.sliding_window_pattern",
+     .after = arch_output_head},
+    {"exaone4", DENSE_KEYS, .weights = exaone4_weights, .rope_style = ROPE_SPLIT,
+     .kinds = {{exaone4_layer}}},
     {"glm4", DENSE_KEYS, .weights = glm4_weights, .rope_style = ROPE_PAIRED,
      .kinds = {{glm4_layer}}},
     {"hunyuan-dense", DENSE_KEYS, .weights = hunyuan_weights, .rope_style = ROPE_SPLIT,
      .kinds = {{hunyuan_layer}}},
-    {"olmo2", .only_key = "attention.sliding_window", .dims = olmo3_dims, .reals = olmo3_reals,
+    {"olmo2", .only_key = "attention.sliding_window", .dims = windowed_dims, .reals = olmo3_reals,
      .weights = olmo2_weights, .rope_style = ROPE_SPLIT, .before = arch_embed_tokens,
      .kinds = {{olmo2_layer, .is_windowed = true, .has_local_rope = true}, {olmo2_layer}},
      .rule = LAYERS_LISTED, .list_key = "attention.sliding_window_pattern",
@@ -213,5 +319,8 @@ const struct arch arch_dense[] = {
      .rope_style = ROPE_PAIRED, .before = arch_embed_tokens,
      .kinds = {{dense_layer}, {unturned_layer}}, .rule = LAYERS_PERIODIC,
      .after = arch_output_head},
+    {"starcoder2", .dims = dense_dims, .reals = layer_norm_reals, .weights = starcoder2_weights,
+     .rope_style = ROPE_SPLIT, .before = arch_embed_tokens, .kinds = {{starcoder2_layer}},
+     .after = layer_norm_head, .activation = GLU_GELU},
     {0},
 };

@@ -22,6 +22,17 @@ static const struct arch_dim hunyuan_dims[] = {
 /* The first layers are dense. */
 static const struct arch_dim leading_dims[] = {COMMON_DIMS, LEADING_DENSE_DIMS, {0}};
 
+/* ERNIE 4.5: the bias of the choice goes with a softmax. */
+static const struct arch_dim ernie_dims[] = {
+    COMMON_DIMS,
+    {DIM_FF, "feed_forward_length", KEY_REQUIRED},
+    EXPERT_DIMS,
+    {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
+    {DIM_FF_SHARED, "expert_shared_feed_forward_length", KEY_REQUIRED},
+    {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},
+    {0},
+};
+
 static const struct arch_real moe_reals[] = {COMMON_REALS, {0}};
 
 /* MiniMax M2 norms all queries of a row together, and keys. */
@@ -49,6 +60,16 @@ static const struct arch_weight hunyuan_weights[] = {
 /* clang-format on */
 
 static const struct arch_weight dots1_weights[] = {ATTENTION_WEIGHTS, LEADING_WEIGHTS, {0}};
+
+static const struct arch_weight ernie_weights[] = {
+    COMMON_WEIGHTS,
+    DENSE_WEIGHTS(IN_DENSE),
+    EXPERT_WEIGHTS(IN_EXPERTS),
+    {WEIGHT_ROUTER_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", DIM_EXPERTS, DIM_ONE,
+     WEIGHT_VECTOR | WEIGHT_OPTIONAL, .kinds = IN_EXPERTS},
+    SHARED_EXPERT_WEIGHTS(IN_EXPERTS),
+    {0},
+};
 
 /* Ling and Ring 2.0. */
 static const struct arch_weight bailing2_weights[] = {
@@ -98,6 +119,9 @@ static const struct arch_step hunyuan_layer[] = {
 const struct arch arch_moe[] = {
     {"bailingmoe2", LEADING_KEYS, .weights = bailing2_weights},
     {"dots1", LEADING_KEYS, .weights = dots1_weights},
+    {"ernie4_5-moe", MOE_KEYS(ernie_dims), .weights = ernie_weights, .rope_style = ROPE_PAIRED,
+     .kinds = {{leading_dense_layer}, {leading_experts_layer}}, .rule = LAYERS_LEADING,
+     .router = {GATE_SOFTMAX, true}},
     {"hunyuan-moe", MOE_KEYS(hunyuan_dims), .weights = hunyuan_weights, .rope_style = ROPE_SPLIT,
      .kinds = {{hunyuan_layer}}, .router = {GATE_SOFTMAX, true}},
     {"minimax-m2", MOE_KEYS(minimax_dims), .weights = minimax_weights, .rope_style = ROPE_SPLIT,

@@ -196,7 +196,7 @@ extern const struct arch_step arch_embed_tokens[], arch_output_head[];
 extern const struct arch_step arch_experts_layer[];
 
 /* The tables of families with a file of their own; each ends with name NULL. */
-extern const struct arch arch_bert[], arch_dense[], arch_gemma4[], arch_llama4[], arch_moe[],
-    arch_qwen35[];
+extern const struct arch arch_bert[], arch_dense[], arch_gemma4[], arch_granite[], arch_llama4[],
+    arch_moe[], arch_qwen35[];
 
 #endif

@@ -436,8 +436,8 @@ static const struct arch archs[] = {
 };
 
 /* Each ends with name NULL. */
-static const struct arch *const families[] = {archs,       arch_bert, arch_dense, arch_gemma4,
-                                              arch_llama4, arch_moe,  arch_qwen35};
+static const struct arch *const families[] = {archs,        arch_bert,   arch_dense, arch_gemma4,
+                                              arch_granite, arch_llama4, arch_moe,   arch_qwen35};
 
 const struct arch *arch_find(const char *name, size_t n)
 {
@@ -450,8 +450,9 @@ const struct arch *arch_find(const char *name, size_t n)
 
 const char *arch_names(void)
 {
-    return "bailingmoe2, bert, deepseek2, deepseek32, dots1, ernie4_5, gemma2, gemma3, gemma4, "
-           "glm4, glm4moe, gpt-oss, hunyuan-dense, hunyuan-moe, llama, llama4, minimax-m2, "
-           "mistral3, nomic-bert, olmo2, phi3, qwen2, qwen2moe, qwen3, qwen35, qwen35moe, "
-           "qwen3moe, qwen3next, qwen3vl, qwen3vlmoe, seed_oss, smollm3";
+    return "bailingmoe2, bert, deepseek2, deepseek32, dots1, ernie4_5, ernie4_5-moe, exaone4, "
+           "gemma2, gemma3, gemma4, glm4, glm4moe, gpt-oss, granite, granitemoe, hunyuan-dense, "
+           "hunyuan-moe, llama, llama4, minimax-m2, mistral3, nomic-bert, olmo2, phi3, qwen2, "
+           "qwen2moe, qwen3, qwen35, qwen35moe, qwen3moe, qwen3next, qwen3vl, qwen3vlmoe, "
+           "seed_oss, smollm3, starcoder2";
 }

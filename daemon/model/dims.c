@@ -126,6 +126,17 @@ static int read_scaling(const struct gguf *g, const struct arch *arch, struct di
                              "%s is \"%.40s\": this version knows none, linear and yarn", key,
                              type.data);
     }
+    full_key(key, sizeof(key), arch, "rope.scaling.finetuned");
+    if (arch->turns_if_finetuned && gguf_find(g, key)) {
+        bool turns;
+
+        r = gguf_get_bool(g, key, &turns, err);
+        if (r < 0)
+            return r;
+        if (!turns)
+            return error_set(err, ENOTSUP,
+                             "%s is false: this version takes only models that rotate", key);
+    }
     full_key(key, sizeof(key), arch, "rope.scaling.factor");
     if (d->real[REAL_ROPE_FACTOR] == 0.0f)
         d->real[REAL_ROPE_FACTOR] = 1.0f;
@@ -340,7 +351,27 @@ static void derive(uint32_t *dim)
     dim[DIM_PER_LAYERS] = dim[DIM_LAYERS] * dim[DIM_PER_LAYER];
 }
 
-/* What scores and logits are scaled by, and capped. */
+/* x' = x + s f(norm(x)) is s times z' = z + f(norm(z)) with z = x / s, where the norms' epsilon is
+ * divided by s^2: so the scale of branches is one of embeddings. */
+static int read_branch_scale(const struct arch *arch, struct dims *d, struct error *err)
+{
+    float branch = d->real[REAL_BRANCH_SCALE], divisor = d->real[REAL_LOGIT_DIVISOR];
+
+    if (branch != 0.0f && (branch < 1e-3f || branch > 1e3f))
+        return error_set(err, EINVAL, "%s.residual_scale is %g: no model has that", arch->name,
+                         (double)branch);
+    if (divisor != 0.0f && (divisor < 1e-3f || divisor > 1e6f))
+        return error_set(err, EINVAL, "%s.logit_scale is %g: no model has that", arch->name,
+                         (double)divisor);
+    if (branch != 0.0f) {
+        d->real[REAL_EMBD_SCALE] /= branch;
+        d->real[REAL_NORM_EPS] /= branch * branch;
+    }
+    d->real[REAL_LOGIT_SCALE] = divisor != 0.0f ? 1.0f / divisor : 1.0f;
+    return 0;
+}
+
+/* What scores and logits are scaled by, and capped; some of it files say. */
 static int read_scales(const struct arch *arch, struct dims *d, struct error *err)
 {
     uint32_t per_head = d->dim[d->dim[DIM_HEAD_K_MLA] ? DIM_HEAD_K_MLA : DIM_HEAD_K];
@@ -350,17 +381,19 @@ static int read_scales(const struct arch *arch, struct dims *d, struct error *er
     if (!per_head)
         return error_set(err, EINVAL, "%s.embedding_length %u is less than one of %u heads",
                          arch->name, d->dim[DIM_EMBD], d->dim[DIM_HEADS]);
-    d->real[REAL_ATTN_SCALE] =
-        arch->attn_scale != 0.0f ? arch->attn_scale : 1.0f / sqrtf((float)per_head);
+    if (d->real[REAL_ATTN_SCALE] == 0.0f)
+        d->real[REAL_ATTN_SCALE] =
+            arch->attn_scale != 0.0f ? arch->attn_scale : 1.0f / sqrtf((float)per_head);
     d->real[REAL_ROOT_HALF] = sqrtf(0.5f);
     d->real[REAL_PER_LAYER_SCALE] = sqrtf((float)d->dim[DIM_PER_LAYER] / 2.0f);
     d->real[REAL_EMBD_ROOT] = 1.0f / sqrtf((float)d->dim[DIM_EMBD]);
-    d->real[REAL_EMBD_SCALE] = arch->scales_embeddings ? sqrtf((float)d->dim[DIM_EMBD]) : 1.0f;
+    if (d->real[REAL_EMBD_SCALE] == 0.0f)
+        d->real[REAL_EMBD_SCALE] = arch->scales_embeddings ? sqrtf((float)d->dim[DIM_EMBD]) : 1.0f;
     if (d->real[REAL_ATTN_SOFTCAP] < 0.0f || d->real[REAL_LOGIT_SOFTCAP] < 0.0f)
         return error_set(err, EINVAL,
                          "%s.attn_logit_softcapping or final_logit_softcapping is negative",
                          arch->name);
-    return 0;
+    return read_branch_scale(arch, d, err);
 }
 
 static int get_u32_or(const struct gguf *g, const struct arch *arch, const char *name,

@@ -41,6 +41,7 @@ SHAPES = {
     # as many layers as the sizes of Gemma that scale scores otherwise
     "narrow46": (46, 60, 92, 4, 2, 22, 523),
     "narrow62": (62, 60, 92, 4, 2, 22, 523),
+    "square64": (64, 60, 92, 2, 1, 30, 523),
     # a period of four layers and a part of another; the number of heads is that of a delta rule's values, too
     "delta-odd": (6, 100, 172, 4, 1, 32, 523),
     "delta80": (8, 288, 736, 6, 3, 80, 611),
@@ -608,9 +609,84 @@ def bailingmoe2(m):
         m.keys["bailingmoe2.expert_group_used_count"] = (U32, 2)
 
 
+def granite(m):
+    """A llama file with four scales."""
+    renamed(m, "granite")
+    scaled(m, "granite")
+
+
+def scaled(m, new):
+    for key, value in (("logit_scale", 8.0), ("residual_scale", 0.4), ("embedding_scale", 1.5), ("attention.scale", 0.07)):
+        m.keys["%s.%s" % (new, key)] = (F32, value)
+
+
+def granitemoe(m):
+    """A mixtral file with the same."""
+    renamed(m, "granitemoe")
+    scaled(m, "granitemoe")
+
+
+def granitemoe_shared(m):
+    add = renamed(m, "granitemoe")
+    scaled(m, "granitemoe")
+    key, embd = "granitemoe.", m.keys["granitemoe.embedding_length"][1]
+    wide = m.keys[key + "feed_forward_length"][1] * 2
+    m.keys[key + "expert_shared_feed_forward_length"] = (U32, wide)
+    for i in range(m.keys[key + "block_count"][1]):
+        p = "blk.%d.ffn_" % i
+        add(p + "gate_shexp.weight", [embd, wide], embd ** -0.5)
+        add(p + "up_shexp.weight", [embd, wide], embd ** -0.5)
+        add(p + "down_shexp.weight", [wide, embd], (4 * wide) ** -0.5)
+
+
+def starcoder2(m):
+    """A llama file with biases, norms about the mean, and no gate."""
+    attention_biases(m)
+    add = renamed(m, "starcoder2")
+    embd, ff = (m.keys["starcoder2." + k][1] for k in ("embedding_length", "feed_forward_length"))
+    del m.keys["starcoder2.attention.layer_norm_rms_epsilon"]
+    m.keys["starcoder2.attention.layer_norm_epsilon"] = (F32, 1e-5)
+    m.tensors = [t for t in m.tensors if not t.name.endswith("ffn_gate.weight")]
+    for t in list(m.tensors):
+        if t.name.endswith("norm.weight"):
+            add(t.name.replace(".weight", ".bias"), [embd], 0.2)
+        if t.name.endswith("ffn_up.weight"):
+            add(t.name.replace(".weight", ".bias"), [ff], 0.2)
+            add(t.name.replace("ffn_up.weight", "ffn_down.bias"), [embd], 0.2)
+
+
+def exaone4(m):
+    """A qwen3 file whose norms stand behind."""
+    add = renamed(m, "exaone4")
+    m.tensors = [t for t in m.tensors if not t.name.endswith((".attn_norm.weight", ".ffn_norm.weight"))]
+    post_norms(m, add)
+
+
+def exaone4_32b(m):
+    """64 layers, of which each fourth sees all, and is not rotated."""
+    exaone4(m)
+    n = m.keys["exaone4.block_count"][1]
+    m.keys["exaone4.attention.sliding_window"] = (U32, 37)
+    m.keys["exaone4.attention.sliding_window_pattern"] = (ARR, (BOOL, [i % 4 != 3 for i in range(n)]))
+
+
+def ernie4_5_moe(m):
+    """A qwen3moe file whose first layer is dense, with shared experts and a bias for a softmax's choice."""
+    leading_dense(m, "ernie4_5-moe", 1)
+    key = "ernie4_5-moe."
+    for gone in ("expert_gating_func", "expert_weights_norm", "expert_weights_scale"):
+        m.keys.pop(key + gone)
+    m.keys[key + "interleave_moe_layer_step"] = (U32, 1)
+    m.keys[key + "expert_shared_feed_forward_length"] = m.keys[key + "expert_feed_forward_length"]
+    m.tensors = [t for t in m.tensors if not t.name.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))]
+
+
 #  family, generator's architecture, what it becomes, shapes in plain types, shape in quantised ones
 DENSE_FAMILIES = [
     ("ernie4_5", "llama", ernie4_5, ("gqa7", "narrow"), "blocks128"),
+    ("exaone4", "qwen3", exaone4, ("square-gqa7", "square-narrow"), "blocks"),
+    ("granite", "llama", granite, ("gqa7", "narrow"), "blocks128"),
+    ("starcoder2", "llama", starcoder2, ("square-gqa7", "square-narrow"), "blocks"),
     ("glm4", "llama", glm4, ("square-gqa7", "square-narrow"), "blocks"),
     ("hunyuan-dense", "qwen3", hunyuan, ("gqa7", "heads80"), "blocks128"),
     ("olmo2", "qwen3", olmo2, ("square-gqa7", "square-narrow"), "blocks"),
@@ -621,6 +697,7 @@ DENSE_FAMILIES = [
 #  the same, with shapes in plain types, the experts there where the choice is compared, and where all are used
 MOE_FAMILIES = [
     ("bailingmoe2", bailingmoe2, ("square-gqa7", "square-narrow"), (12, 3), 5),
+    ("ernie4_5-moe", ernie4_5_moe, ("gqa7", "narrow"), (9, 3), 5),
     # of which the peer takes only those without groups of heads
     ("dots1", dots1, ("mha128", "mha-narrow"), (9, 3), 5),
     ("hunyuan-moe", hunyuan_moe, ("gqa7", "narrow"), (9, 3), 5),
@@ -639,6 +716,10 @@ def family_cases():
             cases += [Case(family, "qwen3moe", shape, kind, experts(*some, width), edit) for kind in ("f32", "f16")]
         blocks = "mha-blocks" if family == "dots1" else "blocks"
         cases += [Case(family, "qwen3moe", blocks, kind, experts(every, every, 256), edit) for kind in quants]
+    for family, edit in (("granitemoe", granitemoe), ("granitemoe-shared", granitemoe_shared)):
+        cases += [Case(family, "mixtral", "heads80", kind, experts(9, 3, 0), edit) for kind in ("f32", "f16")]
+        cases += [Case(family, "mixtral", "blocks", kind, experts(5, 5, 0), edit) for kind in quants]
+    cases += [Case("exaone4-32b", "qwen3", "square64", "f32", edit=exaone4_32b, n_tokens=200)]
     return cases + [Case("olmo3", "qwen3", "square13", "f32", edit=olmo3, n_tokens=200),
                     Case("olmo3", "qwen3", "square-gqa7", "Q8_0", edit=olmo3, n_tokens=200),
                     Case("qwen3vl-8b", "qwen3", "gqa7", "f32", edit=qwen3vl_8b)]

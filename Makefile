@@ -50,11 +50,11 @@ check-debug-kernel: all ## the same, and the daemon, on a kernel with KASAN, loc
 	@ninja -C $(BUILD)
 	@BUILD_DIR='$(abspath $(BUILD))' tests/vm/check debug
 
-check-asan: ## run the unit and integration tests under AddressSanitizer and UBSan
+check-asan: ## run the quick tests and a short soak under AddressSanitizer and UBSan
 	@scripts/deps build test vulkan
 	@tests/sanitize address,undefined
 
-check-tsan: ## run the unit and integration tests under ThreadSanitizer
+check-tsan: ## run the quick tests and a short soak under ThreadSanitizer
 	@scripts/deps build test vulkan
 	@tests/sanitize thread
 

@@ -261,8 +261,9 @@ static void set_cancelled(const struct model_entry *entry, struct error *err)
     error_set(err, ECANCELED, "%s was unloaded before it was loaded whole", entry->name);
 }
 
-/* Asks for the memory of an opened model, and reads it if it may have that. */
-static void admit(struct engine *e, struct model_entry *entry)
+/* Asks for the memory of an opened model, and reads it if it may have that. Whether it goes on
+ * waiting; else the entry may be gone. */
+static bool admit(struct engine *e, struct model_entry *entry)
 {
     struct error err = {0};
     enum admission answer = ADMISSION_REFUSED;
@@ -281,6 +282,7 @@ static void admit(struct engine *e, struct model_entry *entry)
         leave_it(e, entry, err.text);
     else if (answer == ADMISSION_REFUSED)
         fail_load(e, entry, &err);
+    return answer == ADMISSION_WAITS;
 }
 
 /* Whatever happened may have made room. */
@@ -288,11 +290,9 @@ static void admit_waiting(struct engine *e)
 {
     struct model_entry *entry;
 
-    while (!e->is_stopping && (entry = admission_next(e))) {
-        admit(e, entry);
-        if (entry->waits_for_room)
+    while (!e->is_stopping && (entry = admission_next(e)))
+        if (admit(e, entry))
             return;
-    }
 }
 
 static void handle_opened(struct engine *e, struct model_entry *entry, const struct error *err)

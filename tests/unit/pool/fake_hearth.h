@@ -16,17 +16,17 @@
 #include <sys/types.h>
 
 struct fake_hearth {
-    bool is_on;               /* else the real device is called */
-    int open_errno;           /* what opening the device fails with; 0: it opens */
-    gid_t gid;                /* of the device, which others may not open */
-    unsigned abi_version;     /* what HEARTH_QUERY says */
-    uint64_t limit_bytes;     /* of all pools together */
-    uint64_t fail_at_bytes;   /* allocating stops there with -ENOMEM; 0: nowhere */
-    unsigned step_us;         /* how long each large page takes */
-    atomic_bool is_held;      /* who creates a pool waits */
-    unsigned n_others;        /* other processes that have every pool open */
-    bool is_pinned;           /* sealing finds pages in use */
-    atomic_uint n_interrupts; /* how often allocating was interrupted */
+    bool is_on;                   /* else the real device is called */
+    int open_errno;               /* what opening the device fails with; 0: it opens */
+    gid_t gid;                    /* of the device, which others may not open */
+    unsigned abi_version;         /* what HEARTH_QUERY says */
+    _Atomic uint64_t limit_bytes; /* of all pools together */
+    uint64_t fail_at_bytes;       /* allocating stops there with -ENOMEM; 0: nowhere */
+    atomic_uint step_us;          /* how long each large page takes */
+    atomic_bool is_held;          /* who creates a pool waits */
+    atomic_uint n_others;         /* other processes that have every pool open */
+    bool is_pinned;               /* sealing finds pages in use */
+    atomic_uint n_interrupts;     /* how often allocating was interrupted */
 };
 extern struct fake_hearth fake_hearth;
 

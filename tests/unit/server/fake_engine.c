@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,10 +47,10 @@ struct engine {
     unsigned delay_us;
     uint32_t queue_limit, n_requests;
     bool is_ending, cold_is_ready, cold_is_pinned;
-    bool says_loading; /* the owner's */
+    atomic_bool says_loading; /* the test's own thread sets it */
     struct fake_seen seen;
     struct engine_model_info models[3];
-    const char *chat_template, *prompt_end; /* the owner's */
+    const char *_Atomic chat_template, *_Atomic prompt_end; /* the test's own thread sets them */
 };
 
 static bool wants_token(const struct engine_request *r)
@@ -351,7 +352,9 @@ void fake_engine_set_template(struct engine *e, const char *chat_template, const
 
 const char *engine_prompt_end(const struct engine_request *r)
 {
-    return r->engine->prompt_end ? r->engine->prompt_end : "";
+    const char *end = r->engine->prompt_end;
+
+    return end ? end : "";
 }
 
 /* ---- models ---- */

@@ -137,7 +137,7 @@ uint32_t footprint_longest_context(const struct model *m, const struct device_ro
     uint32_t low = 0, high = m->dims.dim[DIM_CONTEXT];
 
     while (low < high) {
-        uint32_t middle = low + (high - low + 1) / 2;
+        uint32_t middle = high - (high - low) / 2; /* both may be as far apart as numbers go */
 
         if (fits(&q, middle, 1))
             low = middle;

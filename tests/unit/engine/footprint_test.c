@@ -53,6 +53,19 @@ static void the_longest_context_fits_and_one_more_token_does_not(void **state)
     model_fixture_finish(&f);
 }
 
+static void a_file_that_claims_the_greatest_context_is_weighed(void **state)
+{
+    const struct device_room shared = {RESIDENCY_UNLIMITED, true};
+    struct model_fixture f, other;
+
+    make_model(&f, UINT32_MAX);
+    make_model(&other, 1 << 20);
+    assert_int_equal(footprint_longest_context(f.model, &shared, 0, 200 * MIB, KV_F16),
+                     footprint_longest_context(other.model, &shared, 0, 200 * MIB, KV_F16));
+    model_fixture_finish(&f);
+    model_fixture_finish(&other);
+}
+
 static void so_many_sequences_fit_and_one_more_does_not(void **state)
 {
     static const uint32_t contexts[] = {1, 100, 4096, 100000};
@@ -123,6 +136,7 @@ static void a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most(void **st
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_longest_context_fits_and_one_more_token_does_not),
+    cmocka_unit_test(a_file_that_claims_the_greatest_context_is_weighed),
     cmocka_unit_test(so_many_sequences_fit_and_one_more_does_not),
     cmocka_unit_test(states_are_counted_and_bound_how_many_sequences_there_are),
     cmocka_unit_test(a_cache_is_four_contexts_and_a_sixteenth_of_memory_at_most),

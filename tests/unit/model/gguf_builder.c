@@ -199,11 +199,8 @@ static void pad(struct strbuf *s)
 
 static uint64_t tensor_bytes(const struct builder_tensor *t)
 {
-    uint64_t bytes = gguf_type_row_bytes(t->type, t->cols) * (t->rows ? t->rows : 1) *
-                     (t->planes ? t->planes : 1);
-
-    assert_true(bytes > 0);
-    return bytes;
+    return gguf_type_row_bytes(t->type, t->cols) * (t->rows ? t->rows : 1) *
+           (t->planes ? t->planes : 1);
 }
 
 static void put_key(struct strbuf *s, const struct builder_key *k)
@@ -221,7 +218,8 @@ static void put_key(struct strbuf *s, const struct builder_key *k)
     }
 }
 
-static void put_header(struct strbuf *s, const struct gguf_builder *b)
+/* Returns how many bytes of tensors follow. */
+static uint64_t put_header(struct strbuf *s, const struct gguf_builder *b)
 {
     uint64_t offset = 0;
 
@@ -244,6 +242,20 @@ static void put_header(struct strbuf *s, const struct gguf_builder *b)
         put_u64(s, offset);
         offset += (tensor_bytes(t) + ALIGN - 1) / ALIGN * ALIGN;
     }
+    pad(s);
+    return offset;
+}
+
+void *gguf_builder_write_header(const struct gguf_builder *b, size_t *ret_len,
+                                uint64_t *ret_file_bytes)
+{
+    struct strbuf s;
+
+    strbuf_init(&s, 0);
+    *ret_file_bytes = put_header(&s, b);
+    *ret_file_bytes += s.len;
+    *ret_len = s.len;
+    return strbuf_steal(&s);
 }
 
 void *gguf_builder_header(const struct gguf_builder *b, size_t *ret_len, uint64_t *ret_file_bytes)
@@ -269,6 +281,7 @@ void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len)
     for (size_t i = 0; i < b->n_tensors; i++) {
         uint64_t bytes = tensor_bytes(&b->tensors[i]);
         char *to;
+        assert_true(bytes > 0);
         pad(&s);
         to = strbuf_reserve(&s, bytes);
         assert_non_null(to);

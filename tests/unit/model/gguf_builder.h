@@ -51,6 +51,10 @@ struct builder_tensor *gguf_builder_find(struct gguf_builder *b, const char *ten
 
 /* The file; malloc'd. */
 void *gguf_builder_write(const struct gguf_builder *b, size_t *ret_len);
+/* What stands before the tensors, and how long the whole file would be, of tensors of any size and
+ * shape, even impossible ones; malloc'd. */
+void *gguf_builder_write_header(const struct gguf_builder *b, size_t *ret_len,
+                                uint64_t *ret_file_bytes);
 /* Its header alone, malloc'd, and how long the file would be. */
 void *gguf_builder_header(const struct gguf_builder *b, size_t *ret_len, uint64_t *ret_file_bytes);
 

@@ -215,7 +215,7 @@ struct kv_layer {
  * that are tiny or not finite. */
 struct args_kv_store {
     addr_t step, tokens, seqs;
-    addr_t k, v; /* f32[T][G][n_channels_*] */
+    addr_t k, v; /* f32[T][G][n_channels_*]; v 0 with no n_channels_v */
     kv_layer_t kv;
 };
 
@@ -228,9 +228,10 @@ struct args_kv_store {
 
 /* out[t][h] = sum over j of softmax_j(scale * q[t][h].k[j][h / (H/G)]) * v[j][h / (H/G)], j over
  * the positions 0..position of t's own sequence, with window > 0 only the last `window` of them, or
- * with ATTENTION_CHUNKS | n those from the last multiple of n on; with softcap > 0 scores become
- * softcap * tanh(score / softcap); with sinks each head's softmax has one more term exp(sinks[h])
- * in its denominator. The rows' own keys must have been stored before.
+ * with ATTENTION_CHUNKS | n those from the last multiple of n on; of these with `chosen` only
+ * those that its bits say; with softcap > 0 scores become softcap * tanh(score / softcap); with
+ * sinks each head's softmax has one more term exp(sinks[h]) in its denominator. The rows' own keys
+ * must have been stored before.
  *
  * With n_splits > 1 the positions that a row sees are cut into up to that many ranges
  * (kernels/step.h says which; only the row's own position decides), and out gets for each range
@@ -246,8 +247,9 @@ struct args_attention {
     u32 n_heads;
     u32 window;
     f32 scale, softcap;
-    u32 n_splits; /* 1 to ATTENTION_SPLITS_MAX */
-    u32 reserved;
+    u32 n_splits;     /* 1 to ATTENTION_SPLITS_MAX */
+    u32 chosen_words; /* of a row of chosen */
+    addr_t chosen;    /* u32[T][chosen_words], as args_index_choose makes them; 0: all */
 };
 
 /* Puts the ranges of an attention together: as its out without n_splits. */
@@ -258,6 +260,34 @@ struct args_attention_combine {
     addr_t sinks; /* f32[H] or 0 */
     u32 n_heads, n_channels_v;
     u32 window, n_splits; /* as of the attention */
+};
+
+/* ---- attention to chosen positions. Source: DeepSeek-V3.2 (2025), section 2.1 ---- */
+
+/* How much each row would look at the positions j up to its own:
+ *   out[t][j] = scale * sum over h of weights[t][h] * max(0, q[t][h].k[j])
+ * The keys are those of a cache of one head without values; where it has no block, the score is
+ * minus infinity. Scores behind a row's position are not touched. */
+struct args_index_scores {
+    addr_t step, tokens, seqs;
+    addr_t q;       /* f32[T][n_heads][n_channels_k] */
+    addr_t weights; /* f32[T][n_heads] */
+    addr_t out;     /* f32[T][n_positions] */
+    kv_layer_t kv;
+    u32 n_heads;
+    u32 n_positions; /* a multiple of KV_BLOCK_TOKENS; what lies behind is left out */
+    f32 scale;
+    u32 reserved;
+};
+
+/* Of each row's positions, its own the last, chooses n_chosen: those of the greatest scores, among
+ * equals the lower ones. NaN is below everything, zeros are equals. Bit j % 32 of out[t][j / 32]
+ * says it of position j; words behind that of a row's own position are not touched. */
+struct args_index_choose {
+    addr_t step, tokens;
+    addr_t scores; /* f32[T][n_positions] */
+    addr_t out;    /* u32[T][n_positions / 32] */
+    u32 n_positions, n_chosen;
 };
 
 /* out = activation(gate) * up, elementwise over f32[T][n_cols]. out may equal gate. up 0: its

@@ -39,6 +39,8 @@ layout(constant_id = 5) const uint K_WIDTH = 1; /* 8: keys are read by 16 bytes 
 layout(constant_id = 6) const uint V_WIDTH = 1; /* 4, 2 or 1 channels of values at once */
 layout(constant_id = 7) const uint V_RUNS = 2;  /* of V_WIDTH channels, that a lane keeps */
 
+layout(constant_id = 8) const bool HAS_CHOSEN = false; /* positions */
+
 const uint QUERIES = HEADS * ROWS;
 const uint BLOCK = KV_BLOCK_TOKENS;
 /* Positions of a block for each lane; or lanes for each position, which share its channels. */
@@ -71,6 +73,8 @@ float total[QUERIES];
 float scores[QUERIES * PER_LANE]; /* of one block, then their weights */
 /* Positions that each row sees: [first, end). */
 uint row_first[ROWS], row_end[ROWS];
+/* Of one block, by bits: what each row looks at of it. */
+uint row_chosen[ROWS];
 
 /* Queries of rows [t, t + n_rows) and n_heads heads from `head` on, scaled; the others zeros. */
 void load_queries(uint t, uint n_rows, uint head, uint n_heads)
@@ -195,6 +199,8 @@ void soften(uint first)
             float s = scores[q * PER_LANE + i];
 
             s = j >= row_first[q / HEADS] && j < row_end[q / HEADS] ? s : NEVER;
+            if (HAS_CHOSEN)
+                s = (row_chosen[q / HEADS] >> (j - first) & 1) != 0 ? s : NEVER;
             scores[q * PER_LANE + i] = s;
             most = max(most, s);
         }
@@ -292,8 +298,24 @@ void mix_values(uint64_t values, uint begin, uint end)
     }
 }
 
-/* The subgroup's share of the blocks that hold positions [first, end) of the sequence. */
-void attend(step_seq seq, uint g, uint first, uint end)
+/* What rows [t, t + n_rows) look at of block b; whether that is anything. */
+bool load_chosen(uint t, uint n_rows, uint b)
+{
+    uint all = 0;
+
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        bool is_there = r < n_rows && b < push.a.chosen_words;
+        uint64_t row = push.a.chosen + uint64_t(min(r, n_rows - 1) + t) * push.a.chosen_words * 4;
+
+        row_chosen[r] = is_there ? U32(row).v[b] : 0;
+        all |= row_chosen[r];
+    }
+    return all != 0;
+}
+
+/* The subgroup's share of the blocks that hold positions [first, end) of the sequence of rows
+ * [t, t + n_rows). */
+void attend(step_seq seq, uint t, uint n_rows, uint g, uint first, uint end)
 {
     kv_layer kv = push.a.kv;
     uint n_blocks = min((end + BLOCK - 1) / BLOCK, seq.n_blocks), b = first / BLOCK;
@@ -303,6 +325,8 @@ void attend(step_seq seq, uint g, uint first, uint end)
         uint at = b * BLOCK;
 
         if (block == 0)
+            continue;
+        if (HAS_CHOSEN && !load_chosen(t, n_rows, b))
             continue;
         score(block + kv_keys(kv, g));
         soften(at);
@@ -409,7 +433,7 @@ void attend_rows(uint t, uint n_rows, uint head, uint n_heads, uint g, uint spli
         first = max(first, begin);
         end = min(end, begin + width);
     }
-    attend(seq, g, first, end);
+    attend(seq, t, n_rows, g, first, end);
     agree(head, n_heads);
     finish(t, n_rows, head, n_heads, split);
 }

@@ -22,6 +22,8 @@ enum kernel_op {
     KERNEL_KV_STORE,
     KERNEL_ATTENTION,
     KERNEL_ATTENTION_COMBINE,
+    KERNEL_INDEX_SCORES,
+    KERNEL_INDEX_CHOOSE,
     KERNEL_GLU,
     KERNEL_ADD,
     KERNEL_SOFTCAP,
@@ -72,6 +74,8 @@ struct dispatch {
         struct args_kv_store kv_store;
         struct args_attention attention;
         struct args_attention_combine attention_combine;
+        struct args_index_scores index_scores;
+        struct args_index_choose index_choose;
         struct args_glu glu;
         struct args_add add;
         struct args_softcap softcap;

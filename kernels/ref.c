@@ -166,6 +166,12 @@ void ref_run(const struct dispatch *d)
     case KERNEL_ATTENTION_COMBINE:
         ref_attention_combine(d);
         break;
+    case KERNEL_INDEX_SCORES:
+        ref_index_scores(d);
+        break;
+    case KERNEL_INDEX_CHOOSE:
+        ref_index_choose(d, 0, UINT32_MAX);
+        break;
     case KERNEL_GLU:
         ref_glu(d);
         break;

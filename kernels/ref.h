@@ -24,6 +24,9 @@ float ref_quantize_block(const float *x, int8_t *q, uint32_t n);
 void ref_kv_store_row(const struct kv_layer *kv, uint8_t *head, size_t slot, const float *x,
                       uint32_t n);
 
+/* What was stored so. */
+void ref_kv_load_row(const struct kv_layer *kv, uint8_t *head, size_t slot, float *x, uint32_t n);
+
 float ref_f16_to_f32(uint16_t h);
 uint16_t ref_f32_to_f16(float f); /* round to nearest even */
 float ref_bf16_to_f32(uint16_t h);

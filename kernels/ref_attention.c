@@ -67,8 +67,7 @@ void ref_kv_store_row(const struct kv_layer *kv, uint8_t *head, size_t slot, con
         kv_row_f16(head, slot, n)[c] = ref_f32_to_f16(x[c]);
 }
 
-/* What was stored so. */
-static void load_row(const struct kv_layer *kv, uint8_t *head, size_t slot, float *x, uint32_t n)
+void ref_kv_load_row(const struct kv_layer *kv, uint8_t *head, size_t slot, float *x, uint32_t n)
 {
     for (uint32_t c = 0; c < n; c++)
         x[c] = kv->type == KV_Q8_0 ? ref_f16_to_f32(kv_row_scales(head, slot, n)[c / KV_RUN]) *
@@ -128,10 +127,12 @@ static void add(struct softmax *s, double score, double total, const float *valu
         s->sum[c] = s->sum[c] * rescale + weight * (double)values[c];
 }
 
-/* Positions [first, end) of one head of one row. Those without a cache block are left out. */
-static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t first,
-                   uint32_t end, uint32_t head, const float *q, struct softmax *s)
+/* Positions [first, end) of one head of row t. Those without a cache block are left out. */
+static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t t,
+                   uint32_t first, uint32_t end, uint32_t head, struct softmax *s)
 {
+    const float *q =
+        (const float *)addr_ptr(a->q) + ((size_t)t * a->n_heads + head) * a->kv.n_channels_k;
     uint32_t cv = a->kv.n_channels_v, g = head / (a->n_heads / a->kv.n_kv_heads);
     float keys[ATTENTION_CHANNELS_MAX], values[ATTENTION_CHANNELS_MAX];
 
@@ -140,11 +141,11 @@ static void attend(const struct args_attention *a, const struct step_seq *seq, u
         size_t slot = j % KV_BLOCK_TOKENS;
         double score;
 
-        if (!block)
+        if (!block || !(attention_chosen(a, t, j) >> slot & 1))
             continue;
-        load_row(&a->kv, kv_keys(&a->kv, block, g), slot, keys, a->kv.n_channels_k);
+        ref_kv_load_row(&a->kv, kv_keys(&a->kv, block, g), slot, keys, a->kv.n_channels_k);
         score = attention_score(a, q, keys);
-        load_row(&a->kv, kv_values(&a->kv, block, g), slot, values, cv);
+        ref_kv_load_row(&a->kv, kv_values(&a->kv, block, g), slot, values, cv);
         add(s, score * M_LOG2E, 1, values, cv);
     }
 }
@@ -182,10 +183,11 @@ static void write_part(const struct softmax *s, uint32_t cv, float *part)
         part[2 + c] = (float)(s->sum[c] * rescale);
 }
 
-/* Head `head` of the row at `position`, in ranges; parts: those of the head. */
-static void attend_ranges(const struct args_attention *a, const struct step_seq *seq,
-                          uint32_t position, uint32_t head, const float *q, float *parts)
+/* Head `head` of row t, in ranges; parts: those of the head. */
+static void attend_ranges(const struct args_attention *a, const struct step_seq *seq, uint32_t t,
+                          uint32_t head, float *parts)
 {
+    uint32_t position = ((const struct step_token *)addr_ptr(a->tokens))[t].position;
     uint32_t first = attention_first(position, a->window);
     uint32_t width = attention_split_blocks(position, a->window, a->n_splits) * KV_BLOCK_TOKENS;
     struct softmax s;
@@ -195,7 +197,7 @@ static void attend_ranges(const struct args_attention *a, const struct step_seq 
         uint32_t begin = i ? (uint32_t)(end - width) : first;
 
         start(&s);
-        attend(a, seq, begin, end > position ? position + 1 : (uint32_t)end, head, q, &s);
+        attend(a, seq, t, begin, end > position ? position + 1 : (uint32_t)end, head, &s);
         write_part(&s, a->kv.n_channels_v, parts + (size_t)i * (2 + a->kv.n_channels_v));
     }
 }
@@ -214,16 +216,14 @@ void ref_attention(const struct dispatch *d)
 
         for (uint32_t h = 0; h < a->n_heads; h++) {
             size_t row = (size_t)t * a->n_heads + h;
-            const float *q = (const float *)addr_ptr(a->q) + row * a->kv.n_channels_k;
             float *out = addr_ptr(a->out);
 
             if (a->n_splits > 1) {
-                attend_ranges(a, seq ? seq : &none, position, h, q,
-                              out + row * a->n_splits * (2 + cv));
+                attend_ranges(a, seq ? seq : &none, t, h, out + row * a->n_splits * (2 + cv));
                 continue;
             }
             start_with_sink(&s, addr_ptr(a->sinks), h);
-            attend(a, seq ? seq : &none, attention_first(position, a->window), position + 1, h, q,
+            attend(a, seq ? seq : &none, t, attention_first(position, a->window), position + 1, h,
                    &s);
             write_result(&s, cv, out + row * cv);
         }

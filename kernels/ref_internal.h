@@ -14,9 +14,11 @@ void ref_rope(const struct dispatch *d);
 void ref_kv_store(const struct dispatch *d);
 void ref_attention(const struct dispatch *d);
 void ref_attention_combine(const struct dispatch *d);
+void ref_index_scores(const struct dispatch *d);
 void ref_sample(const struct dispatch *d);
 /* Tokens [begin, end) that there are. */
 void ref_copy(const struct dispatch *d, uint32_t begin, uint32_t end);
+void ref_index_choose(const struct dispatch *d, uint32_t begin, uint32_t end);
 void ref_route(const struct dispatch *d, uint32_t begin, uint32_t end);
 void ref_expert_rows(const struct dispatch *d);
 void ref_matmul_experts(const struct dispatch *d);

@@ -113,6 +113,17 @@ static inline uint32_t attention_first(uint32_t position, uint32_t window)
     return window && position >= window ? position + 1 - window : 0;
 }
 
+/* Bit i says whether the row sees position first + i, first that of a block. */
+static inline uint32_t attention_chosen(const struct args_attention *a, uint32_t t, uint32_t first)
+{
+    const uint32_t *chosen = addr_ptr(a->chosen);
+    uint32_t word = first / KV_BLOCK_TOKENS;
+
+    if (!chosen)
+        return UINT32_MAX;
+    return word < a->chosen_words ? chosen[(size_t)t * a->chosen_words + word] : 0;
+}
+
 /* KV blocks of each range, but for the last, that a query's positions are cut into: even shares,
  * from the block of the first position on. */
 static inline uint32_t attention_split_blocks(uint32_t position, uint32_t window, uint32_t n_splits)

@@ -199,7 +199,8 @@ static int check_rope(const struct checker *c)
     return r;
 }
 
-static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t seqs)
+/* has_values: keys alone are not enough. */
+static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t seqs, bool has_values)
 {
     uint64_t row_bytes =
         kv_row_bytes(kv->type, kv->n_channels_k) + kv_row_bytes(kv->type, kv->n_channels_v);
@@ -209,7 +210,7 @@ static int need_kv(const struct checker *c, const struct kv_layer *kv, addr_t se
 
     if (r < 0)
         return r;
-    if (!kv->n_kv_heads || !kv->n_channels_k || !kv->n_channels_v ||
+    if (!kv->n_kv_heads || !kv->n_channels_k || (has_values && !kv->n_channels_v) ||
         kv->n_channels_k > ATTENTION_CHANNELS_MAX || kv->n_channels_v > ATTENTION_CHANNELS_MAX)
         return FAIL(c, "a cache of %u heads with %u and %u channels", kv->n_kv_heads,
                     kv->n_channels_k, kv->n_channels_v);
@@ -235,10 +236,12 @@ static int check_kv_store(const struct checker *c)
     int r = need_tokens(c, a->step, a->tokens);
 
     if (r == 0)
-        r = need_kv(c, &a->kv, a->seqs);
+        r = need_kv(c, &a->kv, a->seqs, false);
     if (r == 0)
         r = need_rows(c, "k", a->k, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_k);
-    return r < 0 ? r : need_rows(c, "v", a->v, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_v);
+    return r < 0 || !a->kv.n_channels_v
+               ? r
+               : need_rows(c, "v", a->v, (uint64_t)a->kv.n_kv_heads * a->kv.n_channels_v);
 }
 
 static int check_splits(const struct checker *c, u32 n_splits, u32 least)
@@ -260,7 +263,7 @@ static int check_attention(const struct checker *c)
     int r = need_tokens(c, a->step, a->tokens);
 
     if (r == 0)
-        r = need_kv(c, &a->kv, a->seqs);
+        r = need_kv(c, &a->kv, a->seqs, true);
     if (r == 0 && (!a->n_heads || a->n_heads % a->kv.n_kv_heads))
         r = FAIL(c, "%u heads over %u key heads", a->n_heads, a->kv.n_kv_heads);
     if (r == 0)
@@ -275,7 +278,40 @@ static int check_attention(const struct checker *c)
                 : need_rows(c, "out", a->out, (uint64_t)a->n_heads * a->kv.n_channels_v);
     if (r == 0 && a->sinks)
         r = need(c, "sinks", a->sinks, a->n_heads, sizeof(float), 4);
+    if (r == 0 && a->chosen)
+        r = need_rows(c, "chosen", a->chosen, a->chosen_words);
     return r;
+}
+
+static int check_index_scores(const struct checker *c)
+{
+    const struct args_index_scores *a = &c->d->args.index_scores;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0)
+        r = need_kv(c, &a->kv, a->seqs, false);
+    if (r == 0 && (a->kv.n_kv_heads != 1 || a->kv.n_channels_v))
+        r = FAIL(c, "a cache of %u heads with values of %u channels", a->kv.n_kv_heads,
+                 a->kv.n_channels_v);
+    if (r == 0 && a->n_positions % KV_BLOCK_TOKENS)
+        r = FAIL(c, "%u positions are no whole blocks", a->n_positions);
+    if (r == 0)
+        r = need_rows(c, "q", a->q, (uint64_t)a->n_heads * a->kv.n_channels_k);
+    if (r == 0)
+        r = need_rows(c, "weights", a->weights, a->n_heads);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_positions);
+}
+
+static int check_index_choose(const struct checker *c)
+{
+    const struct args_index_choose *a = &c->d->args.index_choose;
+    int r = need_tokens(c, a->step, a->tokens);
+
+    if (r == 0 && (a->n_positions % 32 || !a->n_chosen))
+        r = FAIL(c, "%u of %u positions", a->n_chosen, a->n_positions);
+    if (r == 0)
+        r = need_rows(c, "scores", a->scores, a->n_positions);
+    return r < 0 ? r : need_rows(c, "out", a->out, a->n_positions / 32);
 }
 
 static int check_attention_combine(const struct checker *c)
@@ -563,6 +599,8 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_KV_STORE] = check_kv_store,
     [KERNEL_ATTENTION] = check_attention,
     [KERNEL_ATTENTION_COMBINE] = check_attention_combine,
+    [KERNEL_INDEX_SCORES] = check_index_scores,
+    [KERNEL_INDEX_CHOOSE] = check_index_choose,
     [KERNEL_GLU] = check_glu,
     [KERNEL_ADD] = check_add,
     [KERNEL_SOFTCAP] = check_softcap,

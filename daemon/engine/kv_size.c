@@ -68,6 +68,12 @@ int kv_size_check_type(const struct model *m, uint32_t type, struct error *err)
     for (uint32_t i = 0; type == KV_Q8_0 && i < m->dims.dim[DIM_LAYERS]; i++) {
         const uint32_t *dim = model_dims(m, i);
 
+        if (model_stores_kv(m, i) && dim[DIM_INDEXER_HEAD] % KV_RUN)
+            return error_set(
+                err, ENOTSUP,
+                "keys of an indexer of %u channels cannot be kept as q8_0, which takes "
+                "multiples of %u: set kv-type to f16",
+                dim[DIM_INDEXER_HEAD], KV_RUN);
         if (model_stores_kv(m, i) && (dim[DIM_HEAD_K] % KV_RUN || dim[DIM_HEAD_V] % KV_RUN))
             return error_set(err, ENOTSUP,
                              "heads of %u and %u channels cannot be kept as q8_0, which takes "
@@ -106,7 +112,8 @@ static uint64_t layer_block_bytes(const struct model *m, uint32_t type, uint32_t
 
     if (!model_stores_kv(m, layer))
         return 0;
-    return KV_BLOCK_TOKENS * (kv_row_bytes(type, dim[DIM_K]) + kv_row_bytes(type, dim[DIM_V]));
+    return KV_BLOCK_TOKENS * (kv_row_bytes(type, dim[DIM_K]) + kv_row_bytes(type, dim[DIM_V]) +
+                              kv_row_bytes(type, dim[DIM_INDEXER_HEAD]));
 }
 
 uint64_t kv_size_layer_bytes(const struct model *m, const struct kv_size *size, uint32_t layer)

@@ -54,7 +54,7 @@ enum dim {
     /* of an indexer, which chooses the positions that attention looks at: */
     DIM_INDEXER_HEADS,
     DIM_INDEXER_HEAD, /* channels of one */
-    DIM_INDEXER_TOP,  /* positions chosen */
+    DIM_INDEXER_TOP,  /* positions chosen, at most */
     DIM_PER_LAYER,    /* channels of what each layer is told of a token besides; 0: nothing */
     DIM_TOKEN_TYPES,  /* kinds of text that a token may be of, of which only the first counts */
     DIM_KEYS_END,
@@ -119,6 +119,7 @@ enum real {
     REAL_BRANCH_SCALE,    /* of what is added to the stream; 0: none */
     REAL_LOGIT_DIVISOR,   /* 0: none */
     REAL_LOGIT_SCALE,     /* 1 / that */
+    REAL_INDEXER_EPS,     /* of the norm of an indexer's keys */
     REAL_COUNT,
 };
 
@@ -259,16 +260,21 @@ enum value {
     VALUE_ATT, /* attention's output, heads concatenated */
     VALUE_GATE,
     VALUE_UP,
-    VALUE_Q_LOW,       /* the queries' latent */
-    VALUE_Q_HEADS,     /* queries before they meet the latents */
-    VALUE_Q_NOPE,      /* what of them is not rotated */
-    VALUE_Q_LATENT,    /* that, in the space of the latent of keys */
-    VALUE_KV_LOW,      /* the latent of keys and values, then the rotated part of the key */
-    VALUE_ATT_MLA,     /* attention's output, out of the latent space */
-    VALUE_ROUTER,      /* logits of the experts */
-    VALUE_CHOICES,     /* struct expert_choice of each slot */
-    VALUE_EXPERT_IN,   /* their input, where it is weighed instead of their output */
-    VALUE_EXPERT_GATE, /* of the chosen experts, slot by slot */
+    VALUE_Q_LOW,    /* the queries' latent */
+    VALUE_Q_HEADS,  /* queries before they meet the latents */
+    VALUE_Q_NOPE,   /* what of them is not rotated */
+    VALUE_Q_LATENT, /* that, in the space of the latent of keys */
+    VALUE_KV_LOW,   /* the latent of keys and values, then the rotated part of the key */
+    VALUE_ATT_MLA,  /* attention's output, out of the latent space */
+    VALUE_INDEX_Q,  /* of an indexer */
+    VALUE_INDEX_K,
+    VALUE_INDEX_WEIGHTS, /* of its heads */
+    VALUE_INDEX_SCORES,  /* of as many positions as a session has, */
+    VALUE_INDEX_CHOSEN,  /* and a bit for each */
+    VALUE_ROUTER,        /* logits of the experts */
+    VALUE_CHOICES,       /* struct expert_choice of each slot */
+    VALUE_EXPERT_IN,     /* their input, where it is weighed instead of their output */
+    VALUE_EXPERT_GATE,   /* of the chosen experts, slot by slot */
     VALUE_EXPERT_UP,
     VALUE_EXPERT_OUT,
     VALUE_SHARED_ROUTER, /* the same of the expert that all tokens share */
@@ -306,7 +312,7 @@ enum step_op {
     STEP_EMBED,          /* out = weight[token] * scale */
     STEP_EMBED_POSITION, /* out = weight[position] */
     STEP_EMBED_TYPE,     /* out = weight[0]; left out when its weight is absent */
-    STEP_LAYER_NORM,     /* out = layer_norm(in) * weight + bias */
+    STEP_LAYER_NORM,     /* out = layer_norm(in) * weight + bias; scale: the epsilon, if another */
     STEP_NORM,           /* out = rms_norm(in) * weight * scale, in groups as wide as the weight */
     STEP_PLAIN_NORM,     /* out normed in place in groups of part.n, without a weight */
     STEP_HEAD_NORM,      /* out normed in place per head; left out when its weight is absent */
@@ -314,9 +320,14 @@ enum step_op {
     STEP_MATMUL_ADD,     /* out += weight . in (+ bias) */
     STEP_ROPE,           /* out rotated in place */
     STEP_ROPE_QUERY,     /* as STEP_ROPE, and the position-dependent temperature */
-    STEP_TEMPERATURE, /* the temperature alone, of which temperature_step positions are one step */
-    STEP_KV_STORE,    /* in: keys, in2: values */
-    STEP_ATTENTION,   /* weight: the sinks of its heads, if any */
+    STEP_TEMPERATURE,  /* the temperature alone, of which temperature_step positions are one step */
+    STEP_ROPE_INDEX,   /* out, of an indexer, rotated in place as ROPE_SPLIT */
+    STEP_KV_STORE,     /* in: keys, in2: values */
+    STEP_INDEX_STORE,  /* in: an indexer's keys */
+    STEP_INDEX_SCORES, /* out = what the indexer's queries in, weighed by in2, see in its keys */
+    STEP_INDEX_CHOOSE, /* out = the DIM_INDEXER_TOP positions of the greatest scores in */
+    STEP_ATTENTION,    /* to the positions chosen in in2, or NONE: all; weight: the sinks of its
+                          heads, if any */
     STEP_GLU,        /* out = silu(in) * in2, or the architecture's other activation; in2 NONE: 1 */
     STEP_GATED,      /* out = sigmoid(in) * in2 */
     STEP_ROUTE,      /* out = choices by the logits in; bias: counts for the choice alone; weight:
@@ -396,9 +407,6 @@ struct arch {
     uint32_t activation;  /* of STEP_GLU: GLU_SILU, ... */
     uint32_t delta_order; /* of a delta rule's value heads: DELTA_GROUPED, ... */
     struct arch_router router;
-    /* Contexts hold no more than so many positions, as attention to chosen positions is that to all
-     * as long as all are chosen; DIM_ONE: any number. */
-    enum dim context_limit;
     bool has_chunks;           /* windows begin at multiples of DIM_WINDOW */
     uint32_t temperature_step; /* of STEP_TEMPERATURE, positions; files do not say it */
     bool turns_all; /* pairs, too, that rope.dimension_sections leaves out: by the first's position

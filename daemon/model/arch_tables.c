@@ -97,6 +97,7 @@ static const struct arch_dim qwen3moe_dims[] = {
 static const struct arch_real deepseek2_reals[] = {
     COMMON_REALS,
     {REAL_YARN_SCORE_MUL, "rope.scaling.yarn_log_multiplier", false, 0.0f},
+    {REAL_INDEXER_EPS, "attention.layer_norm_epsilon", false, 1e-6f},
     {0},
 };
 
@@ -220,7 +221,6 @@ static const struct arch_weight deepseek2_weights[] = {
     {0},
 };
 
-/* The indexer is not used: in a context of DIM_INDEXER_TOP positions it chooses all there are. */
 static const struct arch_weight deepseek32_weights[] = {
     DEEPSEEK2_WEIGHTS,
     LATENT_QUERY_WEIGHTS,
@@ -314,7 +314,10 @@ const struct arch_step arch_experts_layer[] = {
 /* Multi-head latent attention, from VALUE_Q_HEADS on, by latents alone: keys are [rotated part,
  * latent], values the latent, one head of each for all heads of queries, which are brought to the
  * latents before. Source: DeepSeek-V2 (2024), section 2.1. */
-#define LATENT_STEPS                                                                               \
+#define LATENT_STEPS LATENT_STEPS_TO(VALUE_NONE)
+
+/* Attention to the positions chosen in a value. */
+#define LATENT_STEPS_TO(chosen)                                                                            \
     {STEP_MATMUL, VALUE_KV_LOW, VALUE_NORMED, .weight = WEIGHT_ATTN_KV_DOWN},                      \
     {STEP_COPY, VALUE_V, VALUE_KV_LOW, .part = {DIM_ONE, DIM_KV_RANK, DIM_ZERO, DIM_ZERO}},        \
     {STEP_COPY, VALUE_K, VALUE_KV_LOW, .part = {DIM_ONE, DIM_ROPE, DIM_KV_RANK, DIM_ZERO}},        \
@@ -328,7 +331,7 @@ const struct arch_step arch_experts_layer[] = {
     {STEP_ROPE, VALUE_Q, VALUE_Q},                                                                 \
     {STEP_ROPE, VALUE_K, VALUE_K},                                                                 \
     {STEP_KV_STORE, .in = VALUE_K, .in2 = VALUE_V},                                                \
-    {STEP_ATTENTION, VALUE_ATT, VALUE_Q},                                                          \
+    {STEP_ATTENTION, VALUE_ATT, VALUE_Q, (chosen)},                                                \
     {STEP_HEADS, VALUE_ATT_MLA, VALUE_ATT, .weight = WEIGHT_ATTN_V_HEADS},                         \
     {STEP_MATMUL_ADD, VALUE_X, VALUE_ATT_MLA, .weight = WEIGHT_ATTN_OUT},                          \
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_FFN_NORM}
@@ -339,6 +342,20 @@ const struct arch_step arch_experts_layer[] = {
     {STEP_NORM, VALUE_Q_LOW, VALUE_Q_LOW, .weight = WEIGHT_ATTN_Q_DOWN_NORM},                      \
     {STEP_MATMUL, VALUE_Q_HEADS, VALUE_Q_LOW, .weight = WEIGHT_ATTN_Q}
 
+/* An indexer of its own heads chooses what each token's attention looks at, by queries out of the
+ * latent of queries and one key for each token. Source: DeepSeek-V3.2 (2025), section 2.1. */
+#define INDEX_STEPS                                                                                \
+    {STEP_MATMUL, VALUE_INDEX_Q, VALUE_Q_LOW, .weight = WEIGHT_INDEXER_Q},                         \
+    {STEP_ROPE_INDEX, VALUE_INDEX_Q, VALUE_INDEX_Q},                                               \
+    {STEP_MATMUL, VALUE_INDEX_K, VALUE_NORMED, .weight = WEIGHT_INDEXER_K},                        \
+    {STEP_LAYER_NORM, VALUE_INDEX_K, VALUE_INDEX_K, .weight = WEIGHT_INDEXER_K_NORM,               \
+     .bias = WEIGHT_INDEXER_K_NORM_BIAS, .scale = REAL_INDEXER_EPS},                               \
+    {STEP_ROPE_INDEX, VALUE_INDEX_K, VALUE_INDEX_K},                                               \
+    {STEP_INDEX_STORE, .in = VALUE_INDEX_K},                                                       \
+    {STEP_MATMUL, VALUE_INDEX_WEIGHTS, VALUE_NORMED, .weight = WEIGHT_INDEXER_PROJ},               \
+    {STEP_INDEX_SCORES, VALUE_INDEX_SCORES, VALUE_INDEX_Q, VALUE_INDEX_WEIGHTS},                   \
+    {STEP_INDEX_CHOOSE, VALUE_INDEX_CHOSEN, VALUE_INDEX_SCORES}
+
 #define PLAIN_QUERY_STEPS                                                                          \
     {STEP_NORM, VALUE_NORMED, VALUE_X, .weight = WEIGHT_ATTN_NORM},                                \
     {STEP_MATMUL, VALUE_Q_HEADS, VALUE_NORMED, .weight = WEIGHT_ATTN_Q}
@@ -348,6 +365,11 @@ static const struct arch_step deepseek2_dense_layer[] = {
     LATENT_QUERY_STEPS, LATENT_STEPS, DENSE_STEPS, {STEP_END}};
 static const struct arch_step deepseek2_layer[] = {
     LATENT_QUERY_STEPS, LATENT_STEPS, EXPERT_STEPS, SHARED_STEPS, {STEP_END}};
+static const struct arch_step deepseek32_dense_layer[] = {
+    LATENT_QUERY_STEPS, INDEX_STEPS, LATENT_STEPS_TO(VALUE_INDEX_CHOSEN), DENSE_STEPS, {STEP_END}};
+static const struct arch_step deepseek32_layer[] = {
+    LATENT_QUERY_STEPS, INDEX_STEPS,  LATENT_STEPS_TO(VALUE_INDEX_CHOSEN),
+    EXPERT_STEPS,       SHARED_STEPS, {STEP_END}};
 static const struct arch_step deepseek2_lite_dense_layer[] = {
     PLAIN_QUERY_STEPS, LATENT_STEPS, DENSE_STEPS, {STEP_END}};
 static const struct arch_step deepseek2_lite_layer[] = {
@@ -395,7 +417,7 @@ static const struct arch archs[] = {
     {"deepseek2", DEEPSEEK2, .dims = deepseek2_lite_dims, .weights = deepseek2_lite_weights,
      .kinds = {{deepseek2_lite_dense_layer}, {deepseek2_lite_layer}}},
     {"deepseek32", DEEPSEEK2, .dims = deepseek32_dims, .weights = deepseek32_weights,
-     .kinds = {{deepseek2_dense_layer}, {deepseek2_layer}}, .context_limit = DIM_INDEXER_TOP},
+     .kinds = {{deepseek32_dense_layer}, {deepseek32_layer}}},
     {"gemma2", .dims = gemma2_dims, .reals = gemma2_reals, .weights = gemma2_weights,
      .rope_style = ROPE_SPLIT, .before = arch_embed_tokens,
      .kinds = {{gemma_layer, .is_windowed = true}, {gemma_layer}}, .rule = LAYERS_PERIODIC,

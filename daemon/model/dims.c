@@ -208,6 +208,12 @@ static int check_latents(const struct arch *arch, const struct dims *d, struct e
                          "of a latent of %u channels (kv_lora_rank) with %u rotated ones",
                          arch->name, dim[DIM_HEAD_K], dim[DIM_HEAD_V], dim[DIM_KV_HEADS],
                          dim[DIM_KV_RANK], dim[DIM_ROPE]);
+    if (dim[DIM_INDEXER_HEAD] &&
+        (dim[DIM_INDEXER_HEAD] < dim[DIM_ROPE] || dim[DIM_INDEXER_HEAD] > ATTENTION_CHANNELS_MAX))
+        return error_set(err, EINVAL,
+                         "%s.attention.indexer.key_length %u must be at least the %u rotated "
+                         "channels and at most %u",
+                         arch->name, dim[DIM_INDEXER_HEAD], dim[DIM_ROPE], ATTENTION_CHANNELS_MAX);
     if (dim[DIM_HEAD_K_MLA] <= dim[DIM_ROPE])
         return error_set(err, EINVAL,
                          "%s.attention.key_length_mla %u is not above the %u channels that are "
@@ -559,8 +565,6 @@ int dims_read(const struct gguf *g, const struct arch *arch, struct dims *ret_di
         if (r < 0)
             return r;
     }
-    if (arch->context_limit && d.dim[DIM_CONTEXT] > d.dim[arch->context_limit])
-        d.dim[DIM_CONTEXT] = d.dim[arch->context_limit];
     derive(d.dim);
     *ret_dims = d;
     return 0;

@@ -23,6 +23,11 @@ static const struct {
     [VALUE_Q_LATENT] = {DIM_Q_LATENT, ROWS_TOKENS},
     [VALUE_KV_LOW] = {DIM_K, ROWS_TOKENS},
     [VALUE_ATT_MLA] = {DIM_ATT_MLA, ROWS_TOKENS},
+    [VALUE_INDEX_Q] = {DIM_INDEXER_Q, ROWS_TOKENS},
+    [VALUE_INDEX_K] = {DIM_INDEXER_HEAD, ROWS_TOKENS},
+    [VALUE_INDEX_WEIGHTS] = {DIM_INDEXER_HEADS, ROWS_TOKENS},
+    [VALUE_INDEX_SCORES] = {DIM_ZERO, ROWS_TOKENS}, /* see bytes_of */
+    [VALUE_INDEX_CHOSEN] = {DIM_ZERO, ROWS_TOKENS},
     [VALUE_ROUTER] = {DIM_EXPERTS, ROWS_TOKENS},
     [VALUE_CHOICES] = {DIM_CHOICES, ROWS_TOKENS},
     [VALUE_EXPERT_IN] = {DIM_EMBD, ROWS_TOKENS},
@@ -66,6 +71,13 @@ uint32_t value_width(const struct model *m, uint32_t layer, enum value v)
 uint32_t value_rows(enum value v)
 {
     return shapes[v].rows;
+}
+
+uint32_t graph_positions(const struct model *m, uint32_t context_tokens)
+{
+    uint32_t n = context_tokens ? context_tokens : m->dims.dim[DIM_CONTEXT];
+
+    return (n + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
 }
 
 /* ---- steps to nodes ---- */
@@ -173,7 +185,12 @@ static struct place *place_of(struct layout *l, enum value v, enum activation_ty
 static uint64_t bytes_of(const struct layout *l, enum value v, enum activation_type act)
 {
     uint64_t rows = value_rows(v) == ROWS_TOKENS ? l->cfg->max_tokens : l->cfg->max_outputs;
+    uint64_t n_positions = graph_positions(l->model, l->cfg->context_tokens);
 
+    if (v == VALUE_INDEX_SCORES)
+        return rows * n_positions * sizeof(float);
+    if (v == VALUE_INDEX_CHOSEN)
+        return rows * n_positions / 8;
     return rows * activation_bytes(act, value_width(l->model, l->layer, v));
 }
 

@@ -59,6 +59,10 @@ int graph_create(const struct model *m, const struct device *dev, const struct g
                  struct graph **ret_graph, struct error *err);
 void graph_destroy(struct graph *g); /* NULL is fine */
 
+/* Positions that scores and choices of an indexer have room for: whole blocks of a context;
+ * context_tokens 0: the model's. */
+uint32_t graph_positions(const struct model *m, uint32_t context_tokens);
+
 /* Channels of one row of a value in a layer, or with MODEL_GLOBAL before and behind all. */
 uint32_t value_width(const struct model *m, uint32_t layer, enum value v);
 /* ROWS_TOKENS or ROWS_OUTPUTS. */

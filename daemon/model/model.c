@@ -402,7 +402,8 @@ static uint64_t kv_bytes_per_token(const struct model *m, uint32_t type, bool is
     for (uint32_t i = 0; i < m->dims.dim[DIM_LAYERS]; i++)
         if (model_stores_kv(m, i) && model_layer_kind(m, i)->is_windowed == is_windowed)
             n += kv_row_bytes(type, m->layers[i].dim[DIM_K]) +
-                 kv_row_bytes(type, m->layers[i].dim[DIM_V]);
+                 kv_row_bytes(type, m->layers[i].dim[DIM_V]) +
+                 kv_row_bytes(type, m->layers[i].dim[DIM_INDEXER_HEAD]);
     return n;
 }
 

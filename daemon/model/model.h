@@ -91,7 +91,8 @@ uint64_t model_delta_state_bytes(const struct model *m, uint32_t layer);
 /* Of both, over all layers. */
 uint64_t model_state_bytes(const struct model *m);
 
-/* Bytes that the keys and values of a token take over all layers, as KV_F16 or KV_Q8_0. */
+/* Bytes that the keys and values of a token take over all layers, and the keys of indexers, as
+ * KV_F16 or KV_Q8_0. */
 uint64_t model_kv_bytes_per_token(const struct model *m, uint32_t type);
 /* Of these, in windowed layers. */
 uint64_t model_window_kv_bytes_per_token(const struct model *m, uint32_t type);

@@ -2,6 +2,7 @@
 #include "model/recorder.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- hazards ---- */
@@ -43,6 +44,25 @@ static const struct kv_layer *kv_of(const struct recorder *r, const struct node 
     return &r->kv[r->model->layers[n->layer].kv_layer];
 }
 
+/* Behind these, in the same blocks: an indexer's keys. */
+static struct kv_layer index_kv_of(const struct recorder *r, const struct node *n)
+{
+    struct kv_layer kv = *kv_of(r, n);
+
+    kv.base += KV_BLOCK_TOKENS * (uint64_t)kv.n_kv_heads *
+               (kv_row_bytes(kv.type, kv.n_channels_k) + kv_row_bytes(kv.type, kv.n_channels_v));
+    kv.n_kv_heads = 1;
+    kv.n_channels_k = r->model->dims.dim[DIM_INDEXER_HEAD];
+    kv.n_channels_v = 0;
+    return kv;
+}
+
+static bool is_cache_op(enum step_op op)
+{
+    return op == STEP_KV_STORE || op == STEP_INDEX_STORE || op == STEP_INDEX_SCORES ||
+           op == STEP_ATTENTION;
+}
+
 static uint64_t kv_bytes(const struct kv_layer *kv)
 {
     return kv->n_blocks * kv->block_bytes;
@@ -70,9 +90,9 @@ static void order(struct recorder *r, struct dispatch *d, const struct call *c)
     uint64_t in3 = r->workspace + c->in3, rows = r->workspace + c->rows;
     struct accesses *a = &r->since_barrier;
 
-    if (c->kind == CALL_NODE && (c->node->op == STEP_KV_STORE || c->node->op == STEP_ATTENTION)) {
+    if (c->kind == CALL_NODE && is_cache_op(c->node->op)) {
         kv = kv_of(r, c->node);
-        stores = c->node->op == STEP_KV_STORE;
+        stores = c->node->op == STEP_KV_STORE || c->node->op == STEP_INDEX_STORE;
     }
     d->barrier = r->cfg->full_barriers || conflicts(a, in, c->in_bytes, false) ||
                  conflicts(a, in2, c->in2_bytes, false) || conflicts(a, out, c->out_bytes, true) ||
@@ -174,7 +194,7 @@ static void record_layer_norm(const struct recorder *r, const struct node *n, st
         .bias = n->bias->tensor ? n->bias->address : 0,
         .n_cols = (uint32_t)n->weight->tensor->shape[0],
         .rows = value_rows(n->out),
-        .eps = r->model->dims.real[REAL_NORM_EPS],
+        .eps = r->model->dims.real[n->scale ? n->scale : REAL_NORM_EPS],
     };
 }
 
@@ -375,6 +395,55 @@ static uint64_t seen_tokens(const struct recorder *r)
     return r->step + (r->model->arch->is_bidirectional ? r->layout.wholes : r->layout.tokens);
 }
 
+static void record_index_store(const struct recorder *r, const struct node *n, struct dispatch *d,
+                               uint64_t in)
+{
+    d->op = KERNEL_KV_STORE;
+    d->args.kv_store = (struct args_kv_store){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = seqs_of(r, n),
+        .k = in,
+        .kv = index_kv_of(r, n),
+    };
+}
+
+/* As the indexer's heads and channels are scaled there is of no account to the choice, but for
+ * scores that would overflow or vanish. */
+static void record_index_scores(const struct recorder *r, const struct node *n, struct dispatch *d,
+                                uint64_t out, uint64_t in, uint64_t in2)
+{
+    const uint32_t *dim = r->model->dims.dim;
+
+    d->op = KERNEL_INDEX_SCORES;
+    d->args.index_scores = (struct args_index_scores){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .seqs = seqs_of(r, n),
+        .q = in,
+        .weights = in2,
+        .out = out,
+        .kv = index_kv_of(r, n),
+        .n_heads = dim[DIM_INDEXER_HEADS],
+        .n_positions = graph_positions(r->model, r->cfg->context_tokens),
+        .scale = 1.0f / sqrtf((float)dim[DIM_INDEXER_Q]),
+    };
+}
+
+static void record_index_choose(const struct recorder *r, struct dispatch *d, uint64_t out,
+                                uint64_t in)
+{
+    d->op = KERNEL_INDEX_CHOOSE;
+    d->args.index_choose = (struct args_index_choose){
+        .step = r->step,
+        .tokens = r->step + r->layout.tokens,
+        .scores = in,
+        .out = out,
+        .n_positions = graph_positions(r->model, r->cfg->context_tokens),
+        .n_chosen = r->model->dims.dim[DIM_INDEXER_TOP],
+    };
+}
+
 static void record_attention(const struct recorder *r, const struct call *c, struct dispatch *d,
                              uint64_t out, uint64_t in)
 {
@@ -395,6 +464,10 @@ static void record_attention(const struct recorder *r, const struct call *c, str
         .softcap = dims->real[REAL_ATTN_SOFTCAP],
         .n_splits = c->n_splits,
     };
+    if (c->node->in2) {
+        d->args.attention.chosen = r->workspace + c->in2;
+        d->args.attention.chosen_words = graph_positions(r->model, r->cfg->context_tokens) / 32;
+    }
 }
 
 static void record_combine(const struct recorder *r, const struct call *c, struct dispatch *d)
@@ -444,6 +517,13 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
         d->op = KERNEL_ROPE;
         d->args.rope = rope_args(r, n, out);
         break;
+    case STEP_ROPE_INDEX:
+        d->op = KERNEL_ROPE;
+        d->args.rope = rope_args(r, n, out);
+        d->args.rope.n_channels = r->model->dims.dim[DIM_INDEXER_HEAD];
+        d->args.rope.n_heads = value_width(r->model, n->layer, n->out) / d->args.rope.n_channels;
+        d->args.rope.style = ROPE_SPLIT;
+        break;
     case STEP_TEMPERATURE:
         d->op = KERNEL_ROPE;
         d->args.rope = temperature_args(r, n, out);
@@ -458,6 +538,15 @@ static void record_node(const struct recorder *r, const struct call *c, struct d
             .v = in2,
             .kv = *kv_of(r, n),
         };
+        break;
+    case STEP_INDEX_STORE:
+        record_index_store(r, n, d, in);
+        break;
+    case STEP_INDEX_SCORES:
+        record_index_scores(r, n, d, out, in, in2);
+        break;
+    case STEP_INDEX_CHOOSE:
+        record_index_choose(r, d, out, in);
         break;
     case STEP_ATTENTION:
         record_attention(r, c, d, out, in);

@@ -18,6 +18,7 @@ struct shape {
     uint32_t blocks_more; /* that the cache has and nobody uses */
     uint32_t peak; /* the first sequence's position that its first query looks at alone; 0: none */
     uint32_t type; /* of the cache */
+    bool has_chosen; /* positions, of which about half are */
 };
 
 static uint32_t per_seq_of(const struct shape *s)
@@ -146,6 +147,19 @@ static void bench(struct check *c, const struct shape *s, const struct dispatch 
                 2.0 * s->rows * seen * s->n_heads * (s->ck + s->cv));
 }
 
+/* Any bits, of the second block none, of the last all; so much as a word each row has too little.
+ */
+static uint64_t choose_any(struct check *c, const struct shape *s, uint32_t n_words)
+{
+    uint64_t chosen = check_take(c, (uint64_t)s->rows * n_words * 4);
+
+    for (uint32_t i = 0; i < s->rows * n_words; i++)
+        ((uint32_t *)check_at(c, chosen))[i] = i % n_words == 1             ? 0
+                                               : i % n_words == n_words - 1 ? UINT32_MAX
+                                                                            : check_random(c);
+    return chosen;
+}
+
 static bool attention_with(struct check *c, const struct shape *s)
 {
     struct dispatch list[2] = {
@@ -195,6 +209,10 @@ static bool attention_with(struct check *c, const struct shape *s)
         .window = s->window,
         .n_splits = s->n_splits,
     };
+    if (s->has_chosen) {
+        list[0].args.attention.chosen_words = per_seq_of(s);
+        list[0].args.attention.chosen = check_address(c, choose_any(c, s, per_seq_of(s)));
+    }
     bench(c, s, list, n_list);
     return check_run_list(c, list, n_list) && (!parts || check_parts(c, s, parts)) &&
            check_floats(c, out, n, 4e-6, 4e-6);
@@ -327,6 +345,121 @@ static bool attention_in_chunks(struct check *c)
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
+/* Of a single row and of many, in ranges and not, some of which have nothing chosen. */
+static bool attention_to_chosen(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {8, 2, 64, 64, 1, 100, .has_chosen = true},
+        {4, 2, 64, 64, 40, 90, .has_chosen = true, .has_sinks = true, .has_hole = true},
+        {8, 2, 64, 64, 5, 1111, .has_chosen = true, .n_splits = 4, .window = 600},
+        {6, 2, 128, 128, 21, 63, .has_chosen = true, .type = KV_Q8_0},
+    };
+
+    return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
+}
+
+/* Keys alone, of channels that are read by fours or one by one. */
+static bool index_scores(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {64, 1, 128, 0, 1, 700},
+        {5, 1, 20, 0, 9, 60, .has_hole = true},
+        {3, 1, 33, 0, 40, 3},
+        {64, 1, 128, 0, 20, 200, .type = KV_Q8_0},
+    };
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
+        const struct shape *s = &shapes[i];
+        struct dispatch d = {.op = KERNEL_INDEX_SCORES, .max_rows = s->rows};
+        uint32_t n_positions = per_seq_of(s) * KV_BLOCK_TOKENS;
+        size_t n = (size_t)s->rows * n_positions;
+        uint64_t step, tokens, seqs, q, weights, out;
+        struct kv_layer kv;
+
+        c->used = 0;
+        step = make_cache(c, s, &kv, &tokens, &seqs);
+        fill_cache(c, s, &kv, s->first + s->rows, s->rows);
+        q = check_take(c, (uint64_t)s->rows * s->n_heads * s->ck * 4);
+        check_fill(c, q, (size_t)s->rows * s->n_heads * s->ck, INPUT_NORMAL);
+        weights = check_take(c, (uint64_t)s->rows * s->n_heads * 4);
+        check_fill(c, weights, (size_t)s->rows * s->n_heads, INPUT_NORMAL);
+        out = check_take(c, n * 4);
+        memset(check_at(c, out), 0, n * 4);
+        d.args.index_scores = (struct args_index_scores){
+            .step = check_address(c, step),
+            .tokens = check_address(c, tokens),
+            .seqs = check_address(c, seqs),
+            .q = check_address(c, q),
+            .weights = check_address(c, weights),
+            .out = check_address(c, out),
+            .kv = kv,
+            .n_heads = s->n_heads,
+            .n_positions = n_positions,
+            .scale = 1 / sqrtf((float)s->n_heads * (float)s->ck),
+        };
+        if (!check_run(c, &d))
+            return false;
+        for (size_t k = 0; k < n; k++) /* infinities have no difference */
+            if (isinf(((float *)(void *)(c->copy + out))[k]) !=
+                isinf(((float *)check_at(c, out))[k]))
+                return false;
+            else if (isinf(((float *)check_at(c, out))[k]))
+                ((float *)check_at(c, out))[k] = ((float *)(void *)(c->copy + out))[k] = 0;
+        if (!check_floats(c, out, n, 2e-5, 2e-5)) {
+            printf("# shape %zu\n", i);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Scores of a row at random, few different ones, of either sign or none, infinite or no numbers. */
+static float any_score(struct check *c, uint32_t kind)
+{
+    static const float odd[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-40f, 1.0f};
+    uint32_t bits = check_random(c);
+
+    if (kind == 1)
+        return (float)(bits % 3) - 1;
+    return kind == 2 || bits % 16 == 0 ? odd[bits / 16 % 8] : check_normal(c);
+}
+
+static bool index_choose(struct check *c)
+{
+    static const struct {
+        uint32_t rows, first, n_positions, n_chosen;
+    } shapes[] = {{1, 0, 32, 1},         {9, 28, 64, 33}, {40, 3, 64, 16},
+                  {3, 5000, 8192, 2048}, {2, 99, 96, 20}, {4, 600, 1024, 601}};
+
+    for (size_t i = 0; i < 3 * sizeof(shapes) / sizeof(*shapes); i++) {
+        uint32_t rows = shapes[i / 3].rows, n = shapes[i / 3].n_positions;
+        struct dispatch d = {.op = KERNEL_INDEX_CHOOSE, .max_rows = rows};
+        uint64_t step, tokens, scores, out;
+
+        c->used = 0;
+        step = check_step(c, rows, 1);
+        tokens = check_tokens(c, rows, shapes[i / 3].first, 1);
+        scores = check_take(c, (uint64_t)rows * n * 4);
+        for (uint32_t k = 0; k < rows * n; k++)
+            ((float *)check_at(c, scores))[k] = any_score(c, i % 3);
+        out = check_take(c, (uint64_t)rows * n / 8);
+        memset(check_at(c, out), 0x5a, (size_t)rows * n / 8);
+        d.args.index_choose = (struct args_index_choose){
+            .step = check_address(c, step),
+            .tokens = check_address(c, tokens),
+            .scores = check_address(c, scores),
+            .out = check_address(c, out),
+            .n_positions = n,
+            .n_chosen = shapes[i / 3].n_chosen,
+        };
+        if (!check_run(c, &d) || !check_bytes(c, out, (uint64_t)rows * n / 8)) {
+            printf("# shape %zu\n", i);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A cache so large that a GPU runs the rows in parts. */
 static bool attention_in_parts(struct check *c)
 {
@@ -446,6 +579,9 @@ const struct check_case check_attention_cases[] = {
     {"attention_in_ranges", attention_in_ranges},
     {"attention_in_chunks", attention_in_chunks},
     {"attention_in_parts", attention_in_parts},
+    {"attention_to_chosen", attention_to_chosen},
+    {"index_choose", index_choose},
+    {"index_scores", index_scores},
     {"attention_q8_0", attention_q8_0},
     {"attention_speed", attention_speed},
     {"kv_store", kv_store},

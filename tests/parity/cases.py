@@ -195,6 +195,11 @@ def experts(n, used, width):
     return ["--experts", str(n), "--experts-used", str(used), "--expert-ff", str(width)]
 
 
+def top24(m):
+    """Attention to few of the positions there are. So many that no choice hangs on how keys are rounded."""
+    m.keys["deepseek32.attention.indexer.top_k"] = (U32, 24)
+
+
 def expert_cases():
     cases = []
     for kind in FLOATS:
@@ -231,6 +236,7 @@ def expert_cases():
         used = {"f32": 2, "f16": 2}.get(kind, 5)
         cases.append(Case("deepseek32", "deepseek32", "blocks", kind, experts(5, used, 256), plain_heads))
     cases.append(Case("deepseek32", "deepseek32", "narrow", "f32", experts(9, 3, 50), plain_heads))
+    cases.append(Case("deepseek32-top24", "deepseek32", "narrow", "f32", experts(3, 2, 48), top24))
 
     def gpt_oss(shape, kind, options):
         return Case("gpt-oss", "gpt-oss", shape, kind, options + ["--window", "37"], n_tokens=200)

@@ -225,6 +225,13 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
     case KERNEL_ATTENTION_COMBINE:
         d.args.attention_combine.n_heads = 32;
         break;
+    case KERNEL_INDEX_SCORES:
+        d.args.index_scores.kv = kv;
+        d.args.index_scores.n_heads = 64;
+        d.args.index_scores.n_positions = 131072;
+        break;
+    case KERNEL_INDEX_CHOOSE:
+        break;
     case KERNEL_GLU:
         d.args.glu.n_cols = 14336;
         break;

@@ -26,7 +26,7 @@ struct attention_work {
     float *scores; /* f32[QUERIES_MAX][BLOCK] */
     float *sums;   /* f32[QUERIES_MAX][width_v] */
     const float *queries[QUERIES_MAX];
-    uint32_t position[QUERIES_MAX];
+    uint32_t position[QUERIES_MAX], row[QUERIES_MAX];
     float greatest[QUERIES_MAX], total[QUERIES_MAX];
     uint32_t n, n_padded, width_v;
 };
@@ -132,6 +132,7 @@ static float mask(const struct args_attention *a, const struct attention_work *w
     float *s = w->scores + (size_t)q * BLOCK;
     uint32_t begin = attention_first(w->position[q], a->window), j = 0;
     uint32_t n_seen = w->position[q] < first ? 0 : w->position[q] - first + 1;
+    uint32_t chosen = attention_chosen(a, w->row[q], first);
     vf greatest = vec_set(w->greatest[q]);
 
     if (a->softcap > 0)
@@ -141,6 +142,8 @@ static float mask(const struct args_attention *a, const struct attention_work *w
         s[j] = -INFINITY;
     for (j = n_seen; j < BLOCK; j++)
         s[j] = -INFINITY;
+    for (j = 0; chosen != UINT32_MAX && j < BLOCK; j++)
+        s[j] = chosen >> j & 1 ? s[j] : -INFINITY;
     for (j = 0; j < BLOCK; j += LANES)
         greatest = vec_max(vec_load(s + j), greatest);
     return vec_greatest(greatest);
@@ -210,6 +213,16 @@ INLINE void attend_block(const struct args_attention *a, struct attention_work *
         mix(w, q, at_once);
 }
 
+/* Whether any of the queries looks at a position of the block. */
+static bool is_seen(const struct args_attention *a, const struct attention_work *w, uint32_t first)
+{
+    uint32_t chosen = 0;
+
+    for (uint32_t q = 0; q < w->n && !chosen; q++)
+        chosen |= attention_chosen(a, w->row[q], first);
+    return chosen != 0;
+}
+
 /* The queries gathered in w against the cache of their sequence. */
 static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t g,
                    struct attention_work *w)
@@ -226,7 +239,7 @@ static void attend(const struct args_attention *a, const struct step_seq *seq, u
 
         if (b >= seq->n_blocks)
             break;
-        if (!block)
+        if (!block || !is_seen(a, w, b * BLOCK))
             continue;
         begin = b == first / BLOCK ? first % BLOCK : 0;
         end = b == last / BLOCK ? last % BLOCK + 1 : BLOCK;
@@ -265,6 +278,7 @@ static void attend_rows(const struct args_attention *a, uint32_t t, uint32_t end
 
         w->queries[q] = queries + row * a->kv.n_channels_k;
         w->position[q] = tokens[t + i / heads].position;
+        w->row[q] = t + i / heads;
         w->greatest[q] = sinks ? sinks[h] : -INFINITY;
         w->total[q] = sinks ? 1 : 0;
     }

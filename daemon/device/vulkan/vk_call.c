@@ -14,13 +14,15 @@ _Static_assert(sizeof(struct args_embed) % 8 == 0 && sizeof(struct args_matmul) 
                    PUSH_HEADER_BYTES + sizeof(struct args_matmul_experts) + 8 <= VK_PUSH_BYTES,
                "points");
 
-/* Of an attention: what its cache or its window holds. */
+/* Of an attention: what its cache or its window holds; of scores: what they have room for. */
 static uint32_t most_positions(const struct dispatch *d)
 {
     const struct args_attention *a = &d->args.attention;
     uint64_t n = (uint64_t)a->kv.n_blocks * KV_BLOCK_TOKENS;
     uint32_t window = a->window & ~ATTENTION_CHUNKS;
 
+    if (d->op == KERNEL_INDEX_SCORES)
+        return d->args.index_scores.n_positions;
     if (d->op != KERNEL_ATTENTION)
         return 0;
     if (window && window < n)

@@ -73,6 +73,12 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_ATTENTION_COMBINE:
         l.groups[0] = vk_groups(caps, (uint64_t)d->max_rows * d->args.attention_combine.n_heads, 1);
         break;
+    case KERNEL_INDEX_SCORES:
+        vk_launch_index_scores(caps, d, &l);
+        break;
+    case KERNEL_INDEX_CHOOSE:
+        l.groups[0] = vk_groups(caps, d->max_rows, 1);
+        break;
     case KERNEL_GLU:
         l.groups[0] = elementwise_groups(caps, &l, d, d->args.glu.n_cols);
         break;
@@ -145,6 +151,8 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_KV_STORE] = sizeof(struct args_kv_store),
         [KERNEL_ATTENTION] = sizeof(struct args_attention),
         [KERNEL_ATTENTION_COMBINE] = sizeof(struct args_attention_combine),
+        [KERNEL_INDEX_SCORES] = sizeof(struct args_index_scores),
+        [KERNEL_INDEX_CHOOSE] = sizeof(struct args_index_choose),
         [KERNEL_GLU] = sizeof(struct args_glu),
         [KERNEL_ADD] = sizeof(struct args_add),
         [KERNEL_SOFTCAP] = sizeof(struct args_softcap),

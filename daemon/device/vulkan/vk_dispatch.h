@@ -19,7 +19,7 @@ struct vk_caps {
     bool has_fast_dot8;  /* integer dot products of four bytes are one instruction */
 };
 
-enum { VK_CONSTANTS_MOST = 6 };
+enum { VK_CONSTANTS_MOST = 7 };
 
 /* Of push constants: what every Vulkan device has. */
 #define VK_PUSH_BYTES 128u
@@ -68,6 +68,8 @@ void vk_launch_matmul_experts(const struct vk_caps *caps, const struct dispatch 
 void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_kv_store(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
+void vk_launch_index_scores(const struct vk_caps *caps, const struct dispatch *d,
+                            struct vk_launch *l);
 void vk_launch_sample(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l);
 
 /* "matvec_" + the type's name in lower case. */

@@ -17,6 +17,7 @@ enum {
     ATTENTION_SPLIT_GROUPS = 256, /* workgroups that a row of a long context is worth */
     ATTENTION_GROUPS_MOST = 1024, /* of few rows: more of them are empty, or wait */
     SAMPLE_WORKGROUP = 1024,
+    INDEX_GROUPS = 64, /* workgroups of a row's scores, at most */
 };
 
 void vk_launch_rope(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)
@@ -166,7 +167,8 @@ void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, s
     l->constants[3] = k_width;
     l->constants[4] = value_width(&a->kv, l->subgroup_size);
     l->constants[5] = (a->kv.n_channels_v - 1) / (l->subgroup_size * l->constants[4]) + 1;
-    l->n_constants = 6;
+    l->constants[6] = a->chosen != 0;
+    l->n_constants = 7;
     items = (uint64_t)((d->max_rows - 1) / tile.rows + 1) * a->kv.n_kv_heads * tile.chunks;
     if (is_split)
         items = items * a->n_splits < ATTENTION_GROUPS_MOST ? items * a->n_splits
@@ -176,6 +178,32 @@ void vk_launch_attention(const struct vk_caps *caps, const struct dispatch *d, s
     l->position_ns = cost_of_position(a, &tile, is_few);
     if (!is_few && l->groups[0] == items) /* else a workgroup has more than one tile */
         cut_rows(a, &tile, l);
+}
+
+/* A row's positions are cut among as many workgroups as there are in the first dimension for it;
+ * parts are of whole rows, by the same arithmetic as above. */
+void vk_launch_index_scores(const struct vk_caps *caps, const struct dispatch *d,
+                            struct vk_launch *l)
+{
+    const struct args_index_scores *a = &d->args.index_scores;
+    uint32_t blocks = a->n_positions / KV_BLOCK_TOKENS, per_row = caps->groups_max / d->max_rows;
+    double rows;
+
+    name_for_cache(l, "index_scores", &a->kv);
+    per_row = per_row < INDEX_GROUPS ? per_row : INDEX_GROUPS;
+    per_row = per_row < blocks ? per_row : blocks;
+    per_row = per_row ? per_row : 1;
+    l->constants[0] = a->kv.n_channels_k;
+    l->constants[1] = a->kv.n_channels_k % 4 || (a->kv.base | a->kv.block_bytes) % 8 ? 1 : 4;
+    l->constants[2] = per_row;
+    l->n_constants = 3;
+    l->groups[0] = vk_groups(caps, (uint64_t)d->max_rows * per_row, 1);
+    l->position_ns = (float)((double)a->n_heads * a->kv.n_channels_k / 500);
+    rows = VK_PART_NS / ((double)a->n_positions * (double)l->position_ns);
+    if (rows >= d->max_rows || l->groups[0] != d->max_rows * per_row)
+        return;
+    l->part_rows = rows > 1 ? (uint32_t)rows : 1;
+    l->part_groups = l->part_rows * per_row;
 }
 
 void vk_launch_sample(const struct vk_caps *caps, const struct dispatch *d, struct vk_launch *l)

@@ -80,6 +80,7 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
     case KERNEL_KV_STORE:
         kv_channels = x->kv_store.kv.n_kv_heads * x->kv_store.kv.n_channels_k;
         a[0] = floats(x->kv_store.k, rows, kv_channels, false);
+        kv_channels = x->kv_store.kv.n_kv_heads * x->kv_store.kv.n_channels_v;
         a[1] = floats(x->kv_store.v, rows, kv_channels, false);
         a[2] = cache(&x->kv_store.kv, true);
         return 3;
@@ -91,7 +92,19 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         if (x->attention.n_splits > 1)
             kv_channels += 2ull * x->attention.n_heads;
         a[2] = floats(x->attention.out, rows, kv_channels * x->attention.n_splits, true);
-        return 3;
+        a[3] = floats(x->attention.chosen, rows, x->attention.chosen_words, false);
+        return x->attention.chosen ? 4 : 3;
+    case KERNEL_INDEX_SCORES:
+        kv_channels = x->index_scores.n_heads * x->index_scores.kv.n_channels_k;
+        a[0] = floats(x->index_scores.q, rows, kv_channels, false);
+        a[1] = floats(x->index_scores.weights, rows, x->index_scores.n_heads, false);
+        a[2] = floats(x->index_scores.out, rows, x->index_scores.n_positions, true);
+        a[3] = cache(&x->index_scores.kv, false);
+        return 4;
+    case KERNEL_INDEX_CHOOSE:
+        a[0] = floats(x->index_choose.scores, rows, x->index_choose.n_positions, false);
+        a[1] = floats(x->index_choose.out, rows, x->index_choose.n_positions / 32, true);
+        return 2;
     case KERNEL_ATTENTION_COMBINE:
         kv_channels = x->attention_combine.n_channels_v;
         a[0] = floats(x->attention_combine.parts, rows * x->attention_combine.n_heads,

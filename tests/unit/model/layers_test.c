@@ -100,7 +100,7 @@ static void kinds_of_layers_cross_where_two_periods_do(void **state)
     assert_says(err.text, "llama4.interleave_moe_layer_step");
 }
 
-/* A deepseek2 with an indexer of 5 heads of 16 channels that chooses 640 positions. */
+/* A deepseek2 with an indexer of 5 heads of 16 channels that chooses 64 positions. */
 static void build_deepseek32(struct gguf_builder *b)
 {
     struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_F16);
@@ -115,7 +115,7 @@ static void build_deepseek32(struct gguf_builder *b)
     gguf_builder_str(b, "general.architecture", "deepseek32");
     gguf_builder_u32(b, "deepseek32.attention.indexer.head_count", 5);
     gguf_builder_u32(b, "deepseek32.attention.indexer.key_length", 16);
-    gguf_builder_u32(b, "deepseek32.attention.indexer.top_k", 640);
+    gguf_builder_u32(b, "deepseek32.attention.indexer.top_k", 64);
     for (unsigned i = 0; i < 2; i++) {
         snprintf(name, sizeof(name), "blk.%u.indexer.attn_q_b.weight", i);
         gguf_builder_tensor(b, name, GGUF_TYPE_F16, 32, 5 * 16);
@@ -149,7 +149,7 @@ static void contexts_hold_many_chunks(void **state)
     model_fixture_finish(&f);
 }
 
-static void contexts_are_what_an_indexer_chooses(void **state)
+static void contexts_go_beyond_what_an_indexer_chooses(void **state)
 {
     struct gguf_builder b;
     struct model_fixture f;
@@ -157,7 +157,10 @@ static void contexts_are_what_an_indexer_chooses(void **state)
 
     build_deepseek32(&b);
     model_fixture_init(&f, &b);
-    assert_int_equal(f.model->dims.dim[DIM_CONTEXT], 640);
+    assert_true(f.model->dims.dim[DIM_CONTEXT] > f.model->dims.dim[DIM_INDEXER_TOP]);
+    /* beside the latent and its rotated part, and the latent again as values */
+    assert_int_equal(model_kv_bytes_per_token(f.model, KV_F16),
+                     2 * 2 * (f.model->dims.dim[DIM_K] + f.model->dims.dim[DIM_V] + 16));
     model_fixture_finish(&f);
     gguf_builder_drop(&b, "blk.1.indexer.proj.weight");
     assert_int_equal(model_fixture_try(&b, &err), -EINVAL);
@@ -354,7 +357,7 @@ static void gemma4_files_that_cannot_be_are_refused_by_name(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(kinds_of_layers_cross_where_two_periods_do),
     cmocka_unit_test(contexts_hold_many_chunks),
-    cmocka_unit_test(contexts_are_what_an_indexer_chooses),
+    cmocka_unit_test(contexts_go_beyond_what_an_indexer_chooses),
     cmocka_unit_test(layers_turn_and_norm_or_warm_their_heads),
     cmocka_unit_test(without_a_window_no_layer_of_gemma3_has_one),
     cmocka_unit_test(heads_are_of_the_layers_kind),

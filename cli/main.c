@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "command.h"
 
+#include "base/standard_fds.h"
+
 #include <errno.h>
 #include <locale.h>
 #include <stdarg.h>
@@ -52,12 +54,13 @@ static bool is_help(const char *argument)
     return !strcmp(argument, "--help") || !strcmp(argument, "-h");
 }
 
-/* What was printed but could not be written makes a success a failure. */
+/* What was printed but could not be written is told, and makes a success a failure. */
 static int finish_output(int code)
 {
-    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_OK)
-        return command_fail(EXIT_FAILED, "standard output: %s", strerror(errno));
-    return code;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    return command_fail(code == EXIT_OK ? EXIT_FAILED : code, "standard output: %s",
+                        strerror(errno));
 }
 
 /* Characters are those of UTF-8, whatever the locale: what is typed would else be cut to ASCII. */
@@ -69,6 +72,7 @@ static void use_utf8(void)
 
 int main(int argc, char **argv)
 {
+    standard_fds_hold();
     use_utf8();
     if (argc < 2) {
         print_help(stderr);

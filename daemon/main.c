@@ -2,6 +2,7 @@
 /* hearthd: settings, sockets, signals, and the order in which things start and stop. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/standard_fds.h"
 #include "fd_store.h"
 #include "loop/signals.h"
 #include "options.h"
@@ -337,9 +338,11 @@ int main(int argc, char **argv)
 {
     struct daemon d = {.argc = argc, .argv = argv, .signals.fd = -1};
     struct error err = {0};
-    enum options_result result = options_init(&d.options, argc, argv, &err);
+    enum options_result result;
     int rc = 0;
 
+    standard_fds_hold();
+    result = options_init(&d.options, argc, argv, &err);
     if (result != OPTIONS_RUN) {
         if (result == OPTIONS_FAILED)
             log_error("hearthd: %s", err.text);

@@ -84,6 +84,14 @@ def output_that_cannot_be_written_is_a_failure():
     has(err, "standard output")
 
 
+def output_that_is_closed_is_not_the_next_file():
+    s = Server(b'{"done": true}\n', event("to nobody"))
+    p = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", HEARTH, "run", "--socket", s.path, "m", "hello"],
+                       stderr=subprocess.PIPE, timeout=120)
+    equal(p.returncode, 1)
+    has(p.stderr.decode(), "standard output")
+
+
 def numbers_that_are_none_are_refused():
     for option, value in (("--temperature", "nan"), ("--top-p", "inf"), ("--seed", "99999999999999999999"),
                           ("--max-tokens", "1x"), ("--top-k", ""), ("--temperature", "-1"), ("--top-p", "1.5"),
@@ -335,7 +343,7 @@ def demo_of_root_may_open_the_gpu():
             has(p.stderr, "the daemon did not start", "groups %s\n" % groups)
 
 
-run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, numbers_that_are_none_are_refused,
+run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure, output_that_is_closed_is_not_the_next_file, numbers_that_are_none_are_refused,
      options_count_wherever_they_stand, answer_cannot_command_the_terminal,
      thoughts_are_shown_to_a_person_only,
      logits_go_into_a_pipe_and_never_replace_a_device, bad_token_lists_are_refused,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/standard_fds.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+void standard_fds_hold(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) /* open() takes the lowest free number */
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}

@@ -209,9 +209,13 @@ void account_charge(struct account *c, uint64_t n_prompt, uint64_t n_completion,
     c->tokens -= (double)(n_prompt + n_completion);
 }
 
-bool account_has_stream(const struct account *c)
+bool account_has_stream(const struct account *c, enum engine_class class)
 {
-    return !c->limits.streams || c->n_streams < c->limits.streams;
+    uint32_t n = c->n_streams[ENGINE_INTERACTIVE];
+
+    if (class == ENGINE_BACKGROUND)
+        n += c->n_streams[ENGINE_BACKGROUND];
+    return !c->limits.streams || n < c->limits.streams;
 }
 
 /* ---- rhythm ---- */

@@ -29,7 +29,7 @@ struct account {
     uint32_t n_requests;            /* that have not ended, cancelled ones included */
     uint32_t n_asking;              /* of these, not cancelled */
     uint32_t n_waiting;             /* of these, not begun */
-    uint32_t n_streams;             /* let through to their model, and not ended */
+    uint32_t n_streams[2];          /* [engine_class]: let through to their model, and not ended */
     double tokens;                  /* in the bucket; below 0: a debt */
     uint64_t filled_ns;             /* as of then */
     struct rhythm ends;
@@ -69,8 +69,9 @@ int account_check(struct account *c, uint32_t n, uint64_t now_ns, struct error *
 uint32_t account_retry_seconds(struct account *c, int code, uint64_t now_ns);
 /* Computed for the user. */
 void account_charge(struct account *c, uint64_t n_prompt, uint64_t n_completion, uint64_t now_ns);
-/* Whether a further request may go to its model now. */
-bool account_has_stream(const struct account *c);
+/* Whether a further request of the class may go to its model now: background ones take no place
+ * from the user's interactive ones, which may so run beside as many of those. */
+bool account_has_stream(const struct account *c, enum engine_class class);
 
 /* Begins to count, if it does not yet. */
 void rhythm_begin(struct rhythm *r, uint64_t now_ns);

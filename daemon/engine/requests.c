@@ -39,7 +39,7 @@ static void let_through(struct engine *e, struct engine_request *r)
 {
     struct model_entry *entry = r->entry;
 
-    r->account->n_streams++;
+    r->account->n_streams[r->params.class]++;
     r->has_stream = true;
     list_remove(&r->link);
     if (entry->state == ENGINE_MODEL_READY) {
@@ -59,8 +59,12 @@ static void let_through(struct engine *e, struct engine_request *r)
 /* The user's next ones, as far as it may have more at a time. */
 static void let_next_through(struct engine *e, struct account *c)
 {
-    while (!e->is_stopping && account_has_stream(c) && !list_empty(&c->held))
-        let_through(e, list_first(&c->held, struct engine_request, link));
+    list_for_each_safe (r, &c->held, struct engine_request, link) {
+        if (e->is_stopping)
+            return;
+        if (account_has_stream(c, r->params.class))
+            let_through(e, r);
+    }
 }
 
 int engine_set_user_rules(struct engine *e, const struct engine_user_rule *rules, size_t n,
@@ -138,7 +142,7 @@ static void leave_account(struct engine_request *r)
 
     c->n_requests--;
     c->n_asking -= !atomic_load(&r->is_cancelled);
-    c->n_streams -= r->has_stream;
+    c->n_streams[r->params.class] -= r->has_stream;
     rhythm_end(&c->ends, c->n_requests, clock_now_ns());
 }
 

@@ -288,6 +288,35 @@ static void who_waits_for_a_stream_runs_once_the_rules_allow_it(void **state)
         ask_finish(&list[i]);
 }
 
+static void a_users_background_requests_hold_up_none_of_its_interactive_ones(void **state)
+{
+    static const struct engine_user_rule rules[] = {{.uid = 7, .streams = 1}};
+    struct engine *e = engine_with_rule(rules);
+    struct ask list[4]; /* one that runs, one that waits, both in the background; two that ask */
+
+    *state = e;
+    for (int i = 0; i < 4; i++) {
+        ask_init(&list[i], e, prompt);
+        list[i].uid = 7;
+        list[i].params.max_tokens = i ? 4 : 0;
+        list[i].params.class = i < 2 ? ENGINE_BACKGROUND : ENGINE_INTERACTIVE;
+        ask_begin(&list[i]);
+        if (i == 0)
+            fixture_wait(e, &list[i].has_started);
+    }
+    for (int i = 2; i < 4; i++) { /* one after the other */
+        fixture_wait(e, &list[i].has_started);
+        assert_false(list[0].is_done || list[1].has_started);
+        assert_int_equal(list[3].has_started, i == 3);
+        ask_wait(&list[i]);
+    }
+    engine_cancel(list[0].request, false);
+    ask_wait(&list[0]);
+    ask_wait(&list[1]);
+    for (int i = 0; i < 4; i++)
+        ask_finish(&list[i]);
+}
+
 static void a_user_of_more_weight_has_more_of_each_step(void **state)
 {
     enum { EACH = 16, TOKENS = 40 }; /* twice as many streams as a step holds */
@@ -405,6 +434,7 @@ static const struct CMUnitTest tests[] = {
     CASE(one_user_cannot_fill_the_queue),
     CASE(a_user_runs_as_many_at_a_time_as_it_may),
     CASE(who_waits_for_a_stream_runs_once_the_rules_allow_it),
+    CASE(a_users_background_requests_hold_up_none_of_its_interactive_ones),
     CASE(a_user_of_more_weight_has_more_of_each_step),
     cmocka_unit_test(requests_held_back_end_with_the_engine),
     CASE(a_user_of_the_background_class_stays_there),

@@ -18,6 +18,8 @@ static const struct arch_dim llama4_dims[] = {
     {DIM_FF_EXPERT, "expert_feed_forward_length", KEY_REQUIRED},
     {DIM_FF_SHARED, "expert_feed_forward_length", KEY_REQUIRED},
     {DIM_EXPERT_PERIOD, "interleave_moe_layer_step", KEY_REQUIRED},
+    /* counts for nothing, but 0 is refused: such models have no chunks and rotate in all layers */
+    {DIM_WINDOW, "attention.sliding_window", KEY_OR_VALUE, .value = 8192},
     {DIM_WINDOW, "attention.chunk_size", KEY_OR_VALUE, .value = 8192},
     {DIM_PERIOD, "attention.sliding_window_pattern", KEY_OR_VALUE, .value = 4},
     {0},

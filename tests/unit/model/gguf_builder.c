@@ -332,7 +332,13 @@ static bool is_glm(const struct builder_shape *s)
 
 static bool is_deepseek(const struct builder_shape *s)
 {
-    return !strcmp(s->arch, "deepseek2");
+    return !strncmp(s->arch, "deepseek", 8);
+}
+
+/* Whether attention sees only what an indexer chooses. */
+static bool has_indexer(const struct builder_shape *s)
+{
+    return !strcmp(s->arch, "deepseek32");
 }
 
 static bool is_gemma(const struct builder_shape *s)
@@ -438,7 +444,17 @@ static void latent_layer(struct gguf_builder *b, const struct builder_shape *s, 
         {"ffn_norm.weight", s->embd, 0, 0},
     };
 
+    const struct matrix indexer[] = {
+        {"indexer.attn_q_b.weight", head, BUILDER_INDEXER_HEADS * (head / 2), 0},
+        {"indexer.attn_k.weight", s->embd, head / 2, 0},
+        {"indexer.k_norm.weight", head / 2, 0, 0},
+        {"indexer.k_norm.bias", head / 2, 0, 0},
+        {"indexer.proj.weight", s->embd, BUILDER_INDEXER_HEADS, 0},
+    };
+
     ADD_MATRICES(b, s, i, matrices);
+    if (has_indexer(s))
+        ADD_MATRICES(b, s, i, indexer);
     feed_forward(b, s, i);
 }
 
@@ -508,14 +524,28 @@ static void delta_keys(struct gguf_builder *b, const struct builder_shape *s)
 static void latent_keys(struct gguf_builder *b, const struct builder_shape *s)
 {
     uint32_t head = s->head_dim, rope = head / 2;
+    const struct {
+        const char *key;
+        uint32_t value;
+    } keys[] = {
+        {"attention.head_count_kv", 1},
+        {"attention.key_length", head + rope},
+        {"attention.key_length_mla", head + rope},
+        {"attention.value_length_mla", head},
+        {"attention.kv_lora_rank", head},
+        {"attention.q_lora_rank", head},
+        {"rope.dimension_count", rope},
+        /* what follows counts only where there is an indexer */
+        {"attention.indexer.head_count", BUILDER_INDEXER_HEADS},
+        {"attention.indexer.key_length", rope},
+        {"attention.indexer.top_k", BUILDER_INDEXER_TOP},
+    };
+    char name[64];
 
-    gguf_builder_u32(b, "deepseek2.attention.head_count_kv", 1);
-    gguf_builder_u32(b, "deepseek2.attention.key_length", head + rope);
-    gguf_builder_u32(b, "deepseek2.attention.key_length_mla", head + rope);
-    gguf_builder_u32(b, "deepseek2.attention.value_length_mla", head);
-    gguf_builder_u32(b, "deepseek2.attention.kv_lora_rank", head);
-    gguf_builder_u32(b, "deepseek2.attention.q_lora_rank", head);
-    gguf_builder_u32(b, "deepseek2.rope.dimension_count", rope);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) - (has_indexer(s) ? 0 : 3); i++) {
+        snprintf(name, sizeof(name), "%s.%s", s->arch, keys[i].key);
+        gguf_builder_u32(b, name, keys[i].value);
+    }
 }
 
 static void layer(struct gguf_builder *b, const struct builder_shape *s, uint32_t i)

@@ -14,7 +14,9 @@ enum {
     BUILDER_ARRAY_MOST = 12,
     BUILDER_EXPERTS = 5,
     BUILDER_EXPERTS_USED = 2,
-    BUILDER_CHUNK = 21, /* of llama4 */
+    BUILDER_CHUNK = 21,        /* of llama4 */
+    BUILDER_INDEXER_HEADS = 5, /* of deepseek32 */
+    BUILDER_INDEXER_TOP = 8,
     BUILDER_TENSORS_MOST = 192
 };
 

@@ -100,36 +100,6 @@ static void kinds_of_layers_cross_where_two_periods_do(void **state)
     assert_says(err.text, "llama4.interleave_moe_layer_step");
 }
 
-/* A deepseek2 with an indexer of 5 heads of 16 channels that chooses 64 positions. */
-static void build_deepseek32(struct gguf_builder *b)
-{
-    struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_F16);
-    char name[64];
-
-    gguf_builder_transformer(b, &shape);
-    for (size_t i = 0; i < b->n_keys; i++)
-        if (!strncmp(b->keys[i].name, "deepseek2.", 10)) {
-            snprintf(name, sizeof(name), "deepseek32.%s", b->keys[i].name + 10);
-            strcpy(b->keys[i].name, name);
-        }
-    gguf_builder_str(b, "general.architecture", "deepseek32");
-    gguf_builder_u32(b, "deepseek32.attention.indexer.head_count", 5);
-    gguf_builder_u32(b, "deepseek32.attention.indexer.key_length", 16);
-    gguf_builder_u32(b, "deepseek32.attention.indexer.top_k", 64);
-    for (unsigned i = 0; i < 2; i++) {
-        snprintf(name, sizeof(name), "blk.%u.indexer.attn_q_b.weight", i);
-        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 32, 5 * 16);
-        snprintf(name, sizeof(name), "blk.%u.indexer.attn_k.weight", i);
-        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 96, 16);
-        snprintf(name, sizeof(name), "blk.%u.indexer.k_norm.weight", i);
-        gguf_builder_tensor(b, name, GGUF_TYPE_F32, 16, 0);
-        snprintf(name, sizeof(name), "blk.%u.indexer.k_norm.bias", i);
-        gguf_builder_tensor(b, name, GGUF_TYPE_F32, 16, 0);
-        snprintf(name, sizeof(name), "blk.%u.indexer.proj.weight", i);
-        gguf_builder_tensor(b, name, GGUF_TYPE_F16, 96, 5);
-    }
-}
-
 static void contexts_hold_many_chunks(void **state)
 {
     struct gguf_builder b;
@@ -151,11 +121,12 @@ static void contexts_hold_many_chunks(void **state)
 
 static void contexts_go_beyond_what_an_indexer_chooses(void **state)
 {
+    struct builder_shape shape = model_fixture_shape("deepseek32", GGUF_TYPE_F16);
     struct gguf_builder b;
     struct model_fixture f;
     struct error err = {0};
 
-    build_deepseek32(&b);
+    gguf_builder_transformer(&b, &shape);
     model_fixture_init(&f, &b);
     assert_true(f.model->dims.dim[DIM_CONTEXT] > f.model->dims.dim[DIM_INDEXER_TOP]);
     /* beside the latent and its rotated part, and the latent again as values */

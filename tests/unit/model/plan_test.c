@@ -123,7 +123,8 @@ static void make_cache(struct bench *b)
     at = b->cache->address;
     for (uint32_t i = 0; i < b->f.model->dims.dim[DIM_LAYERS]; i++) {
         const uint32_t *dim = model_dims(b->f.model, i);
-        uint64_t block = (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V]) * 2;
+        uint64_t block =
+            (uint64_t)KV_BLOCK_TOKENS * (dim[DIM_K] + dim[DIM_V] + dim[DIM_INDEXER_HEAD]) * 2;
 
         if (!model_stores_kv(b->f.model, i))
             continue;
@@ -218,11 +219,11 @@ static struct plan *record(struct bench *b, const struct plan_config *cfg)
 
 static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
 {
-    static const char *const archs[] = {"gpt-oss", "qwen2moe",      "deepseek2", "glm4moe",
-                                        "gemma2",  "qwen3next",     "phi3",      "llama4",
-                                        "gemma4",  "gemma4-experts"};
+    static const char *const archs[] = {"gpt-oss", "qwen2moe", "deepseek2",     "deepseek32",
+                                        "glm4moe", "gemma2",   "qwen3next",     "phi3",
+                                        "llama4",  "gemma4",   "gemma4-experts"};
 
-    for (unsigned i = 0; i < 80; i++) {
+    for (unsigned i = 0; i < 8 * sizeof(archs) / sizeof(*archs); i++) {
         struct spy *spy = calloc(1, sizeof(*spy));
         struct builder_shape shape =
             model_fixture_shape(archs[i / 8], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
@@ -575,9 +576,10 @@ static uint32_t always_in_ranges(const struct device *dev, const struct args_att
  * in ranges. */
 static void for_each_model(void (*check)(struct bench *b))
 {
-    static const char *const archs[] = {
-        "llama",  "deepseek2", "qwen2",     "qwen3", "gpt-oss", "qwen3moe", "gemma2",
-        "gemma3", "qwen35",    "qwen3next", "phi3",  "llama4",  "gemma4",   "gemma4-experts"};
+    static const char *const archs[] = {"llama",   "deepseek2",      "qwen2",     "qwen3",
+                                        "gpt-oss", "qwen3moe",       "gemma2",    "gemma3",
+                                        "qwen35",  "qwen3next",      "phi3",      "llama4",
+                                        "gemma4",  "gemma4-experts", "deepseek32"};
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
 
     for (size_t i = 0; i < sizeof(archs) / sizeof(*archs); i++) {

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ROWS = 262144, LAYERS = 42, PER_LAYER = 256, BUILT_LAYERS = 4 };
 
@@ -87,9 +88,53 @@ static void what_is_multiplied_by_stays_whole(void **state)
     gguf_close(g);
 }
 
+static void count_report(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    ++*(unsigned *)user;
+}
+
+static void a_tensor_no_device_can_map_is_refused_before_it_is_read(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("llama", GGUF_TYPE_F32);
+    struct pool_config pools = {.kind = POOL_KIND_ANON, .numa_node = -1};
+    char path[] = "/tmp/hearth-huge-XXXXXX";
+    struct loaded_model lm = {.path = path};
+    struct pool_file_id id = {0};
+    unsigned n_reports = 0;
+    struct loaded_model_progress progress = {.report = count_report, .user = &n_reports};
+    struct error err = {0};
+    struct gguf_builder b;
+    size_t len;
+    void *header;
+    int fd = mkstemp(path);
+
+    shape.embd = 4096;
+    shape.vocab = 300000;
+    gguf_builder_transformer(&b, &shape);
+    header = gguf_builder_header(&b, &len, &lm.file_bytes);
+    assert_int_equal(write(fd, header, len), len);
+    free(header);
+    if (ftruncate(fd, (off_t)lm.file_bytes) < 0) /* the rest is a hole */
+        SKIP("/tmp takes no file of 8 GB");
+    close(fd);
+    if (gguf_open(path, &lm.gguf, &err) < 0 || model_create(lm.gguf, &lm.model, &err) < 0)
+        fail_msg("%s", err.text);
+    lm.file_ids = &id;
+    assert_int_equal(loaded_model_fill(&lm, &pools, &progress, &err), -EFBIG);
+    assert_non_null(strstr(err.text, "tensor output.weight has 4915200000 bytes"));
+    assert_int_equal(n_reports, 0);
+    assert_null(lm.pools[0]);
+    free(lm.pools);
+    free(lm.file_keys);
+    model_destroy(lm.model);
+    gguf_close(lm.gguf);
+    unlink(path);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_table_longer_than_any_window_is_cut_into_pieces_that_are_not),
     cmocka_unit_test(what_is_multiplied_by_stays_whole),
+    cmocka_unit_test(a_tensor_no_device_can_map_is_refused_before_it_is_read),
 };
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include "model_fit.h"
 #include "progress.h"
 
+#include "base/number.h"
 #include "engine/kv_size.h"
 #include "engine/vocabulary.h"
 #include "kernels/args.h"
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 static const char options[] =
-    "  --context N     tokens of a conversation, as context-tokens in hearthd.conf(5)\n"
+    "  --context N     tokens of a conversation, as context in hearthd.conf(5)\n"
     "  --device NAME   auto, cpu, vulkan, vulkan:N\n"
     "  --kv-type TYPE  how keys and values are kept: f16, q8_0 (f16)\n"
     "  --json          machine-readable\n"
@@ -31,7 +32,18 @@ struct arguments {
     bool is_json;
 };
 
-static int parse(int argc, char **argv, struct arguments *a)
+static int parse_context(const char *text, uint32_t *ret_tokens)
+{
+    uint64_t n;
+
+    if (number_parse(text, 10, false, INT32_MAX, &n) < 0 || !n)
+        return -EINVAL;
+    *ret_tokens = (uint32_t)n;
+    return 0;
+}
+
+/* Fails without a sentence where the usage says it. */
+static int parse(int argc, char **argv, struct arguments *a, struct error *err)
 {
     static const struct option longs[] = {
         {"context", required_argument, NULL, 'c'},
@@ -42,8 +54,6 @@ static int parse(int argc, char **argv, struct arguments *a)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    unsigned long n;
-    char *end;
     int c;
 
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -53,12 +63,12 @@ static int parse(int argc, char **argv, struct arguments *a)
             a->socket = optarg;
         else if (c == 'j')
             a->is_json = true;
-        else if (c == 'k' && parse_kv_type(optarg, &a->kv_type) == 0)
-            continue;
-        else if (c == 'c' && (n = strtoul(optarg, &end, 10)) && !*end && optarg[0] != '-' &&
-                 n <= INT32_MAX)
-            a->context_tokens = (uint32_t)n;
-        else
+        else if (c == 'k' && parse_kv_type(optarg, &a->kv_type) < 0)
+            return error_set(err, EINVAL, "--kv-type %s: it is f16 or q8_0", optarg);
+        else if (c == 'c' && parse_context(optarg, &a->context_tokens) < 0)
+            return error_set(err, EINVAL, "--context %s: it is a number of tokens from 1 on",
+                             optarg);
+        else if (c != 'k' && c != 'c')
             return -EINVAL;
     }
     if (argc - optind != 1)
@@ -235,6 +245,11 @@ static int tell(const struct arguments *a, const struct model *m, const char *pa
         q.file_bytes += gguf_file(m->gguf, i)->size_bytes;
     if (kv_size_check_type(m, a->kv_type, err) < 0)
         return EXIT_USAGE;
+    if (a->context_tokens > m->dims.dim[DIM_CONTEXT]) {
+        error_set(err, EINVAL, "--context %u: the model has a context of %u tokens at most",
+                  a->context_tokens, m->dims.dim[DIM_CONTEXT]);
+        return EXIT_USAGE;
+    }
     r = model_fit_judge(&q, &fit, err);
     if (r < 0) /* -EINVAL: no device is called so */
         return r == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
@@ -283,8 +298,9 @@ static int run(int argc, char **argv)
     char path[PATH_MAX];
     int code = EXIT_NO_MODEL;
 
-    if (parse(argc, argv, &a) < 0)
-        return command_usage(&command_info, options);
+    if (parse(argc, argv, &a, &err) < 0)
+        return err.code ? command_fail(EXIT_USAGE, "%s", err.text)
+                        : command_usage(&command_info, options);
     daemon_models_get(&daemon, a.socket);
     if (find_file(a.model, &daemon, path, &err) == 0 && open_model(path, &g, &m, &err) == 0)
         code = tell(&a, m, path, &daemon, &err);

@@ -137,7 +137,9 @@ static int run(int argc, char **argv)
             return command_usage(&command_status, options);
     }
     if (optind != argc)
-        return command_usage(&command_status, options);
+        return command_fail(EXIT_USAGE,
+                            "status takes no \"%s\"; `hearth info MODEL` tells of a model",
+                            argv[optind]);
     r = client_create(socket, &client, &err);
     if (r < 0)
         return command_fail(EXIT_FAILED, "%s", err.text);

@@ -32,8 +32,8 @@ static bool is_help_asked; /* `hearth COMMAND --help`: an answer, not a complain
 
 int command_usage(const struct command *c, const char *options)
 {
-    fprintf(is_help_asked ? stdout : stderr, "usage: hearth %s %s\n%s", c->name, c->arguments,
-            options);
+    fprintf(is_help_asked ? stdout : stderr, "usage: hearth %s%s%s\n%s", c->name,
+            *c->arguments ? " " : "", c->arguments, options);
     return is_help_asked ? EXIT_OK : EXIT_USAGE;
 }
 

@@ -111,8 +111,9 @@ static int set_number(const struct setting *s, int base, const char *value, uint
                       struct error *err)
 {
     if (number_parse(value, base, s->kind == BYTES, s->max, to) < 0)
-        return error_set(err, -EINVAL, "%s: '%s' is not a number up to %llu", s->name, value,
-                         (unsigned long long)s->max);
+        return error_set(err, -EINVAL, "%s: '%s' is not a number up to %llu%s", s->name, value,
+                         (unsigned long long)s->max,
+                         s->kind == BYTES ? "; K, M, G or T may follow it" : "");
     return 0;
 }
 

@@ -280,17 +280,28 @@ static bool step_models(struct worker *w)
     return is_busy;
 }
 
+/* The device's own threads inherit where this one may run. */
+static int stay_on_node(int node, struct error *err)
+{
+    if (node < 0 || numa_available() < 0)
+        return 0;
+    if (!numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned)node))
+        return error_set(err, EINVAL,
+                         "numa-node %d: this machine has no such node; numactl "
+                         "--hardware lists them",
+                         node);
+    if (numa_run_on_node(node) < 0)
+        log_warn("cannot keep the device's threads on NUMA node %d: %s", node, strerror(errno));
+    return 0;
+}
+
 static void start(struct worker *w)
 {
     struct error err = {0};
-    int r;
+    int r = stay_on_node(w->config.pools.numa_node, &err);
 
-    /* the device's own threads inherit where this one may run */
-    if (w->config.pools.numa_node >= 0 && numa_available() >= 0 &&
-        numa_run_on_node(w->config.pools.numa_node) < 0)
-        log_warn("cannot keep the device's threads on NUMA node %d: %s", w->config.pools.numa_node,
-                 strerror(errno));
-    r = device_keeper_init(&w->keeper, w->config.device, &err);
+    if (r == 0)
+        r = device_keeper_init(&w->keeper, w->config.device, &err);
     pthread_mutex_lock(&w->lock);
     w->start_error = err;
     w->start_error.code = r;

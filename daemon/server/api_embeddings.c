@@ -42,7 +42,7 @@ static int read_input(struct embedding_input *input, const json_t *value, struct
     }
     if (json_is_string(value) || json_is_array(value))
         return fields_fail(err, 400, "input", "invalid_value",
-                           "'input' is empty, or holds what is");
+                           "'input' is empty, or one of its texts or lists is");
     return fields_fail(err, 400, "input", "invalid_type",
                        "'input' must be a string, an array of token ids, or an array of those, not "
                        "%s",

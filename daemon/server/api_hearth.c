@@ -273,13 +273,17 @@ void api_hearth_unload(struct exchange *x, const char *tail)
 
 /* ---- forget ---- */
 
-/* {"uid": N}, or nothing: the client's own. */
+/* {"uid": N}, or no body or uid: the client's own. */
 static int read_uid(struct exchange *x, uid_t *ret_uid, struct api_error *err)
 {
     uint64_t uid = x->peer->uid;
     json_t *object;
-    int rc = api_read_object(x, &object, err);
+    int rc;
 
+    *ret_uid = x->peer->uid;
+    if (!x->request->body.len)
+        return 0;
+    rc = api_read_object(x, &object, err);
     if (rc < 0)
         return rc;
     rc = fields_uint(object, "uid", UINT32_MAX, &uid, err);

@@ -188,6 +188,11 @@ def wrong_values_are_wrong_arguments():
         code, out, err = hearth(*args, HEARTH_SOCKET="/nonexistent")
         equal((code, out), (2, ""), args)
         has(err, "hearth: ")
+    for args, what in (("--context -5", "--context -5"), ("--context 513", "512 tokens at most"), ("--kv-type q3", "--kv-type q3")):
+        code, out, err = hearth("info", *args.split(), model, HEARTH_SOCKET="/nonexistent")
+        equal((code, out), (2, ""), args)
+        has(err, "hearth: " + args.split()[0])
+        has(err, what)
 
 
 def bench_counts_the_parameters_of_small_models():

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <numa.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -374,6 +375,19 @@ static void asking_for_paths_leaves_one_entry(void **state)
     }
 }
 
+static void a_node_that_is_not_there_is_told(void **state)
+{
+    const struct engine_config config = {.device = "cpu", .numa_node = 1023};
+    struct engine *e = NULL;
+    struct error err = {0};
+
+    if (numa_available() < 0)
+        SKIP("this kernel knows no NUMA nodes");
+    assert_int_equal(engine_create(&config, &e, &err), -EINVAL);
+    assert_null(e);
+    assert_non_null(strstr(err.text, "numa-node 1023: this machine has no such node"));
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(callback_of_a_failed_request_may_list_models),
     cmocka_unit_test(callback_of_a_failed_load_may_list_models),
@@ -386,6 +400,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unloaded_while_it_runs_and_asked_for_again),
     cmocka_unit_test(one_file_by_two_names_is_one_model),
     cmocka_unit_test(asking_for_paths_leaves_one_entry),
+    cmocka_unit_test(a_node_that_is_not_there_is_told),
 };
 
 int main(int argc, char **argv)

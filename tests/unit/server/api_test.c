@@ -709,6 +709,9 @@ static void a_user_has_forgotten_what_is_its_own(void **state)
     assert_int_equal(forgotten(), 4243);
     assert_string_equal(at(a, "disk_bytes"), "4243");
     json_decref(a);
+    a = ask("/hearth/v1/forget", "", 200);
+    assert_int_equal(forgotten(), geteuid());
+    json_decref(a);
     refused("/hearth/v1/forget", "{\"uid\":\"me\"}", 400, "uid", "invalid_type");
     if (geteuid() != 0)
         SKIP("only root can ask as another user");

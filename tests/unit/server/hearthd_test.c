@@ -180,6 +180,7 @@ static void settings_that_are_wrong_are_named(void **state)
         {"access-log = perhaps\n", "line 1: access-log: 'perhaps' is neither yes nor no"},
         {"log-level = loud\n", "line 1: log-level: 'loud' is not one of"},
         {"kv-bytes = 99999999999G\n", "line 1: kv-bytes"},
+        {"kv-bytes = 3X\n", "K, M, G or T may follow"},
         {"kv-type = q4\n", "line 1: kv-type: 'q4' is not one of f16, q8_0"},
         {"model-dir =\n", "line 1: model-dir: the value is empty"},
         {"listen = 127.0.0.1:0\n", "listen needs token-file"},

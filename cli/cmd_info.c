@@ -8,6 +8,7 @@
 #include "base/number.h"
 #include "engine/kv_size.h"
 #include "engine/vocabulary.h"
+#include "engine/weights.h"
 #include "kernels/args.h"
 #include "model/model_size.h"
 
@@ -280,6 +281,10 @@ static int open_model(const char *path, struct gguf **ret_g, struct model **ret_
     if (r < 0)
         return r;
     r = model_create(*ret_g, ret_m, err);
+    if (r == 0)
+        r = model_cut(*ret_m, WEIGHTS_PIECE_BYTES, err);
+    for (uint32_t i = 0; r == 0 && i < gguf_n_files(*ret_g); i++)
+        r = weights_check(*ret_m, i, err);
     if (r == 0)
         r = vocabulary_open(*ret_g, (*ret_m)->dims.dim[DIM_VOCAB], &t, err);
     tokenizer_destroy(t);

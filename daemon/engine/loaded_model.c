@@ -92,22 +92,6 @@ static void report_file(uint64_t done_bytes, uint64_t total_bytes, void *data)
         p->outer->report(p->outer->user, p->before_bytes + done_bytes, p->total_bytes);
 }
 
-/* What no device could map is refused before it is read, which may take minutes. */
-static int check_tensors(const struct loaded_model *lm, size_t file, struct error *err)
-{
-    uint64_t bytes = gguf_file(lm->gguf, file)->size_bytes;
-    struct pool_extent *extents;
-    size_t n;
-    int r = weights_extents(lm->model, (uint32_t)file, &extents, &n);
-
-    if (r < 0)
-        return error_set(err, ENOMEM, "out of memory");
-    for (size_t i = 0; i < n && r == 0; i++)
-        r = pool_window_check(bytes, &extents[i], err);
-    free(extents);
-    return r;
-}
-
 /* A new pool, filled and sealed. */
 static int read_file(struct loaded_model *lm, size_t i, const struct pool_config *config,
                      struct file_progress *progress, struct error *err)
@@ -145,7 +129,7 @@ static int find_file(struct loaded_model *lm, size_t i, const struct pool_config
 {
     const struct gguf_file *file = gguf_file(lm->gguf, i);
     struct pool_config config = config_of(lm, i, pools);
-    int r = check_tensors(lm, i, err);
+    int r = weights_check(lm->model, (uint32_t)i, err);
 
     if (r == 0)
         r = pool_key_of_file(file->fd, file->header, file->header_bytes, &lm->file_keys[i], err);

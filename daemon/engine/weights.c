@@ -37,6 +37,21 @@ int weights_extents(const struct model *m, uint32_t file, struct pool_extent **r
     return 0;
 }
 
+int weights_check(const struct model *m, uint32_t file, struct error *err)
+{
+    uint64_t bytes = gguf_file(m->gguf, file)->size_bytes;
+    struct pool_extent *extents;
+    size_t n;
+    int r = weights_extents(m, file, &extents, &n);
+
+    if (r < 0)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = pool_window_check(bytes, &extents[i], err);
+    free(extents);
+    return r;
+}
+
 static uint64_t address_of(const struct pool_extent *e, const struct pool_window *windows,
                            struct buffer *const *buffers)
 {

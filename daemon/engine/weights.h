@@ -19,6 +19,9 @@ struct weights;
  * the order of the directory. *ret_list is the caller's to free(). -ENOMEM. */
 int weights_extents(const struct model *m, uint32_t file, struct pool_extent **ret_list,
                     size_t *ret_n);
+/* Whether a window can hold each of these: what no device could map is refused by name before it is
+ * read, which may take minutes. -EFBIG, -ENOMEM. */
+int weights_check(const struct model *m, uint32_t file, struct error *err);
 
 int weights_import(struct loaded_model *lm, struct device *dev, struct weights **ret_weights,
                    struct error *err);

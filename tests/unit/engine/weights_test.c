@@ -66,9 +66,11 @@ static void a_table_longer_than_any_window_is_cut_into_pieces_that_are_not(void 
     uint64_t bytes = gguf_find_tensor(g, name)->bytes;
 
     assert_true(bytes > POOL_WINDOW_TENSOR_LIMIT_BYTES);
+    assert_int_equal(weights_check(m, 0, NULL), -EFBIG);
     assert_int_equal(check(m, file_bytes, name, -EFBIG), 1);
     assert_int_equal(model_cut(m, WEIGHTS_PIECE_BYTES, NULL), 0);
     assert_int_equal(check(m, file_bytes, name, 0), (bytes - 1) / WEIGHTS_PIECE_BYTES + 1);
+    assert_int_equal(weights_check(m, 0, NULL), 0);
     model_destroy(m);
     gguf_close(g);
 }

@@ -150,6 +150,8 @@ void engine_destroy(struct engine *e)
     if (!e)
         return;
     e->is_stopping = true;
+    if (e->disk)
+        kv_disk_expect_end(e->disk);
     adoption_finish(e);
     models_finish(e);
     prompter_destroy(e->prompter);

@@ -15,6 +15,7 @@
 
 #define SECOND_NS 1000000000ull
 #define PAUSE_NS  (30 * SECOND_NS)  /* of writing, after one that failed */
+#define FLUSH_NS  (2 * SECOND_NS)   /* of all clients together, at the end */
 #define LOOK_NS   (600 * SECOND_NS) /* between two looks for what is too old */
 
 enum { MARK_SECONDS = 3600 }; /* a file tells its last use this exactly */
@@ -41,6 +42,8 @@ struct kv_disk {
     struct kv_index index;
     struct kv_disk_stats stats;
     uint64_t paused_until_ns;
+    bool is_ending;          /* the process is */
+    uint64_t flush_until_ns; /* 0: nobody flushed yet */
 };
 
 static int64_t now_unix(void)
@@ -151,6 +154,12 @@ static void end_read(struct kv_disk *d, const struct kv_job *job, uint64_t ns)
     }
 }
 
+static void release(struct kv_job *job)
+{
+    if (job->release)
+        job->release(job);
+}
+
 /* Does a job without the lock. */
 static void do_job(struct kv_disk *d, struct kv_job *job)
 {
@@ -175,7 +184,10 @@ static void do_job(struct kv_disk *d, struct kv_job *job)
         end_read(d, job, clock_now_ns() - begin_ns);
     else
         end_write(d, job);
-    list_push_back(&job->client->done, &job->link);
+    if (job->client)
+        list_push_back(&job->client->done, &job->link);
+    else
+        release(job);
     pthread_cond_broadcast(&d->done);
 }
 
@@ -380,19 +392,46 @@ void kv_disk_client_init(struct kv_disk_client *c)
     c->n_under_way = 0;
 }
 
-void kv_disk_client_finish(struct kv_disk *d, struct kv_disk_client *c)
+static void release_queued(struct list *queue, const struct kv_disk_client *c)
 {
-    pthread_mutex_lock(&d->lock);
-    list_for_each_safe (job, &d->reads, struct kv_job, link) {
+    list_for_each_safe (job, queue, struct kv_job, link) {
         if (job->client != c)
             continue;
         list_remove(&job->link);
-        job->result = -ECANCELED;
-        list_push_back(&c->done, &job->link);
+        release(job);
     }
+}
+
+void kv_disk_client_finish(struct kv_disk *d, struct kv_disk_client *c)
+{
+    pthread_mutex_lock(&d->lock);
+    release_queued(&d->reads, c);
+    release_queued(&d->writes, c);
+    release_queued(&c->done, c);
+    if (d->running && d->running->client == c)
+        d->running->client = NULL;
+    c->n_under_way = 0;
     pthread_mutex_unlock(&d->lock);
-    while (kv_disk_wait_done(d, c, UINT64_MAX))
-        ;
+}
+
+void kv_disk_expect_end(struct kv_disk *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->is_ending = true;
+    pthread_mutex_unlock(&d->lock);
+}
+
+uint64_t kv_disk_flush_ns(struct kv_disk *d)
+{
+    uint64_t now_ns = clock_now_ns(), left_ns = 0;
+
+    pthread_mutex_lock(&d->lock);
+    if (d->is_ending && !d->flush_until_ns)
+        d->flush_until_ns = now_ns + FLUSH_NS;
+    if (now_ns < d->flush_until_ns)
+        left_ns = d->flush_until_ns - now_ns;
+    pthread_mutex_unlock(&d->lock);
+    return left_ns;
 }
 
 void kv_disk_start(struct kv_disk *d, struct kv_disk_client *c, struct kv_job *job)

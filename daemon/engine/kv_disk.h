@@ -45,7 +45,7 @@ struct kv_disk_client {
 
 enum kv_job_kind { KV_JOB_READ, KV_JOB_WRITE };
 
-/* The client's from its creation to its end, and untouchable while it is under way. */
+/* The client's, and untouchable while it is under way. */
 struct kv_job {
     struct list link; /* of a queue, or client->done */
     struct kv_disk_client *client;
@@ -53,7 +53,9 @@ struct kv_job {
     struct kv_record record;
     struct pool_key parent; /* of a write: the block that this one follows; "": none */
     int result;             /* of a job that is done: 0, or as kv_file_* */
-    bool is_void;           /* under the lock: its user wants nothing of it kept */
+    /* Frees it, with its data; any thread's, when its client ends before it. NULL: it never does */
+    void (*release)(struct kv_job *job);
+    bool is_void; /* under the lock: its user wants nothing of it kept */
 };
 
 /* -EBUSY: another process has the directory; -EPERM: others may look into it. */
@@ -68,8 +70,8 @@ bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_by
 bool kv_disk_takes_writes(struct kv_disk *d);
 
 void kv_disk_client_init(struct kv_disk_client *c);
-/* Waits for writes of the client that are under way; reads of it that have not begun are not done
- * any more. All its jobs are its own again. */
+/* Without waiting for the drive: jobs of the client that have not begun are not done any more, and
+ * all that it has not taken back are released, one under way when it is done. */
 void kv_disk_client_finish(struct kv_disk *d, struct kv_disk_client *c);
 /* Begins a job; reads go before writes. */
 void kv_disk_start(struct kv_disk *d, struct kv_disk_client *c, struct kv_job *job);
@@ -78,6 +80,12 @@ void kv_disk_start(struct kv_disk *d, struct kv_disk_client *c, struct kv_job *j
 struct kv_job *kv_disk_take_done(struct kv_disk *d, struct kv_disk_client *c);
 /* The same; waits while any is under way, at most so long. */
 struct kv_job *kv_disk_wait_done(struct kv_disk *d, struct kv_disk_client *c, uint64_t most_ns);
+
+/* The process ends: what clients have yet to write may be waited for, by all of them together for
+ * two seconds. */
+void kv_disk_expect_end(struct kv_disk *d);
+/* How long writes may still be waited for; 0: the process goes on, or the time is over. */
+uint64_t kv_disk_flush_ns(struct kv_disk *d);
 
 void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats);
 uint64_t kv_disk_user_bytes(struct kv_disk *d, uid_t uid);

@@ -226,8 +226,8 @@ void kv_restore_end(struct kv_restore *r)
     if (!r)
         return;
     for (size_t i = 0; i < SPILL_JOBS; i++)
-        if (r->spill->jobs[i].restore == r)
-            r->spill->jobs[i].restore = NULL;
+        if (r->spill->jobs[i]->restore == r)
+            r->spill->jobs[i]->restore = NULL;
     while (r->n_held)
         kv_cache_unref(r->spill->kv, r->blocks[--r->n_held]);
     list_remove(&r->link);

@@ -1,15 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv_spill_private.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FLUSH_NS 2000000000ull /* at the end */
-
 enum { LOOKS_MOST = 64 /* of one step: each is a look into the disk's index */ };
+
+/* The disk's thread calls it too, after the end of the spill. */
+static void release_job(struct kv_job *job)
+{
+    struct spill_job *j = container_of(job, struct spill_job, job);
+
+    free(j->job.record.data);
+    free(j);
+}
+
+static struct spill_job *create_job(uint64_t bytes)
+{
+    struct spill_job *j = calloc(1, sizeof(*j));
+
+    if (!j)
+        return NULL;
+    j->job.release = release_job;
+    j->job.record.data = malloc(bytes);
+    if (j->job.record.data)
+        return j;
+    release_job(&j->job);
+    return NULL;
+}
 
 int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool_key *contents,
                     struct kv_spill **ret_spill)
@@ -36,8 +55,8 @@ int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool
     has_memory = s->blocks && s->links && s->path;
     index_list_init(&s->waiting, s->links);
     for (size_t i = 0; i < SPILL_JOBS; i++) {
-        s->jobs[i].job.record.data = malloc(s->block_bytes + s->window_bytes);
-        has_memory = has_memory && s->jobs[i].job.record.data;
+        s->jobs[i] = create_job(s->block_bytes + s->window_bytes);
+        has_memory = has_memory && s->jobs[i];
     }
     if (!has_memory) {
         kv_spill_destroy(s);
@@ -54,8 +73,8 @@ int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool
 struct spill_job *kv_spill_free_job(struct kv_spill *s)
 {
     for (size_t i = 0; i < SPILL_JOBS; i++)
-        if (!s->jobs[i].is_busy)
-            return &s->jobs[i];
+        if (!s->jobs[i]->is_busy)
+            return s->jobs[i];
     return NULL;
 }
 
@@ -139,8 +158,8 @@ void kv_spill_forget(struct kv_spill *s, uint32_t block)
     withdraw(s, block);
     s->blocks[block] = (struct spilled){0};
     for (size_t i = 0; i < SPILL_JOBS; i++)
-        if (s->jobs[i].is_busy && s->jobs[i].block == block)
-            s->jobs[i].block = INDEX_NONE;
+        if (s->jobs[i]->is_busy && s->jobs[i]->block == block)
+            s->jobs[i]->block = INDEX_NONE;
 }
 
 uint32_t kv_spill_n_waiting(const struct kv_spill *s)
@@ -212,7 +231,7 @@ static uint32_t n_writes(const struct kv_spill *s)
     uint32_t n = 0;
 
     for (size_t i = 0; i < SPILL_JOBS; i++)
-        n += s->jobs[i].is_busy && s->jobs[i].job.kind == KV_JOB_WRITE;
+        n += s->jobs[i]->is_busy && s->jobs[i]->job.kind == KV_JOB_WRITE;
     return n;
 }
 
@@ -270,19 +289,18 @@ bool kv_spill_step(struct kv_spill *s, uint32_t most_writes)
 /* What is waiting would be computed again by the next process. */
 static void flush(struct kv_spill *s)
 {
-    uint64_t now_ns = clock_now_ns(), until_ns = now_ns + FLUSH_NS;
     struct kv_job *job;
+    uint64_t most_ns;
 
-    while (now_ns < until_ns) {
+    while ((most_ns = kv_disk_flush_ns(s->disk))) {
         begin_writes(s, SPILL_WRITES);
-        job = kv_disk_wait_done(s->disk, &s->client, until_ns - now_ns);
+        job = kv_disk_wait_done(s->disk, &s->client, most_ns);
         if (!job && !s->waiting.n)
             return;
         if (!job && !kv_disk_takes_writes(s->disk))
             return;
         if (job)
             end_job(s, job);
-        now_ns = clock_now_ns();
     }
 }
 
@@ -292,11 +310,12 @@ void kv_spill_destroy(struct kv_spill *s)
         return;
     if (s->kv->spill == s) {
         flush(s);
-        kv_disk_client_finish(s->disk, &s->client);
         s->kv->spill = NULL;
     }
     for (size_t i = 0; i < SPILL_JOBS; i++)
-        free(s->jobs[i].job.record.data);
+        if (s->jobs[i] && !s->jobs[i]->is_busy)
+            release_job(&s->jobs[i]->job);
+    kv_disk_client_finish(s->disk, &s->client); /* the others are the disk's from now on */
     free(s->blocks);
     free(s->links);
     free(s->path);

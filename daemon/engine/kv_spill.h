@@ -29,7 +29,8 @@ struct kv_restore;
  */
 int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool_key *contents,
                     struct kv_spill **ret_spill);
-/* Writes what is waiting, for two seconds at most. Its restores must have ended. NULL is fine. */
+/* What is waiting is dropped, except where the process ends: see kv_disk_expect_end(). Waits for no
+ * drive otherwise. Its restores must have ended. NULL is fine. */
 void kv_spill_destroy(struct kv_spill *s);
 
 /* The cache's calls. A shared block is idle; it holds something else from now on. NULL is fine. */

@@ -26,12 +26,12 @@ struct kv_spill {
     struct spilled {
         struct pool_key key; /* "": not known yet */
         bool is_waiting, is_written_now;
-    } * blocks;                /* [n_blocks] */
-    struct index_link *links;  /* [n_blocks] */
-    struct index_list waiting; /* blocks offered */
-    uint32_t *path;            /* [n_blocks], for the way up a chain */
-    struct spill_job jobs[SPILL_JOBS];
-    struct list restores; /* struct kv_restore */
+    } * blocks;                         /* [n_blocks] */
+    struct index_link *links;           /* [n_blocks] */
+    struct index_list waiting;          /* blocks offered */
+    uint32_t *path;                     /* [n_blocks], for the way up a chain */
+    struct spill_job *jobs[SPILL_JOBS]; /* the disk's, where they outlive it */
+    struct list restores;               /* struct kv_restore */
 };
 
 /* The key of a block that follows another of that key (the contents key: a first one). */

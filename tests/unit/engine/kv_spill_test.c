@@ -9,14 +9,74 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BLOCKS = 12, WINDOW = 70, WINDOW_BLOCKS = 6, CHAIN = 8, ALICE = 1000, BOB = 1001 };
 
 static const struct kv_speeds unknown_speeds = {0};
+
+/* ---- a drive that takes its time ---- */
+
+enum { HELD_SECONDS = 20 /* at most, so that what waits for it fails rather than hangs */ };
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_held, has_given_up;
+} drive = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+ssize_t __real_writev(int fd, const struct iovec *parts, int n);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int n);
+
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int n)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += HELD_SECONDS;
+    pthread_mutex_lock(&drive.lock);
+    while (drive.is_held && !drive.has_given_up)
+        drive.has_given_up =
+            pthread_cond_timedwait(&drive.changed, &drive.lock, &until) == ETIMEDOUT;
+    pthread_mutex_unlock(&drive.lock);
+    return __real_writev(fd, parts, n);
+}
+
+/* Writes from now on wait. */
+static void drive_hold(void)
+{
+    pthread_mutex_lock(&drive.lock);
+    drive.is_held = true;
+    drive.has_given_up = false;
+    pthread_mutex_unlock(&drive.lock);
+}
+
+/* Nobody has waited for it. */
+static bool drive_is_held(void)
+{
+    bool is_held;
+
+    pthread_mutex_lock(&drive.lock);
+    is_held = drive.is_held && !drive.has_given_up;
+    pthread_mutex_unlock(&drive.lock);
+    return is_held;
+}
+
+static void drive_let_go(void)
+{
+    pthread_mutex_lock(&drive.lock);
+    drive.is_held = false;
+    pthread_cond_broadcast(&drive.changed);
+    pthread_mutex_unlock(&drive.lock);
+}
+
+/* ---- a cache with its disk ---- */
 
 struct house {
     char path[64];
@@ -42,8 +102,10 @@ static void come(struct house *h)
     assert_int_equal(kv_spill_create(h->kv, h->disk, &h->contents, &h->spill), 0);
 }
 
+/* The process ends in good order. */
 static void leave(struct house *h)
 {
+    kv_disk_expect_end(h->disk);
     kv_spill_destroy(h->spill);
     kv_cache_destroy(h->kv, false);
     kv_disk_destroy(h->disk);
@@ -513,6 +575,24 @@ static void what_a_user_has_forgotten_is_not_written(void **state)
     house_finish(&h);
 }
 
+static void a_cache_ends_without_its_drive(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    drive_hold();
+    kv_spill_step(h.spill, 2);
+    kv_spill_destroy(h.spill); /* one write is under way, one is queued, six blocks wait */
+    kv_cache_destroy(h.kv, false);
+    assert_true(drive_is_held());
+    drive_let_go();
+    kv_disk_destroy(h.disk);
+    come(&h);
+    assert_true(n_files(&h) <= 1);
+    house_finish(&h);
+}
+
 static void a_cache_out_of_reach_has_no_spill(void **state)
 {
     struct kv_spill *spill = NULL;
@@ -544,6 +624,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_gives_way_in_memory_before_it_is_written_is_not),
     cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
     cmocka_unit_test(what_a_user_has_forgotten_is_not_written),
+    cmocka_unit_test(a_cache_ends_without_its_drive),
     cmocka_unit_test(a_cache_out_of_reach_has_no_spill),
 };
 

@@ -13,6 +13,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#define SECOND_NS 1000000000ll
+
 int kv_directory_open(const char *path, int *ret_fd, struct error *err)
 {
     _cleanup_close_ int fd = -1;
@@ -82,7 +84,10 @@ static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name
     if (!f)
         return;
     *f = (struct kv_directory_file){
-        .uid = uid, .bytes = (uint64_t)st.st_size, .used_unix = st.st_mtim.tv_sec};
+        .uid = uid,
+        .bytes = (uint64_t)st.st_size,
+        .used_ns = st.st_mtim.tv_sec * SECOND_NS + st.st_mtim.tv_nsec,
+    };
     memcpy(f->key.hex, name, sizeof(f->key.hex));
 }
 
@@ -147,13 +152,23 @@ void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t
 
 /* ---- one file ---- */
 
-int kv_directory_write(int root_fd, const struct kv_record *r)
+static void mark(int dir_fd, const struct pool_key *key, int64_t used_ns)
+{
+    const struct timespec used = {used_ns / SECOND_NS, used_ns % SECOND_NS};
+    const struct timespec times[2] = {used, used};
+
+    utimensat(dir_fd, key->hex, times, AT_SYMLINK_NOFOLLOW);
+}
+
+int kv_directory_write(int root_fd, const struct kv_record *r, int64_t used_ns)
 {
     int fd = open_user(root_fd, r->uid, true), e;
 
     if (fd < 0)
         return fd;
     e = kv_file_write(fd, r);
+    if (e == 0)
+        mark(fd, &r->key, used_ns);
     close(fd);
     return e;
 }
@@ -182,12 +197,12 @@ void kv_directory_remove(int root_fd, uid_t uid, const struct pool_key *key)
     unlinkat(root_fd, name, AT_REMOVEDIR); /* if it was the last */
 }
 
-void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key)
+void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key, int64_t used_ns)
 {
     int fd = open_user(root_fd, uid, false);
 
     if (fd < 0)
         return;
-    utimensat(fd, key->hex, NULL, AT_SYMLINK_NOFOLLOW);
+    mark(fd, key, used_ns);
     close(fd);
 }

@@ -19,16 +19,17 @@ struct kv_directory_file {
     struct pool_key key;
     uid_t uid;
     uint64_t bytes;
-    int64_t used_unix;
+    int64_t used_ns; /* of Unix time, as the file tells it */
 };
 /* All files, malloc'd, by their names and sizes alone; what a writer that died left is removed. */
 void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t *ret_n);
 
-/* As kv_file_write() and kv_file_read(), of the record's user. */
-int kv_directory_write(int root_fd, const struct kv_record *r);
+/* As kv_file_write() and kv_file_read(), of the record's user; used_ns: what the file shall tell of
+ * its last use. */
+int kv_directory_write(int root_fd, const struct kv_record *r, int64_t used_ns);
 int kv_directory_read(int root_fd, struct kv_record *r);
 void kv_directory_remove(int root_fd, uid_t uid, const struct pool_key *key);
-/* The file was used now. */
-void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key);
+/* The file was used then. */
+void kv_directory_mark(int root_fd, uid_t uid, const struct pool_key *key, int64_t used_ns);
 
 #endif

@@ -18,14 +18,14 @@
 #define FLUSH_NS  (2 * SECOND_NS)   /* of all clients together, at the end */
 #define LOOK_NS   (600 * SECOND_NS) /* between two looks for what is too old */
 
-enum { MARK_SECONDS = 3600 }; /* a file tells its last use this exactly */
+#define MARK_NS (3600 * (int64_t)SECOND_NS) /* a file tells its last use this exactly */
 
 /* What the thread does to a file besides jobs. */
 struct errand {
     struct list link;
     struct pool_key key;
     uid_t uid;
-    bool is_use; /* mark it as used; else remove it */
+    int64_t used_ns; /* mark it as used then; 0: remove it */
 };
 
 struct kv_disk {
@@ -46,21 +46,29 @@ struct kv_disk {
     uint64_t flush_until_ns; /* 0: nobody flushed yet */
 };
 
+static int64_t now_unix_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * (int64_t)SECOND_NS + now.tv_nsec;
+}
+
 static int64_t now_unix(void)
 {
-    return (int64_t)time(NULL);
+    return now_unix_ns() / (int64_t)SECOND_NS;
 }
 
 /* ---- the index and its errands; under the lock ---- */
 
 /* Without memory the file stays as it is: a later start finds it. */
-static void send(struct kv_disk *d, const struct kv_index_entry *e, bool is_use)
+static void send(struct kv_disk *d, const struct kv_index_entry *e, int64_t used_ns)
 {
     struct errand *errand = malloc(sizeof(*errand));
 
     if (!errand)
         return;
-    *errand = (struct errand){.key = e->key, .uid = e->user->uid, .is_use = is_use};
+    *errand = (struct errand){.key = e->key, .uid = e->user->uid, .used_ns = used_ns};
     list_push_back(&d->errands, &errand->link);
     pthread_cond_signal(&d->work);
 }
@@ -68,19 +76,22 @@ static void send(struct kv_disk *d, const struct kv_index_entry *e, bool is_use)
 static void drop(struct kv_disk *d, struct kv_index_entry *e)
 {
     d->stats.dropped_blocks++;
-    send(d, e, false);
+    send(d, e, 0);
     kv_index_remove(&d->index, e);
 }
 
-static void use(struct kv_disk *d, struct kv_index_entry *e)
+/* What the file of a block tells that is not there yet: that it goes just before the block that it
+ * follows, here as after a restart. */
+static int64_t first_use_ns(struct kv_disk *d, const struct kv_job *job,
+                            struct kv_index_entry **ret_parent)
 {
-    int64_t now = now_unix();
+    struct kv_index_entry *parent = NULL;
+    int64_t now_ns = now_unix_ns();
 
-    kv_index_use(e, now);
-    if (e->marked_unix + MARK_SECONDS > now)
-        return;
-    e->marked_unix = now;
-    send(d, e, true);
+    if (job->parent.hex[0])
+        parent = kv_index_find(&d->index, &job->parent);
+    *ret_parent = parent;
+    return parent && parent->told_ns <= now_ns ? parent->told_ns - 1 : now_ns;
 }
 
 /* What more of so many bytes displaces. */
@@ -106,18 +117,19 @@ static void drop_old(struct kv_disk *d)
 
 static void do_errand(struct kv_disk *d, const struct errand *errand)
 {
-    if (errand->is_use)
-        kv_directory_mark(d->root_fd, errand->uid, &errand->key);
+    if (errand->used_ns)
+        kv_directory_mark(d->root_fd, errand->uid, &errand->key, errand->used_ns);
     else
         kv_directory_remove(d->root_fd, errand->uid, &errand->key);
 }
 
-static void end_write(struct kv_disk *d, const struct kv_job *job)
+static void end_write(struct kv_disk *d, const struct kv_job *job, int64_t used_ns)
 {
     const struct kv_record *r = &job->record;
     uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
-    struct kv_index_entry *e = NULL, *parent = NULL;
+    struct kv_index_entry *e = NULL, *parent;
 
+    first_use_ns(d, job, &parent);
     if (job->result == -ECANCELED)
         return;
     if (job->result < 0) {
@@ -127,11 +139,10 @@ static void end_write(struct kv_disk *d, const struct kv_job *job)
     }
     d->stats.written_blocks++;
     d->stats.written_bytes += bytes;
-    if (job->parent.hex[0])
-        parent = kv_index_find(&d->index, &job->parent);
-    if (kv_index_add(&d->index, r->uid, &r->key, bytes, now_unix(), parent, &e) < 0)
+    if (kv_index_add(&d->index, r->uid, &r->key, bytes,
+                     parent ? parent->used_unix : used_ns / (int64_t)SECOND_NS, parent, &e) < 0)
         return; /* a later start finds it */
-    e->marked_unix = e->used_unix;
+    e->told_ns = used_ns;
     if (job->is_void)
         drop(d, e);
 }
@@ -166,6 +177,8 @@ static void do_job(struct kv_disk *d, struct kv_job *job)
     const struct kv_record *r = &job->record;
     uint64_t begin_ns = clock_now_ns(), bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
 
+    struct kv_index_entry *parent;
+    int64_t used_ns = first_use_ns(d, job, &parent);
     bool is_void = job->is_void;
 
     d->running = job;
@@ -177,13 +190,13 @@ static void do_job(struct kv_disk *d, struct kv_job *job)
     else if (bytes > d->config.most_bytes)
         job->result = -EFBIG;
     else
-        job->result = kv_directory_write(d->root_fd, &job->record);
+        job->result = kv_directory_write(d->root_fd, &job->record, used_ns);
     pthread_mutex_lock(&d->lock);
     d->running = NULL;
     if (job->kind == KV_JOB_READ)
         end_read(d, job, clock_now_ns() - begin_ns);
     else
-        end_write(d, job);
+        end_write(d, job, used_ns);
     if (job->client)
         list_push_back(&job->client->done, &job->link);
     else
@@ -191,21 +204,17 @@ static void do_job(struct kv_disk *d, struct kv_job *job)
     pthread_cond_broadcast(&d->done);
 }
 
-/* Files found at the start. Of those of the same hour what was written last goes first: the end of
- * a conversation before its beginning. */
 static int by_use(const void *a, const void *b)
 {
     const struct kv_directory_file *x = a, *y = b;
-    int64_t hour_x = x->used_unix / MARK_SECONDS, hour_y = y->used_unix / MARK_SECONDS;
 
-    if (hour_x != hour_y)
-        return hour_x < hour_y ? -1 : 1;
-    return (x->used_unix < y->used_unix) - (x->used_unix > y->used_unix);
+    return (x->used_ns > y->used_ns) - (x->used_ns < y->used_ns);
 }
 
 static void look_through(struct kv_disk *d)
 {
     struct kv_directory_file *files = NULL;
+    int64_t now_ns = now_unix_ns();
     size_t n = 0;
 
     pthread_mutex_unlock(&d->lock);
@@ -214,11 +223,17 @@ static void look_through(struct kv_disk *d)
         qsort(files, n, sizeof(*files), by_use);
     pthread_mutex_lock(&d->lock);
     for (size_t i = 0; i < n; i++) {
+        const struct kv_directory_file *f = &files[i];
+        bool is_ahead = f->used_ns > now_ns; /* the clock was set back */
+        int64_t told_ns = is_ahead ? now_ns : f->used_ns;
         struct kv_index_entry *e;
 
-        if (kv_index_add(&d->index, files[i].uid, &files[i].key, files[i].bytes, files[i].used_unix,
-                         NULL, &e) == 0)
-            e->marked_unix = e->used_unix;
+        if (kv_index_add(&d->index, f->uid, &f->key, f->bytes, told_ns / (int64_t)SECOND_NS, NULL,
+                         &e) < 0)
+            continue;
+        e->told_ns = told_ns;
+        if (is_ahead)
+            send(d, e, told_ns);
     }
     free(files);
     make_room(d, 0);
@@ -231,12 +246,16 @@ static void look_through(struct kv_disk *d)
 static struct kv_job *next_job(struct kv_disk *d)
 {
     struct kv_job *job = list_first(&d->reads, struct kv_job, link);
+    uint64_t bytes;
 
     if (job || !list_empty(&d->errands))
         return job;
     job = list_first(&d->writes, struct kv_job, link);
-    if (job && !job->is_void)
-        make_room(d, kv_file_bytes(job->record.block_bytes, job->record.window_bytes));
+    if (!job || job->is_void)
+        return job;
+    bytes = kv_file_bytes(job->record.block_bytes, job->record.window_bytes);
+    if (bytes <= d->config.most_bytes)
+        make_room(d, bytes);
     return list_empty(&d->errands) ? job : NULL;
 }
 
@@ -368,12 +387,40 @@ bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_by
     pthread_mutex_lock(&d->lock);
     wait_for_look(d);
     e = kv_index_find(&d->index, key);
-    if (e) {
-        use(d, e);
+    if (e)
         *ret_bytes = e->bytes;
-    }
     pthread_mutex_unlock(&d->lock);
     return e != NULL;
+}
+
+void kv_disk_use(struct kv_disk *d, const struct pool_key *chain, uint32_t n)
+{
+    int64_t now_ns = now_unix_ns();
+    bool shall_tell = false;
+    struct kv_index_entry *e;
+
+    pthread_mutex_lock(&d->lock);
+    for (uint32_t i = n; i-- > 0;) {
+        e = kv_index_find(&d->index, &chain[i]);
+        if (!e)
+            continue;
+        kv_index_use(e, now_ns / (int64_t)SECOND_NS);
+        shall_tell |= e->told_ns + MARK_NS <= now_ns;
+    }
+    /* all or none, or a beginning that others share would seem older than this end */
+    for (uint32_t i = 0; i < n && shall_tell; i++) {
+        e = kv_index_find(&d->index, &chain[i]);
+        if (!e)
+            continue;
+        e->told_ns = now_ns - i;
+        send(d, e, e->told_ns);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+uint64_t kv_disk_most_bytes(const struct kv_disk *d)
+{
+    return d->config.most_bytes;
 }
 
 bool kv_disk_takes_writes(struct kv_disk *d)

@@ -63,9 +63,14 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
 /* Ends the thread; its clients first. NULL is fine. */
 void kv_disk_destroy(struct kv_disk *d);
 
-/* Whether the key's block is there, which counts as a use; its file's bytes then. Waits once, at
- * the start, until the directory was looked through. */
+/* Whether the key's block is there; its file's bytes then. Waits once, at the start, until the
+ * directory was looked through. */
 bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes);
+/* The blocks of a chain, each following the one before, are used: its end goes before its beginning
+ * again. Those that are not there do not count. */
+void kv_disk_use(struct kv_disk *d, const struct pool_key *chain, uint32_t n);
+/* Files larger than that are never there. */
+uint64_t kv_disk_most_bytes(const struct kv_disk *d);
 /* Whether writing makes sense now. */
 bool kv_disk_takes_writes(struct kv_disk *d);
 

@@ -28,7 +28,7 @@ struct kv_index_entry {
     struct pool_key key;
     uint64_t bytes;
     int64_t used_unix;
-    int64_t marked_unix; /* the owner's: the use that the file itself tells */
+    int64_t told_ns; /* the owner's: the use that the file itself tells, of Unix time */
 };
 
 struct kv_index {
@@ -55,7 +55,8 @@ void kv_index_remove(struct kv_index *x, struct kv_index_entry *e);
 
 /* Who goes first where there is too much; NULL: nothing is left. */
 struct kv_index_entry *kv_index_victim(const struct kv_index *x);
-/* One that was last used before then; NULL: none was. */
+/* One that was last used before then; NULL: none was. Of each user the first is looked at: what
+ * goes first must be what was used first. */
 struct kv_index_entry *kv_index_older(const struct kv_index *x, int64_t before_unix);
 /* NULL: nothing is the user's. */
 struct kv_index_user *kv_index_user_of(const struct kv_index *x, uid_t uid);

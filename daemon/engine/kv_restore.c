@@ -126,13 +126,15 @@ bool kv_restore_begin(struct kv_spill *s, const struct kv_chain *chain,
                       const struct kv_speeds *speeds, struct kv_restore **ret_restore)
 {
     struct kv_restore *r = chain->n_blocks ? create(s, chain) : NULL;
-    uint32_t n_without;
+    uint32_t n_without, n_there;
 
     if (!r)
         return false;
     take_memory(r);
     n_without = most_seen(r, r->n_held);
-    r->n_blocks = most_seen(r, look(r));
+    n_there = look(r);
+    kv_disk_use(s->disk, r->keys, n_there);
+    r->n_blocks = most_seen(r, n_there);
     if (r->n_blocks <= r->n_held || !is_worth_it(r, n_without, speeds)) {
         kv_restore_end(r);
         return false;

@@ -49,6 +49,10 @@ int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool
         kv_spill_destroy(s);
         return -ENOTSUP;
     }
+    if (kv_file_bytes(s->block_bytes, s->window_bytes) > kv_disk_most_bytes(disk)) {
+        kv_spill_destroy(s);
+        return -EFBIG;
+    }
     s->blocks = calloc(kv->n_blocks, sizeof(*s->blocks));
     s->links = calloc(kv->n_blocks, sizeof(*s->links));
     s->path = calloc(kv->n_blocks, sizeof(*s->path));
@@ -125,7 +129,7 @@ static bool has_window(const struct kv_spill *s, uint32_t block)
     return s->kv->windows && window_blocks_of(s->kv->windows, block) != WINDOW_NONE;
 }
 
-/* Whether all that is known of the block is on disk, which counts as a use. */
+/* Whether all that is known of the block is on disk. */
 static bool is_on_disk(struct kv_spill *s, uint32_t block)
 {
     uint64_t bytes;

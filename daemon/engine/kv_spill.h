@@ -25,7 +25,8 @@ struct kv_spill;
 struct kv_restore;
 
 /* contents: see kv_cache_contents_key(). The cache offers to it from now on, what is shared already
- * among it; it and the disk must outlive it. -ENOTSUP: the CPU does not reach the cache. -ENOMEM.
+ * among it; it and the disk must outlive it. -ENOTSUP: the CPU does not reach the cache. -EFBIG: a
+ * block is more than the disk may hold. -ENOMEM.
  */
 int kv_spill_create(struct kv_cache *kv, struct kv_disk *disk, const struct pool_key *contents,
                     struct kv_spill **ret_spill);

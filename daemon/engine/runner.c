@@ -105,7 +105,9 @@ static int create_spill(struct runner *r, struct error *err)
     e = kv_spill_create(r->kv, r->config.disk, &contents, &r->spill);
     if (e == -ENOTSUP)
         r->spill_note = "the device holds the cache in memory of its own";
-    return e < 0 && e != -ENOTSUP ? error_set(err, -e, "out of memory") : 0;
+    else if (e == -EFBIG)
+        r->spill_note = "a block of the cache is larger than kv-disk-bytes";
+    return e == -ENOMEM ? error_set(err, -e, "out of memory") : 0;
 }
 
 int runner_record(struct runner *r, const struct plan_config *cfg, struct plan **plan,

@@ -125,6 +125,28 @@ static int put(struct place *p, uid_t uid, unsigned number)
     return do_job(p, KV_JOB_WRITE, &r);
 }
 
+/* As the next of a chain after the one of the number before it. */
+static int put_after(struct place *p, uid_t uid, unsigned number)
+{
+    struct kv_job job = {.kind = KV_JOB_WRITE, .record = record(p, uid, number)};
+
+    if (number)
+        job.parent = key(number - 1);
+    kv_disk_start(p->disk, &p->client, &job);
+    assert_ptr_equal(kv_disk_wait_done(p->disk, &p->client, UINT64_MAX), &job);
+    return job.result;
+}
+
+/* The chain of n from that number on is used. */
+static void use(struct place *p, unsigned number, unsigned n)
+{
+    struct pool_key chain[8];
+
+    for (unsigned i = 0; i < n; i++)
+        chain[i] = key(number + i);
+    kv_disk_use(p->disk, chain, n);
+}
+
 /* What reading gives; the data is right where that is 0. */
 static int get(struct place *p, uid_t uid, unsigned number)
 {
@@ -259,7 +281,7 @@ static void no_more_lies_there_than_the_limit(void **state)
     place_init(&p, 3 * FILE_BYTES);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(put(&p, ALICE, i), 0);
-    assert_true(has(&p, 0)); /* used again */
+    use(&p, 0, 1);
     assert_int_equal(put(&p, ALICE, 3), 0);
     assert_int_equal(stats_of(&p).bytes, 3 * FILE_BYTES);
     assert_int_equal(stats_of(&p).dropped_blocks, 1);
@@ -273,10 +295,101 @@ static void no_more_lies_there_than_the_limit(void **state)
     has(&p, 0);
     assert_int_equal(stats_of(&p).files, 1);
     assert_int_equal(stats_of(&p).dropped_blocks, 0);
-    p.config.most_bytes = FILE_BYTES - 1;
-    restart(&p);
+    place_finish(&p);
+}
+
+static void a_block_beyond_the_limit_displaces_nothing(void **state)
+{
+    struct place p;
+    struct kv_record r;
+
+    place_init(&p, FILE_BYTES - 1);
+    r = record(&p, ALICE, 1);
+    r.window_bytes = 0;
+    assert_int_equal(do_job(&p, KV_JOB_WRITE, &r), 0);
     assert_int_equal(put(&p, ALICE, 9), -EFBIG);
-    assert_int_equal(stats_of(&p).files, 0);
+    assert_int_equal(stats_of(&p).files, 1);
+    place_finish(&p);
+}
+
+/* Which of a chain of so many are there, all before what is not, after room for so many is left. */
+static unsigned n_left_of_chain(struct place *p, unsigned n, unsigned most)
+{
+    unsigned i = 0;
+
+    p->config.most_bytes = most * FILE_BYTES;
+    restart(p);
+    while (has(p, i))
+        i++;
+    for (unsigned k = i; k < n; k++)
+        assert_false(has(p, k));
+    return i;
+}
+
+static void the_end_of_a_conversation_goes_first_after_a_restart(void **state)
+{
+    struct place p;
+
+    place_init(&p, 1 << 20);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(put_after(&p, ALICE, i), 0);
+    for (unsigned most = 8; most-- > 0;)
+        assert_int_equal(n_left_of_chain(&p, 8, most), most);
+    place_finish(&p);
+}
+
+/* Told old ones are marked anew, in the order of the chain. */
+static void a_chain_that_is_used_keeps_its_order_over_a_restart(void **state)
+{
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct timeval old[2] = {{time(NULL) - 7200 + i, 0}, {time(NULL) - 7200 + i, 0}};
+
+        assert_int_equal(put_after(&p, ALICE, i), 0);
+        path_of(&p, ALICE, i, path);
+        assert_int_equal(utimes(path, old), 0);
+    }
+    restart(&p);
+    has(&p, 0);
+    use(&p, 0, 4);
+    for (unsigned most = 4; most-- > 0;)
+        assert_int_equal(n_left_of_chain(&p, 4, most), most);
+    place_finish(&p);
+}
+
+static void to_ask_is_not_to_use(void **state)
+{
+    struct place p;
+
+    place_init(&p, 2 * FILE_BYTES);
+    assert_int_equal(put(&p, ALICE, 0), 0);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_true(has(&p, 0));
+    assert_int_equal(put(&p, ALICE, 2), 0);
+    assert_false(has(&p, 0));
+    place_finish(&p);
+}
+
+/* The clock was ahead when it was written. */
+static void a_use_that_lies_in_the_future_counts_as_one_of_now(void **state)
+{
+    const struct timeval far[2] = {{time(NULL) + 1000000, 0}, {time(NULL) + 1000000, 0}};
+    struct stat st;
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, ALICE, 0), 0);
+    path_of(&p, ALICE, 0, path);
+    assert_int_equal(utimes(path, far), 0);
+    restart(&p);
+    assert_true(has(&p, 0));
+    restart(&p);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_mtim.tv_sec <= time(NULL));
     place_finish(&p);
 }
 
@@ -313,6 +426,7 @@ static void a_use_is_remembered_over_a_restart(void **state)
     assert_int_equal(utimes(path, old), 0);
     restart(&p);
     assert_true(has(&p, 1));
+    use(&p, 1, 1);
     p.config.keep_seconds = 3600;
     restart(&p);
     assert_true(has(&p, 1));
@@ -465,6 +579,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_not_as_it_was_written_is_thrown_away_and_counted),
     cmocka_unit_test(another_users_file_is_no_users),
     cmocka_unit_test(no_more_lies_there_than_the_limit),
+    cmocka_unit_test(a_block_beyond_the_limit_displaces_nothing),
+    cmocka_unit_test(the_end_of_a_conversation_goes_first_after_a_restart),
+    cmocka_unit_test(a_chain_that_is_used_keeps_its_order_over_a_restart),
+    cmocka_unit_test(to_ask_is_not_to_use),
+    cmocka_unit_test(a_use_that_lies_in_the_future_counts_as_one_of_now),
     cmocka_unit_test(what_was_not_used_for_so_many_seconds_goes),
     cmocka_unit_test(a_use_is_remembered_over_a_restart),
     cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),

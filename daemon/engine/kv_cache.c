@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv_cache.h"
 
+#include "engine/kv_file.h"
 #include "engine/kv_spill.h"
 #include "engine/pool_buffer.h"
 #include "kernels/step.h"
@@ -124,9 +125,12 @@ void kv_cache_contents_key(const struct model *m, struct device *dev,
 
     device_get_info(dev, &info);
     n = snprintf(layout, sizeof(layout),
-                 "%s, %u layers, blocks of %u tokens of %llu bytes, rotated by %s, on %s",
+                 "%s, %u layers, blocks of %u tokens of %llu bytes in %llu and %llu, version %u, "
+                 "rotated by %s, on %s",
                  cfg->size.type == KV_Q8_0 ? "q8_0" : "f16", m->dims.dim[DIM_LAYERS],
                  KV_BLOCK_TOKENS, (unsigned long long)model_kv_bytes_per_token(m, cfg->size.type),
+                 (unsigned long long)kv_size_block_bytes(m, &cfg->size, false),
+                 (unsigned long long)kv_size_block_bytes(m, &cfg->size, true), KV_FILE_VERSION,
                  factors ? factors->name : "no factors", info.name);
     pool_key_derive(model_key, "kv", layout, (size_t)n, ret);
 }

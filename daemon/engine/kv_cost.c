@@ -1,7 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv_cost.h"
 
-#define SECOND_NS 1e9
+#define SECOND_NS     1e9
+#define DRIVE_KEEP_NS 60000000000ull /* what is known of it holds so long */
+
+void kv_drive_note(struct kv_drive *d, uint64_t bytes, uint64_t ns, uint64_t now_ns)
+{
+    double speed = (double)bytes * SECOND_NS / (double)(ns ? ns : 1);
+    double before = (double)kv_drive_speed(d, now_ns), most = 2 * before;
+
+    if (before > 0)
+        speed = (3 * before + (speed < most ? speed : most)) / 4;
+    d->bytes_per_second = speed < 1 ? 1 : (uint64_t)speed;
+    d->read_ns = now_ns;
+}
+
+uint64_t kv_drive_speed(const struct kv_drive *d, uint64_t now_ns)
+{
+    return now_ns - d->read_ns < DRIVE_KEEP_NS ? d->bytes_per_second : 0;
+}
 
 uint64_t kv_cost_compute_ns(const struct kv_speeds *s, const struct kv_loss *l)
 {

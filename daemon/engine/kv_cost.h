@@ -23,6 +23,18 @@ struct kv_loss {
     uint64_t disk_bytes;  /* of the files that hold them; 0: there are none */
 };
 
+/* How fast a drive is read. Zeroed: not known. */
+struct kv_drive {
+    uint64_t bytes_per_second;
+    uint64_t read_ns; /* when it was read last, monotonic */
+};
+
+/* So many bytes took so long. One read among others changes what is known by a quarter at most, as
+ * a drive may wake up or be busy. */
+void kv_drive_note(struct kv_drive *d, uint64_t bytes, uint64_t ns, uint64_t now_ns);
+/* 0: not known, or for too long that it still holds: what seemed slow is tried again. */
+uint64_t kv_drive_speed(const struct kv_drive *d, uint64_t now_ns);
+
 uint64_t kv_cost_compute_ns(const struct kv_speeds *s, const struct kv_loss *l);
 uint64_t kv_cost_read_ns(const struct kv_speeds *s, const struct kv_loss *l);
 /* The cheaper of both: all is computed, or what is on disk is read and the rest computed. */

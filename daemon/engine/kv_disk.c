@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "engine/kv_cost.h"
 #include "engine/kv_directory.h"
 #include "engine/kv_index.h"
 
@@ -41,6 +42,7 @@ struct kv_disk {
     struct kv_job *running;
     struct kv_index index;
     struct kv_disk_stats stats;
+    struct kv_drive drive;
     uint64_t paused_until_ns;
     bool is_ending;          /* the process is */
     uint64_t flush_until_ns; /* 0: nobody flushed yet */
@@ -151,12 +153,10 @@ static void end_read(struct kv_disk *d, const struct kv_job *job, uint64_t ns)
 {
     const struct kv_record *r = &job->record;
     struct kv_index_entry *e = kv_index_find(&d->index, &r->key);
-    uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes), speed;
+    uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
 
     if (job->result == 0) {
-        speed = (uint64_t)((double)bytes * SECOND_NS / (double)(ns ? ns : 1));
-        d->stats.bytes_per_second =
-            d->stats.bytes_per_second ? (3 * d->stats.bytes_per_second + speed) / 4 : speed;
+        kv_drive_note(&d->drive, bytes, ns, clock_now_ns());
         d->stats.read_blocks++;
         d->stats.read_bytes += bytes;
     } else if (e && (job->result == -EBADMSG || job->result == -ENOENT || job->result == -EIO)) {
@@ -534,6 +534,7 @@ void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats)
     *ret_stats = d->stats;
     ret_stats->bytes = d->index.bytes;
     ret_stats->files = d->index.n;
+    ret_stats->bytes_per_second = kv_drive_speed(&d->drive, clock_now_ns());
     pthread_mutex_unlock(&d->lock);
 }
 

@@ -34,7 +34,7 @@ struct kv_disk_stats {
     uint64_t failed_writes;
     uint64_t damaged_blocks;   /* found not to be what they should, and thrown away */
     uint64_t dropped_blocks;   /* by the limits, or by a user's wish */
-    uint64_t bytes_per_second; /* of reads; 0: nothing was read yet */
+    uint64_t bytes_per_second; /* of reads; 0: nothing was read of late */
 };
 
 /* A cache that uses the tier. Zeroed but for the lists: kv_disk_client_init(). */

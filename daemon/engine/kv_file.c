@@ -11,10 +11,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-/* As bytes in the file: "HearthKB", then the version of what follows. Raised, too, when kernels
- * begin to store keys and values in another way. */
-#define MAGIC   0x424b687472616548u
-#define VERSION 1u
+/* As bytes in the file: "HearthKB". */
+#define MAGIC 0x424b687472616548u
 
 struct kv_file_header {
     uint64_t magic;
@@ -98,7 +96,7 @@ static int write_all(int dir_fd, const char *name, const struct kv_record *r)
     uint64_t bytes = r->block_bytes + r->window_bytes;
     struct kv_file_header h = {
         .magic = MAGIC,
-        .version = VERSION,
+        .version = KV_FILE_VERSION,
         .uid = r->uid,
         .block_bytes = r->block_bytes,
         .window_bytes = r->window_bytes,
@@ -131,9 +129,9 @@ int kv_file_write(int dir_fd, const struct kv_record *r)
 /* Whether the header is whole and of the record; */
 static bool is_of(const struct kv_file_header *h, const struct kv_record *r)
 {
-    return h->magic == MAGIC && h->version == VERSION && h->checksum == header_checksum(h) &&
-           h->uid == r->uid && memcmp(h->key, r->key.hex, sizeof(h->key)) == 0 &&
-           h->block_bytes == r->block_bytes &&
+    return h->magic == MAGIC && h->version == KV_FILE_VERSION &&
+           h->checksum == header_checksum(h) && h->uid == r->uid &&
+           memcmp(h->key, r->key.hex, sizeof(h->key)) == 0 && h->block_bytes == r->block_bytes &&
            (!h->window_bytes || h->window_bytes == r->window_bytes) &&
            memcmp(h->tokens, r->tokens, sizeof(h->tokens)) == 0;
 }

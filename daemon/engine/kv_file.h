@@ -16,6 +16,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Of the format, and of what blocks hold: raised, too, when kernels begin to store keys and values
+ * in another way. */
+#define KV_FILE_VERSION 1u
 /* How the name of a file begins that is being written: nobody's when its writer is gone. */
 #define KV_FILE_UNFINISHED ".new-"
 

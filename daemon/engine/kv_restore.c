@@ -16,6 +16,7 @@ struct kv_restore {
     uid_t uid;
     uint32_t n_found;         /* in the cache, at the beginning */
     uint32_t n_held, n_asked; /* blocks[] that are held; blocks that were asked for */
+    uint64_t prompt_token_ns; /* what the others would take to compute */
     bool is_over;
 };
 
@@ -87,7 +88,7 @@ static uint32_t look(struct kv_restore *r)
                           &r->keys[i]);
         if (i < r->n_held)
             continue;
-        if (!kv_disk_has(s->disk, &r->keys[i], &bytes))
+        if (!kv_disk_has(s->disk, &r->keys[i], &bytes) || !kv_spill_is_size(s, bytes))
             break;
         r->has_window[i] = bytes == whole;
     }
@@ -110,13 +111,14 @@ static uint32_t most_seen(const struct kv_restore *r, uint32_t n)
     return best;
 }
 
-static bool is_worth_it(const struct kv_restore *r, uint32_t n_without,
-                        const struct kv_speeds *speeds)
+/* Whether what was not asked for yet shall be. */
+static bool is_worth_it(const struct kv_restore *r, const struct kv_speeds *speeds)
 {
     const struct kv_spill *s = r->spill;
+    uint32_t n_without = most_seen(r, r->n_asked);
     struct kv_loss loss = {
         .prompt_tokens = (uint64_t)(r->n_blocks - n_without) * KV_BLOCK_TOKENS,
-        .disk_bytes = (r->n_blocks - r->n_held) * kv_file_bytes(s->block_bytes, s->window_bytes),
+        .disk_bytes = (r->n_blocks - r->n_asked) * kv_file_bytes(s->block_bytes, s->window_bytes),
     };
 
     return kv_cost_prefers_reading(speeds, &loss);
@@ -126,20 +128,20 @@ bool kv_restore_begin(struct kv_spill *s, const struct kv_chain *chain,
                       const struct kv_speeds *speeds, struct kv_restore **ret_restore)
 {
     struct kv_restore *r = chain->n_blocks ? create(s, chain) : NULL;
-    uint32_t n_without, n_there;
+    uint32_t n_there;
 
     if (!r)
         return false;
     take_memory(r);
-    n_without = most_seen(r, r->n_held);
     n_there = look(r);
     kv_disk_use(s->disk, r->keys, n_there);
     r->n_blocks = most_seen(r, n_there);
-    if (r->n_blocks <= r->n_held || !is_worth_it(r, n_without, speeds)) {
+    r->n_asked = r->n_found = r->n_held;
+    r->prompt_token_ns = speeds->prompt_token_ns;
+    if (r->n_blocks <= r->n_held || !is_worth_it(r, speeds)) {
         kv_restore_end(r);
         return false;
     }
-    r->n_asked = r->n_found = r->n_held;
     list_push_back(&s->restores, &r->link);
     kv_restore_ask_all(s);
     *ret_restore = r;
@@ -166,8 +168,24 @@ static void ask(struct kv_restore *r, struct spill_job *j)
     kv_disk_start(s->disk, &s->client, &j->job);
 }
 
+/* The drive may turn out slower than it seemed, or was not known: then the rest is computed. */
+static void end_if_slow(struct kv_restore *r)
+{
+    struct kv_speeds speeds = {.prompt_token_ns = r->prompt_token_ns};
+    struct kv_disk_stats disk;
+
+    if (r->n_held == r->n_found || r->n_asked == r->n_blocks)
+        return;
+    kv_disk_get_stats(r->spill->disk, &disk);
+    speeds.bytes_per_second = disk.bytes_per_second;
+    if (!is_worth_it(r, &speeds))
+        r->n_blocks = r->n_asked;
+}
+
 void kv_restore_ask_all(struct kv_spill *s)
 {
+    list_for_each (r, &s->restores, struct kv_restore, link)
+        end_if_slow(r);
     list_for_each (r, &s->restores, struct kv_restore, link) {
         struct spill_job *j;
 

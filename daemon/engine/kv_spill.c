@@ -124,6 +124,12 @@ static const struct pool_key *key_of(struct kv_spill *s, uint32_t block)
     return &s->blocks[block].key;
 }
 
+bool kv_spill_is_size(const struct kv_spill *s, uint64_t file_bytes)
+{
+    return file_bytes == kv_file_bytes(s->block_bytes, s->window_bytes) ||
+           file_bytes == kv_file_bytes(s->block_bytes, 0);
+}
+
 static bool has_window(const struct kv_spill *s, uint32_t block)
 {
     return s->kv->windows && window_blocks_of(s->kv->windows, block) != WINDOW_NONE;
@@ -134,7 +140,7 @@ static bool is_on_disk(struct kv_spill *s, uint32_t block)
 {
     uint64_t bytes;
 
-    return kv_disk_has(s->disk, key_of(s, block), &bytes) &&
+    return kv_disk_has(s->disk, key_of(s, block), &bytes) && kv_spill_is_size(s, bytes) &&
            (!has_window(s, block) || bytes == kv_file_bytes(s->block_bytes, s->window_bytes));
 }
 

@@ -411,19 +411,6 @@ static void what_is_cheaper_to_compute_is_not_read(void **state)
     house_finish(&h);
 }
 
-static void only_what_the_cache_lacks_is_read(void **state)
-{
-    struct house h;
-
-    house_init(&h, "llama", KV_F16);
-    compute_chain(&h, ALICE, 1);
-    restart(&h);
-    compute(&h, ALICE, 1, 5, 0, 0);
-    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN - 5);
-    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
-    house_finish(&h);
-}
-
 /* The file of the n-th block of a chain that begins in this cache. */
 static void path_of(const struct house *h, uid_t uid, uint32_t name, uint32_t n, char ret[192])
 {
@@ -436,6 +423,78 @@ static void path_of(const struct house *h, uid_t uid, uint32_t name, uint32_t n,
         pool_key_derive(&key, "block", of, sizeof(of), &key);
     }
     snprintf(ret, 192, "%s/%u/%s", h->path, (unsigned)uid, key.hex);
+}
+
+/* Tokens that cost a nanosecond: no drive is as fast. */
+static void what_proves_slower_than_computing_is_not_read_to_its_end(void **state)
+{
+    const struct kv_speeds speeds = {.prompt_token_ns = 1};
+    struct kv_restore *r = NULL;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    assert_true(begin(&h, ALICE, 1, 0, &speeds, &r));
+    while (!kv_restore_is_over(r)) {
+        usleep(100);
+        kv_spill_step(h.spill, 0);
+    }
+    assert_in_range(kv_restore_n_read(r), 1, CHAIN - 1);
+    kv_restore_end(r);
+    house_finish(&h);
+}
+
+/* Whether windowed layers have blocks of their own is a matter of how large the cache is. */
+static void another_layout_has_another_key(void **state)
+{
+    struct pool_key before;
+    struct house h;
+
+    house_init(&h, "gemma3", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    before = h.contents;
+    assert_non_null(h.kv->windows);
+    h.config.size.window_tokens = h.config.size.tokens;
+    restart(&h);
+    assert_null(h.kv->windows);
+    assert_string_not_equal(h.contents.hex, before.hex);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 0);
+    house_finish(&h);
+}
+
+static void a_file_of_another_size_is_not_there_and_is_written_again(void **state)
+{
+    struct kv_disk_stats s;
+    struct house h;
+    char path[192];
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    leave(&h);
+    path_of(&h, ALICE, 1, 3, path);
+    assert_int_equal(truncate(path, 1000), 0);
+    come(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), 3);
+    kv_disk_get_stats(h.disk, &s);
+    assert_int_equal(s.damaged_blocks, 0);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
+}
+
+static void only_what_the_cache_lacks_is_read(void **state)
+{
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    compute(&h, ALICE, 1, 5, 0, 0);
+    assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN - 5);
+    assert_int_equal(found(&h, ALICE, 1, 0), CHAIN);
+    house_finish(&h);
 }
 
 static void a_damaged_block_ends_what_is_read(void **state)
@@ -616,6 +675,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(windows_come_back_with_their_blocks),
     cmocka_unit_test(blocks_without_the_windows_behind_them_are_not_read),
     cmocka_unit_test(what_is_cheaper_to_compute_is_not_read),
+    cmocka_unit_test(what_proves_slower_than_computing_is_not_read_to_its_end),
+    cmocka_unit_test(another_layout_has_another_key),
+    cmocka_unit_test(a_file_of_another_size_is_not_there_and_is_written_again),
     cmocka_unit_test(only_what_the_cache_lacks_is_read),
     cmocka_unit_test(a_damaged_block_ends_what_is_read),
     cmocka_unit_test(what_has_no_room_in_the_cache_stays_on_disk),

@@ -314,12 +314,44 @@ static void everybody_gets_done_in_a_cache_that_is_always_full(void **state)
     free(l);
 }
 
+#define MINUTE_NS 60000000000ull
+
+static void one_slow_read_of_a_drive_does_not_decide(void **state)
+{
+    struct kv_drive d = {0};
+
+    assert_int_equal(kv_drive_speed(&d, 5), 0);
+    kv_drive_note(&d, 1000, 1000, 10);
+    assert_int_equal(kv_drive_speed(&d, 10), 1000000000);
+    kv_drive_note(&d, 1000, 1000000000000, 20); /* it woke up */
+    assert_int_equal(kv_drive_speed(&d, 20), 750000000);
+    kv_drive_note(&d, 1000, 1, 30); /* that was no drive */
+    assert_int_equal(kv_drive_speed(&d, 30), 937500000);
+}
+
+static void a_drive_that_was_slow_is_tried_again_after_a_while(void **state)
+{
+    const struct kv_loss l = {.prompt_tokens = 10, .disk_tokens = 10, .disk_bytes = 1000};
+    struct kv_speeds s = {.prompt_token_ns = 1000};
+    struct kv_drive d = {0};
+
+    kv_drive_note(&d, 1000, 1000000, 10);
+    s.bytes_per_second = kv_drive_speed(&d, MINUTE_NS);
+    assert_false(kv_cost_prefers_reading(&s, &l));
+    s.bytes_per_second = kv_drive_speed(&d, MINUTE_NS + 10);
+    assert_true(kv_cost_prefers_reading(&s, &l));
+    kv_drive_note(&d, 1000, 100, MINUTE_NS + 10); /* what was known counts no more */
+    assert_int_equal(kv_drive_speed(&d, MINUTE_NS + 10), 10000000000);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(generated_tokens_cost_what_their_kernels_do),
     cmocka_unit_test(what_is_on_disk_is_read_where_that_is_cheaper),
     cmocka_unit_test(reading_is_tried_where_nothing_is_known),
+    cmocka_unit_test(one_slow_read_of_a_drive_does_not_decide),
+    cmocka_unit_test(a_drive_that_was_slow_is_tried_again_after_a_while),
     WITH(who_has_the_least_to_do_again_for_a_block_gives_way),
     WITH(background_gives_way_whatever_it_costs),
     WITH(who_has_to_give_way_to_itself_keeps_what_it_has_while_others_run),

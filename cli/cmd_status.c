@@ -52,11 +52,16 @@ static void print_disk(const json_t *disk)
 {
     char all[FORMAT_BYTES_SIZE], limit[FORMAT_BYTES_SIZE], own[FORMAT_BYTES_SIZE];
 
-    if (disk)
-        printf("disk      %s of conversations, at most %s; %s are yours (hearth forget)\n",
-               format_bytes(all, number_of(disk, "bytes")),
-               format_bytes(limit, number_of(disk, "limit_bytes")),
-               format_bytes(own, number_of(disk, "own_bytes")));
+    if (!disk)
+        return;
+    if (!json_object_get(disk, "own_bytes")) {
+        puts("disk      of conversations, is being looked through");
+        return;
+    }
+    printf("disk      %s of conversations, at most %s; %s are yours (hearth forget)\n",
+           format_bytes(all, number_of(disk, "bytes")),
+           format_bytes(limit, number_of(disk, "limit_bytes")),
+           format_bytes(own, number_of(disk, "own_bytes")));
 }
 
 static void print_loading(const json_t *m)

@@ -277,15 +277,17 @@ int engine_token_bytes(struct engine *e, const char *model, int32_t id, const ch
 
 int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err)
 {
-    if (worker_forget(e->worker, uid) < 0)
+    *ret_disk_bytes = 0;
+    if (worker_forget(e->worker, uid) < 0 ||
+        (e->disk && kv_disk_forget(e->disk, uid, ret_disk_bytes) < 0))
         return error_set(err, ENOMEM, "out of memory");
-    *ret_disk_bytes = e->disk ? kv_disk_forget(e->disk, uid) : 0;
     return 0;
 }
 
-uint64_t engine_disk_bytes(struct engine *e, uid_t uid)
+bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes)
 {
-    return e->disk ? kv_disk_user_bytes(e->disk, uid) : 0;
+    *ret_bytes = 0;
+    return !e->disk || kv_disk_user_bytes(e->disk, uid, ret_bytes);
 }
 
 static void disk_stats(const struct engine *e, struct engine_disk_stats *ret)

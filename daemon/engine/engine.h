@@ -309,10 +309,10 @@ uint32_t engine_retry_seconds(struct engine *e, uid_t uid, int code);
 void engine_pause(struct engine_request *r, bool paused);
 
 /* What the user's requests left for later ones is given up, in memory and on disk, soon; what runs
- * keeps what it has. *ret_disk_bytes: that were on disk. -ENOMEM. */
+ * keeps what it has. *ret_disk_bytes: that were on disk, as far as is known. -ENOMEM. */
 int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err);
-/* What the user has on disk. */
-uint64_t engine_disk_bytes(struct engine *e, uid_t uid);
+/* What the user has on disk. False: not known yet, just after the start. */
+bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes);
 
 /* ---- figures ---- */
 

@@ -29,6 +29,12 @@ struct errand {
     int64_t used_ns; /* mark it as used then; 0: remove it */
 };
 
+/* A user whose files go when they are found. */
+struct forgotten {
+    struct list link;
+    uid_t uid;
+};
+
 struct kv_disk {
     struct kv_disk_config config;
     int root_fd;
@@ -39,6 +45,7 @@ struct kv_disk {
     pthread_cond_t work, done;
     bool is_stopping, has_looked; /* the directory was looked through */
     struct list reads, writes, errands;
+    struct list forgotten; /* before has_looked */
     struct kv_job *running;
     struct kv_index index;
     struct kv_disk_stats stats;
@@ -96,6 +103,21 @@ static int64_t first_use_ns(struct kv_disk *d, const struct kv_job *job,
     return parent && parent->told_ns <= now_ns ? parent->told_ns - 1 : now_ns;
 }
 
+/* All of the user's; their bytes. */
+static uint64_t drop_user(struct kv_disk *d, uid_t uid)
+{
+    const struct kv_index_user *u;
+    uint64_t bytes = 0;
+
+    while ((u = kv_index_user_of(&d->index, uid))) {
+        struct kv_index_entry *e = list_first(&u->entries, struct kv_index_entry, link);
+
+        bytes += e->bytes;
+        drop(d, e);
+    }
+    return bytes;
+}
+
 /* What more of so many bytes displaces. */
 static void make_room(struct kv_disk *d, uint64_t bytes)
 {
@@ -116,6 +138,14 @@ static void drop_old(struct kv_disk *d)
 }
 
 /* ---- the thread ---- */
+
+static void wake(struct kv_disk *d)
+{
+    pthread_mutex_unlock(&d->lock);
+    if (d->config.wake)
+        d->config.wake(d->config.user);
+    pthread_mutex_lock(&d->lock);
+}
 
 static void do_errand(struct kv_disk *d, const struct errand *errand)
 {
@@ -236,10 +266,15 @@ static void look_through(struct kv_disk *d)
             send(d, e, told_ns);
     }
     free(files);
+    list_for_each_safe (f, &d->forgotten, struct forgotten, link) {
+        drop_user(d, f->uid);
+        list_remove(&f->link);
+        free(f);
+    }
     make_room(d, 0);
     drop_old(d);
     d->has_looked = true;
-    pthread_cond_broadcast(&d->done);
+    wake(d);
 }
 
 /* The next job; NULL: none, or what it displaces must be removed before. */
@@ -270,10 +305,7 @@ static bool do_next(struct kv_disk *d)
     if (job) {
         list_remove(&job->link);
         do_job(d, job);
-        pthread_mutex_unlock(&d->lock);
-        if (d->config.wake)
-            d->config.wake(d->config.user);
-        pthread_mutex_lock(&d->lock);
+        wake(d);
         return true;
     }
     if (errand) {
@@ -336,6 +368,7 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
     list_init(&d->reads);
     list_init(&d->writes);
     list_init(&d->errands);
+    list_init(&d->forgotten);
     kv_index_init(&d->index);
     init_conditions(d);
     d->root_fd = -1;
@@ -374,18 +407,11 @@ void kv_disk_destroy(struct kv_disk *d)
     free(d);
 }
 
-static void wait_for_look(struct kv_disk *d)
-{
-    while (!d->has_looked)
-        pthread_cond_wait(&d->done, &d->lock);
-}
-
 bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes)
 {
     struct kv_index_entry *e;
 
     pthread_mutex_lock(&d->lock);
-    wait_for_look(d);
     e = kv_index_find(&d->index, key);
     if (e)
         *ret_bytes = e->bytes;
@@ -428,7 +454,7 @@ bool kv_disk_takes_writes(struct kv_disk *d)
     bool takes;
 
     pthread_mutex_lock(&d->lock);
-    takes = clock_now_ns() >= d->paused_until_ns;
+    takes = d->has_looked && clock_now_ns() >= d->paused_until_ns;
     pthread_mutex_unlock(&d->lock);
     return takes;
 }
@@ -538,37 +564,37 @@ void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats)
     pthread_mutex_unlock(&d->lock);
 }
 
-uint64_t kv_disk_user_bytes(struct kv_disk *d, uid_t uid)
+bool kv_disk_user_bytes(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes)
 {
     const struct kv_index_user *u;
-    uint64_t bytes;
+    bool is_known;
 
     pthread_mutex_lock(&d->lock);
-    wait_for_look(d);
+    is_known = d->has_looked;
     u = kv_index_user_of(&d->index, uid);
-    bytes = u ? u->bytes : 0;
+    *ret_bytes = u ? u->bytes : 0;
     pthread_mutex_unlock(&d->lock);
-    return bytes;
+    return is_known;
 }
 
-uint64_t kv_disk_forget(struct kv_disk *d, uid_t uid)
+int kv_disk_forget(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes)
 {
-    const struct kv_index_user *u;
-    uint64_t bytes = 0;
+    struct forgotten *f = malloc(sizeof(*f));
 
+    if (!f)
+        return -ENOMEM;
+    f->uid = uid;
     pthread_mutex_lock(&d->lock);
-    wait_for_look(d);
-    while ((u = kv_index_user_of(&d->index, uid))) {
-        struct kv_index_entry *e = list_first(&u->entries, struct kv_index_entry, link);
-
-        bytes += e->bytes;
-        drop(d, e);
-    }
+    *ret_bytes = drop_user(d, uid);
     /* what is being written is not in the index yet */
     list_for_each (job, &d->writes, struct kv_job, link)
         job->is_void |= job->record.uid == uid;
     if (d->running && d->running->record.uid == uid)
         d->running->is_void = true;
+    if (d->has_looked)
+        free(f);
+    else
+        list_push_back(&d->forgotten, &f->link);
     pthread_mutex_unlock(&d->lock);
-    return bytes;
+    return 0;
 }

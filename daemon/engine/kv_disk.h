@@ -63,8 +63,8 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
 /* Ends the thread; its clients first. NULL is fine. */
 void kv_disk_destroy(struct kv_disk *d);
 
-/* Whether the key's block is there; its file's bytes then. Waits once, at the start, until the
- * directory was looked through. */
+/* Whether the key's block is there; its file's bytes then. Nothing is, at the start, until the
+ * directory was looked through; then wake() is called. */
 bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes);
 /* The blocks of a chain, each following the one before, are used: its end goes before its beginning
  * again. Those that are not there do not count. */
@@ -93,8 +93,10 @@ void kv_disk_expect_end(struct kv_disk *d);
 uint64_t kv_disk_flush_ns(struct kv_disk *d);
 
 void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats);
-uint64_t kv_disk_user_bytes(struct kv_disk *d, uid_t uid);
-/* Nothing of the user is found from now on, and its files go, soon. Returns their bytes. */
-uint64_t kv_disk_forget(struct kv_disk *d, uid_t uid);
+/* False: not known yet, the directory is being looked through. */
+bool kv_disk_user_bytes(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes);
+/* Nothing of the user is found from now on, and its files go, soon. *ret_bytes: theirs, as far as
+ * they are known. -ENOMEM: nothing has changed. */
+int kv_disk_forget(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes);
 
 #endif

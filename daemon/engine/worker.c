@@ -165,11 +165,13 @@ static void submit(struct worker *w, struct engine_request *r)
 /* From memory first, or it might go to disk again. */
 static void forget(struct worker *w, uid_t uid)
 {
+    uint64_t bytes;
+
     list_for_each (m, &w->models, struct running_model, link)
         if (m->runner)
             runner_forget(m->runner, uid);
     if (w->config.disk)
-        kv_disk_forget(w->config.disk, uid);
+        kv_disk_forget(w->config.disk, uid, &bytes);
     list_for_each (m, &w->models, struct running_model, link)
         worker_device_show(w, m);
 }

@@ -323,13 +323,16 @@ void api_hearth_forget(struct exchange *x, const char *tail)
 static void write_disk(const struct exchange *x, const struct engine_disk_stats *d,
                        struct strbuf *out)
 {
+    uint64_t own_bytes;
+
     if (!d->is_used)
         return;
     jsonout_key(out, "kv_disk");
     strbuf_add_char(out, '{');
     jsonout_key_uint(out, "bytes", d->bytes);
     jsonout_key_uint(out, "limit_bytes", d->limit_bytes);
-    jsonout_key_uint(out, "own_bytes", engine_disk_bytes(x->server->engine, x->peer->uid));
+    if (engine_disk_bytes(x->server->engine, x->peer->uid, &own_bytes))
+        jsonout_key_uint(out, "own_bytes", own_bytes);
     strbuf_add_char(out, '}');
 }
 

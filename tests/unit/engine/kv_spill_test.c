@@ -4,9 +4,10 @@
 #include "harness.h"
 
 #include "engine/kv_cache.h"
-#include "engine/kv_spill.h"
+#include "engine/kv_spill_private.h"
 #include "model_fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,10 +32,12 @@ static struct {
     bool is_held, has_given_up;
 } drive = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
 ssize_t __real_writev(int fd, const struct iovec *parts, int n);
 ssize_t __wrap_writev(int fd, const struct iovec *parts, int n);
 
-ssize_t __wrap_writev(int fd, const struct iovec *parts, int n)
+static void drive_wait(void)
 {
     struct timespec until;
 
@@ -45,10 +48,21 @@ ssize_t __wrap_writev(int fd, const struct iovec *parts, int n)
         drive.has_given_up =
             pthread_cond_timedwait(&drive.changed, &drive.lock, &until) == ETIMEDOUT;
     pthread_mutex_unlock(&drive.lock);
+}
+
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int n)
+{
+    drive_wait();
     return __real_writev(fd, parts, n);
 }
 
-/* Writes from now on wait. */
+DIR *__wrap_fdopendir(int fd)
+{
+    drive_wait();
+    return __real_fdopendir(fd);
+}
+
+/* Writes and listings wait from now on. */
 static void drive_hold(void)
 {
     pthread_mutex_lock(&drive.lock);
@@ -89,13 +103,24 @@ struct house {
     struct kv_spill *spill;
 };
 
+/* Until the directory was looked through. */
+static void wait_for_look(struct house *h)
+{
+    uint64_t bytes;
+
+    while (!kv_disk_user_bytes(h->disk, ALICE, &bytes))
+        usleep(100);
+}
+
 static void come(struct house *h)
 {
     struct kv_disk_config disk = {.path = h->path, .most_bytes = 1 << 30};
     struct error err = {0};
 
-    if (kv_disk_create(&disk, &h->disk, &err) < 0 ||
-        kv_cache_create(h->model.model, h->dev, &h->config, &h->kv, &err) < 0)
+    if (kv_disk_create(&disk, &h->disk, &err) < 0)
+        fail_msg("%s", err.text);
+    wait_for_look(h);
+    if (kv_cache_create(h->model.model, h->dev, &h->config, &h->kv, &err) < 0)
         fail_msg("%s", err.text);
     kv_cache_contents_key(h->model.model, h->dev, &h->config, &(struct pool_key){"model"},
                           &h->contents);
@@ -604,7 +629,7 @@ static void what_is_gone_from_disk_is_written_again_from_memory(void **state)
     compute_chain(&h, ALICE, 1);
     restart(&h);
     restore(&h, ALICE, 1, 0);
-    kv_disk_forget(h.disk, ALICE);
+    assert_int_equal(kv_disk_forget(h.disk, ALICE, &(uint64_t){0}), 0);
     restart(&h); /* what came back into memory is written at the end */
     assert_int_equal(restore(&h, ALICE, 1, 0), CHAIN);
     house_finish(&h);
@@ -652,6 +677,36 @@ static void a_cache_ends_without_its_drive(void **state)
     house_finish(&h);
 }
 
+static void nobody_waits_for_the_directory_to_be_looked_through(void **state)
+{
+    struct kv_disk_config disk = {.most_bytes = 1 << 30};
+    struct pool_key key;
+    uint64_t bytes = 0;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    compute(&h, BOB, 2, 2, 0, 0);
+    leave(&h);
+    disk.path = h.path;
+    drive_hold();
+    assert_int_equal(kv_disk_create(&disk, &h.disk, NULL), 0);
+    assert_false(kv_disk_user_bytes(h.disk, BOB, &bytes));
+    kv_spill_next_key(&h.contents, BOB, words(2), &key);
+    assert_false(kv_disk_has(h.disk, &key, &bytes));
+    assert_false(kv_disk_takes_writes(h.disk));
+    assert_int_equal(kv_disk_forget(h.disk, ALICE, &bytes), 0);
+    assert_true(drive_is_held());
+    drive_let_go();
+    wait_for_look(&h);
+    assert_true(kv_disk_has(h.disk, &key, &bytes));
+    assert_int_equal(n_files(&h), 2); /* the forgotten user's are gone */
+    kv_disk_destroy(h.disk);
+    come(&h);
+    assert_int_equal(n_files(&h), 2);
+    house_finish(&h);
+}
+
 static void a_cache_out_of_reach_has_no_spill(void **state)
 {
     struct kv_spill *spill = NULL;
@@ -687,6 +742,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
     cmocka_unit_test(what_a_user_has_forgotten_is_not_written),
     cmocka_unit_test(a_cache_ends_without_its_drive),
+    cmocka_unit_test(nobody_waits_for_the_directory_to_be_looked_through),
     cmocka_unit_test(a_cache_out_of_reach_has_no_spill),
 };
 

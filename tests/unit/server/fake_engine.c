@@ -700,9 +700,10 @@ int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct 
     return 0;
 }
 
-uint64_t engine_disk_bytes(struct engine *e, uid_t uid)
+bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes)
 {
-    return uid;
+    *ret_bytes = uid;
+    return true;
 }
 
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)

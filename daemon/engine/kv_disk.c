@@ -50,9 +50,9 @@ struct kv_disk {
     struct kv_index index;
     struct kv_disk_stats stats;
     struct kv_drive drive;
-    uint64_t paused_until_ns;
-    bool is_ending;          /* the process is */
-    uint64_t flush_until_ns; /* 0: nobody flushed yet */
+    uint64_t paused_until_ns; /* 0: writing is not paused */
+    bool is_ending;           /* the process is */
+    uint64_t flush_until_ns;  /* 0: nobody flushed yet */
 };
 
 static int64_t now_unix_ns(void)
@@ -166,7 +166,7 @@ static void end_write(struct kv_disk *d, const struct kv_job *job, int64_t used_
         return;
     if (job->result < 0) {
         d->stats.failed_writes++;
-        d->paused_until_ns = clock_now_ns() + PAUSE_NS;
+        d->paused_until_ns = clock_now_ns() + d->config.pause_ns;
         return;
     }
     d->stats.written_blocks++;
@@ -294,6 +294,15 @@ static struct kv_job *next_job(struct kv_disk *d)
     return list_empty(&d->errands) ? job : NULL;
 }
 
+/* Who waits to write has no other reason to come back. */
+static void end_pause(struct kv_disk *d)
+{
+    if (!d->paused_until_ns || clock_now_ns() < d->paused_until_ns)
+        return;
+    d->paused_until_ns = 0;
+    wake(d);
+}
+
 /* Does what is next; false: nothing is left, and the thread shall end. */
 static bool do_next(struct kv_disk *d)
 {
@@ -318,10 +327,12 @@ static bool do_next(struct kv_disk *d)
     }
     if (d->is_stopping)
         return false;
-    until_ns = clock_now_ns() + LOOK_NS;
+    until_ns = d->paused_until_ns ? d->paused_until_ns : clock_now_ns() + LOOK_NS;
     until = (struct timespec){(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
-    if (pthread_cond_timedwait(&d->work, &d->lock, &until) == ETIMEDOUT)
+    if (pthread_cond_timedwait(&d->work, &d->lock, &until) == ETIMEDOUT) {
         drop_old(d);
+        end_pause(d);
+    }
     return true;
 }
 
@@ -365,6 +376,8 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
         return error_set(err, ENOMEM, "out of memory");
     d->config = *cfg;
     d->config.path = NULL; /* the caller's */
+    if (!d->config.pause_ns)
+        d->config.pause_ns = PAUSE_NS;
     list_init(&d->reads);
     list_init(&d->writes);
     list_init(&d->errands);
@@ -454,7 +467,7 @@ bool kv_disk_takes_writes(struct kv_disk *d)
     bool takes;
 
     pthread_mutex_lock(&d->lock);
-    takes = d->has_looked && clock_now_ns() >= d->paused_until_ns;
+    takes = d->has_looked && !d->paused_until_ns;
     pthread_mutex_unlock(&d->lock);
     return takes;
 }

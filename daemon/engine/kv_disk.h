@@ -23,7 +23,8 @@ struct kv_disk_config {
     const char *path;         /* made if need be; the caller's alone, or it is refused */
     uint64_t most_bytes;      /* of files; what is in excess goes */
     uint64_t keep_seconds;    /* unused for longer: it goes; 0: no such limit */
-    void (*wake)(void *user); /* a job is done; from the thread, may be NULL */
+    uint64_t pause_ns;        /* of writing, after one that failed; 0: half a minute */
+    void (*wake)(void *user); /* a job is done, or it writes again; from the thread, may be NULL */
     void *user;
 };
 

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -474,6 +475,36 @@ static void a_drive_that_is_full_costs_the_block_and_no_more(void **state)
     place_finish(&p);
 }
 
+static void on_wake(void *user)
+{
+    sem_post(user);
+}
+
+static void who_waits_to_write_is_woken_when_the_drive_is_tried_again(void **state)
+{
+    enum { LOOKED, FAILED, GOES_ON, WAKES, PATIENCE_SECONDS = 20 };
+    struct timespec until;
+    struct place p;
+    sem_t wakes;
+
+    assert_int_equal(sem_init(&wakes, 0, 0), 0);
+    place_init(&p, FILE_BYTES - 1);
+    kv_disk_client_finish(p.disk, &p.client);
+    kv_disk_destroy(p.disk);
+    p.config.pause_ns = 1000000;
+    p.config.wake = on_wake;
+    p.config.user = &wakes;
+    come(&p);
+    assert_int_equal(put(&p, ALICE, 1), -EFBIG);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_SECONDS;
+    for (int i = LOOKED; i < WAKES; i++)
+        assert_int_equal(sem_timedwait(&wakes, &until), 0);
+    assert_true(kv_disk_takes_writes(p.disk));
+    place_finish(&p);
+    sem_destroy(&wakes);
+}
+
 static void a_directory_that_takes_no_file_costs_the_block_and_no_more(void **state)
 {
     struct place p;
@@ -606,6 +637,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_was_not_used_for_so_many_seconds_goes),
     cmocka_unit_test(a_use_is_remembered_over_a_restart),
     cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),
+    cmocka_unit_test(who_waits_to_write_is_woken_when_the_drive_is_tried_again),
     cmocka_unit_test(a_directory_that_takes_no_file_costs_the_block_and_no_more),
     cmocka_unit_test(a_writer_that_is_killed_leaves_whole_files_alone),
     cmocka_unit_test(an_unfinished_file_is_removed_at_the_start),

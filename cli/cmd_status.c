@@ -62,6 +62,8 @@ static void print_disk(const json_t *disk)
            format_bytes(all, number_of(disk, "bytes")),
            format_bytes(limit, number_of(disk, "limit_bytes")),
            format_bytes(own, number_of(disk, "own_bytes")));
+    if (json_object_get(disk, "write_error"))
+        printf("          nothing can be written there now: %s\n", text_of(disk, "write_error"));
 }
 
 static void print_loading(const json_t *m)

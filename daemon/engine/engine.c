@@ -278,8 +278,10 @@ int engine_token_bytes(struct engine *e, const char *model, int32_t id, const ch
 int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err)
 {
     *ret_disk_bytes = 0;
-    if (worker_forget(e->worker, uid) < 0 ||
-        (e->disk && kv_disk_forget(e->disk, uid, ret_disk_bytes) < 0))
+    /* the disk first: the device thread gives up what is there, too, and would leave nothing to
+     * count */
+    if ((e->disk && kv_disk_forget(e->disk, uid, ret_disk_bytes) < 0) ||
+        worker_forget(e->worker, uid) < 0)
         return error_set(err, ENOMEM, "out of memory");
     return 0;
 }
@@ -309,6 +311,7 @@ static void disk_stats(const struct engine *e, struct engine_disk_stats *ret)
     ret->read_blocks = s.read_blocks;
     ret->read_bytes = s.read_bytes;
     ret->failed_writes = s.failed_writes;
+    ret->write_error = s.write_error;
     ret->damaged_blocks = s.damaged_blocks;
     ret->dropped_blocks = s.dropped_blocks;
 }

@@ -342,6 +342,7 @@ struct engine_stats {
         /* since the start: */
         uint64_t written_blocks, written_bytes, read_blocks, read_bytes;
         uint64_t failed_writes, damaged_blocks, dropped_blocks;
+        int write_error;          /* why the last write failed, negative; 0: it did not */
         uint64_t prompts, tokens; /* which began with what was read back, and how much of it */
     } disk;                       /* of the KV caches */
 };

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/kv_cost.h"
 #include "engine/kv_directory.h"
 #include "engine/kv_index.h"
@@ -155,6 +156,16 @@ static void do_errand(struct kv_disk *d, const struct errand *errand)
         kv_directory_remove(d->root_fd, errand->uid, &errand->key);
 }
 
+/* Told once, until something can be written again. */
+static void note_failure(struct kv_disk *d, int error)
+{
+    if (error != d->stats.write_error)
+        log_warn("kv-disk: conversations cannot be written there: %s; it is tried again later",
+                 strerror(-error));
+    d->stats.write_error = error;
+    d->stats.failed_writes++;
+}
+
 static void end_write(struct kv_disk *d, const struct kv_job *job, int64_t used_ns)
 {
     const struct kv_record *r = &job->record;
@@ -165,10 +176,11 @@ static void end_write(struct kv_disk *d, const struct kv_job *job, int64_t used_
     if (job->result == -ECANCELED)
         return;
     if (job->result < 0) {
-        d->stats.failed_writes++;
+        note_failure(d, job->result);
         d->paused_until_ns = clock_now_ns() + d->config.pause_ns;
         return;
     }
+    d->stats.write_error = 0;
     d->stats.written_blocks++;
     d->stats.written_bytes += bytes;
     if (kv_index_add(&d->index, r->uid, &r->key, bytes,

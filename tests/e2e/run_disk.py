@@ -202,6 +202,8 @@ def a_drive_that_is_full_costs_hits_and_nothing_else():
         d = place.start()
         first, _ = ask(d)
         wait_for(d, "kv_disk_failed_writes_total", 1)
+        has(d.read_log(), "kv-disk: conversations cannot be written there: No space left on device")
+        has(d.hearth("status")[1], "nothing can be written there now: No space left on device")
         equal(ask(d)[0], first)
         d.stop(signal.SIGKILL)
         d = place.start()

@@ -466,6 +466,7 @@ static void a_drive_that_is_full_costs_the_block_and_no_more(void **state)
     assert_int_equal(put(&p, ALICE, 2), -EFBIG);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
     assert_int_equal(stats_of(&p).failed_writes, 1);
+    assert_int_equal(stats_of(&p).write_error, -EFBIG);
     assert_false(kv_disk_takes_writes(p.disk));
     assert_false(has(&p, 2));
     assert_int_equal(get(&p, ALICE, 1), 0);

@@ -55,7 +55,7 @@ static int parse(int argc, char **argv, struct arguments *a, struct error *err)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    int c;
+    int c, r = 0;
 
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         if (c == 'd')
@@ -64,13 +64,17 @@ static int parse(int argc, char **argv, struct arguments *a, struct error *err)
             a->socket = optarg;
         else if (c == 'j')
             a->is_json = true;
-        else if (c == 'k' && parse_kv_type(optarg, &a->kv_type) < 0)
-            return error_set(err, EINVAL, "--kv-type %s: it is f16 or q8_0", optarg);
-        else if (c == 'c' && parse_context(optarg, &a->context_tokens) < 0)
-            return error_set(err, EINVAL, "--context %s: it is a number of tokens from 1 on",
-                             optarg);
-        else if (c != 'k' && c != 'c')
+        else if (c == 'k')
+            r = parse_kv_type(optarg, &a->kv_type);
+        else if (c == 'c')
+            r = parse_context(optarg, &a->context_tokens);
+        else
             return -EINVAL;
+        if (r < 0)
+            return error_set(err, EINVAL,
+                             c == 'k' ? "--kv-type %s: it is f16 or q8_0"
+                                      : "--context %s: it is a number of tokens from 1 on",
+                             optarg);
     }
     if (argc - optind != 1)
         return -EINVAL;

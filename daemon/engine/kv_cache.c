@@ -388,6 +388,19 @@ uint32_t kv_cache_first_seen(const struct kv_cache *kv, uint32_t n_tokens)
     return attention_first(n_tokens, kv->window) / KV_BLOCK_TOKENS;
 }
 
+bool kv_cache_has_window(const struct kv_cache *kv, uint32_t block)
+{
+    return kv->windows && window_blocks_of(kv->windows, block) != WINDOW_NONE;
+}
+
+void kv_cache_see(const struct kv_cache *kv, struct kv_seen *seen, bool has_window)
+{
+    seen->run = has_window ? seen->run + 1 : 0;
+    seen->n++;
+    if (seen->run >= seen->n - kv_cache_first_seen(kv, seen->n * KV_BLOCK_TOKENS))
+        seen->most = seen->n;
+}
+
 /* Where layers have blocks of windows at all, they have fewer than the others. */
 static bool has_layer(const struct kv_cache *kv, uint32_t layer, bool is_windowed)
 {

@@ -93,6 +93,16 @@ void kv_cache_share_window(struct kv_cache *kv, uint32_t block, uint32_t *window
 
 /* Of the positions before the next of n, the first block that windowed layers look at. */
 uint32_t kv_cache_first_seen(const struct kv_cache *kv, uint32_t n_tokens);
+/* Whether a shared block has one for windowed layers. */
+bool kv_cache_has_window(const struct kv_cache *kv, uint32_t block);
+
+/* After how many blocks, from the first on, windowed layers find all that they look at. */
+struct kv_seen {
+    uint32_t n, run,
+        most; /* blocks so far; the last of them in a row with a window's; the answer */
+};
+/* The next block, and whether it has one for windowed layers. */
+void kv_cache_see(const struct kv_cache *kv, struct kv_seen *seen, bool has_window);
 
 /* The digest of all that decides what a block of such a cache holds for given tokens: the model,
  * which says what layers are like, and what is left open by it. */

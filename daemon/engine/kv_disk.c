@@ -90,17 +90,19 @@ static void drop(struct kv_disk *d, struct kv_index_entry *e)
     kv_index_remove(&d->index, e);
 }
 
+/* That of the block which a job's follows, where it is here. */
+static struct kv_index_entry *parent_of(const struct kv_disk *d, const struct kv_job *job)
+{
+    return job->parent.hex[0] ? kv_index_find(&d->index, &job->parent) : NULL;
+}
+
 /* What the file of a block tells that is not there yet: that it goes just before the block that it
  * follows, here as after a restart. */
-static int64_t first_use_ns(struct kv_disk *d, const struct kv_job *job,
-                            struct kv_index_entry **ret_parent)
+static int64_t first_use_ns(const struct kv_disk *d, const struct kv_job *job)
 {
-    struct kv_index_entry *parent = NULL;
+    const struct kv_index_entry *parent = parent_of(d, job);
     int64_t now_ns = now_unix_ns();
 
-    if (job->parent.hex[0])
-        parent = kv_index_find(&d->index, &job->parent);
-    *ret_parent = parent;
     return parent && parent->told_ns <= now_ns ? parent->told_ns - 1 : now_ns;
 }
 
@@ -170,9 +172,8 @@ static void end_write(struct kv_disk *d, const struct kv_job *job, int64_t used_
 {
     const struct kv_record *r = &job->record;
     uint64_t bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
-    struct kv_index_entry *e = NULL, *parent;
+    struct kv_index_entry *e = NULL, *parent = parent_of(d, job);
 
-    first_use_ns(d, job, &parent);
     if (job->result == -ECANCELED)
         return;
     if (job->result < 0) {
@@ -218,9 +219,7 @@ static void do_job(struct kv_disk *d, struct kv_job *job)
 {
     const struct kv_record *r = &job->record;
     uint64_t begin_ns = clock_now_ns(), bytes = kv_file_bytes(r->block_bytes, r->window_bytes);
-
-    struct kv_index_entry *parent;
-    int64_t used_ns = first_use_ns(d, job, &parent);
+    int64_t used_ns = first_use_ns(d, job);
     bool is_void = job->is_void;
 
     d->running = job;

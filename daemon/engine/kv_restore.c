@@ -70,8 +70,7 @@ static void take_memory(struct kv_restore *r)
     while (r->n_held < r->n_blocks &&
            kv_cache_take_shared(kv, owner_of(r, r->n_held), parent_of(r, r->n_held),
                                 tokens_of(r, r->n_held), &block)) {
-        r->has_window[r->n_held] =
-            kv->windows && window_blocks_of(kv->windows, block) != WINDOW_NONE;
+        r->has_window[r->n_held] = kv_cache_has_window(kv, block);
         r->blocks[r->n_held++] = block;
     }
 }
@@ -88,7 +87,7 @@ static uint32_t look(struct kv_restore *r)
                           &r->keys[i]);
         if (i < r->n_held)
             continue;
-        if (!kv_disk_has(s->disk, &r->keys[i], &bytes) || !kv_spill_is_size(s, bytes))
+        if (!kv_spill_finds(s, &r->keys[i], &bytes))
             break;
         r->has_window[i] = bytes == whole;
     }
@@ -99,16 +98,13 @@ static uint32_t look(struct kv_restore *r)
 static uint32_t most_seen(const struct kv_restore *r, uint32_t n)
 {
     const struct kv_cache *kv = r->spill->kv;
-    uint32_t best = 0, run = 0; /* blocks in a row that have one for windows */
+    struct kv_seen seen = {0};
 
     if (!kv->windows)
         return n;
-    for (uint32_t i = 0; i < n; i++) {
-        run = r->has_window[i] ? run + 1 : 0;
-        if (run >= i + 1 - kv_cache_first_seen(kv, (i + 1) * KV_BLOCK_TOKENS))
-            best = i + 1;
-    }
-    return best;
+    for (uint32_t i = 0; i < n; i++)
+        kv_cache_see(kv, &seen, r->has_window[i]);
+    return seen.most;
 }
 
 /* Whether what was not asked for yet shall be. */

@@ -124,15 +124,11 @@ static const struct pool_key *key_of(struct kv_spill *s, uint32_t block)
     return &s->blocks[block].key;
 }
 
-bool kv_spill_is_size(const struct kv_spill *s, uint64_t file_bytes)
+bool kv_spill_finds(const struct kv_spill *s, const struct pool_key *key, uint64_t *ret_bytes)
 {
-    return file_bytes == kv_file_bytes(s->block_bytes, s->window_bytes) ||
-           file_bytes == kv_file_bytes(s->block_bytes, 0);
-}
-
-static bool has_window(const struct kv_spill *s, uint32_t block)
-{
-    return s->kv->windows && window_blocks_of(s->kv->windows, block) != WINDOW_NONE;
+    return kv_disk_has(s->disk, key, ret_bytes) &&
+           (*ret_bytes == kv_file_bytes(s->block_bytes, s->window_bytes) ||
+            *ret_bytes == kv_file_bytes(s->block_bytes, 0));
 }
 
 /* Whether all that is known of the block is on disk. */
@@ -140,8 +136,9 @@ static bool is_on_disk(struct kv_spill *s, uint32_t block)
 {
     uint64_t bytes;
 
-    return kv_disk_has(s->disk, key_of(s, block), &bytes) && kv_spill_is_size(s, bytes) &&
-           (!has_window(s, block) || bytes == kv_file_bytes(s->block_bytes, s->window_bytes));
+    return kv_spill_finds(s, key_of(s, block), &bytes) &&
+           (!kv_cache_has_window(s->kv, block) ||
+            bytes == kv_file_bytes(s->block_bytes, s->window_bytes));
 }
 
 /* ---- what waits ---- */
@@ -184,7 +181,7 @@ uint32_t kv_spill_n_on_disk(struct kv_spill *s, const uint32_t *blocks, uint32_t
     uint32_t i;
 
     *ret_bytes = 0;
-    for (i = 0; i < n && kv_disk_has(s->disk, key_of(s, blocks[i]), &bytes); i++)
+    for (i = 0; i < n && kv_spill_finds(s, key_of(s, blocks[i]), &bytes); i++)
         *ret_bytes += bytes;
     return i;
 }
@@ -220,7 +217,7 @@ static void begin_write(struct kv_spill *s, struct spill_job *j, uint32_t block)
     r->block_bytes = s->block_bytes;
     r->window_bytes = 0;
     kv_cache_read(s->kv, block, false, r->data);
-    if (has_window(s, block)) {
+    if (kv_cache_has_window(s->kv, block)) {
         r->window_bytes = s->window_bytes;
         kv_cache_read(s->kv, window_blocks_of(s->kv->windows, block), true,
                       (char *)r->data + s->block_bytes);

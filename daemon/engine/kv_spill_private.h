@@ -37,8 +37,8 @@ struct kv_spill {
 /* The key of a block that follows another of that key (the contents key: a first one). */
 void kv_spill_next_key(const struct pool_key *parent, uid_t uid, const uint32_t *tokens,
                        struct pool_key *ret);
-/* Whether a file of so many bytes may hold a block of the cache. */
-bool kv_spill_is_size(const struct kv_spill *s, uint64_t file_bytes);
+/* Whether the disk has a block of that key, in a file as long as those of this cache are. */
+bool kv_spill_finds(const struct kv_spill *s, const struct pool_key *key, uint64_t *ret_bytes);
 /* A job that is not busy, or NULL. */
 struct spill_job *kv_spill_free_job(struct kv_spill *s);
 

@@ -170,15 +170,11 @@ static uint32_t parent_of(const struct session *s, uint32_t i)
 /* After how many of the first n blocks windowed layers find all that they look at. */
 static uint32_t most_seen(const struct session *s, uint32_t n)
 {
-    uint32_t best = 0, run = 0; /* blocks in a row that have one for windows */
+    struct kv_seen seen = {0};
 
-    for (uint32_t i = 0; i < n; i++) {
-        bool has = window_blocks_of(s->kv->windows, s->table.blocks[i]) != WINDOW_NONE;
-        run = has ? run + 1 : 0;
-        if (run >= i + 1 - kv_cache_first_seen(s->kv, (i + 1) * KV_BLOCK_TOKENS))
-            best = i + 1;
-    }
-    return best;
+    for (uint32_t i = 0; i < n; i++)
+        kv_cache_see(s->kv, &seen, kv_cache_has_window(s->kv, s->table.blocks[i]));
+    return seen.most;
 }
 
 /* Of the blocks that were found, keeps those that windowed layers can go on from. */

@@ -5,6 +5,8 @@
 #include "fields.h"
 #include "progress.h"
 
+#include "base/number.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>
@@ -17,16 +19,13 @@ static const char options[] = "  --user WHO      another user's: a name or a num
 static int find_uid(const char *who, json_int_t *ret_uid, struct error *err)
 {
     const struct passwd *user = getpwnam(who);
-    char *end;
+    uint64_t uid;
 
-    if (user) {
-        *ret_uid = (json_int_t)user->pw_uid;
-        return 0;
-    }
-    errno = 0;
-    *ret_uid = strtoll(who, &end, 10);
-    if (errno || end == who || *end || *ret_uid < 0 || *ret_uid > UINT32_MAX)
+    if (user)
+        uid = user->pw_uid;
+    else if (number_parse(who, 10, false, UINT32_MAX, &uid) < 0)
         return error_set(err, ENOENT, "there is no user %s", who);
+    *ret_uid = (json_int_t)uid;
     return 0;
 }
 
@@ -58,7 +57,7 @@ static int run(int argc, char **argv)
     };
     const char *socket = NULL, *who = NULL;
     struct error err = {0};
-    json_int_t uid;
+    json_int_t uid = 0;
     json_t *body;
     int c, r;
 

@@ -6,7 +6,7 @@
  *
  * The first byte picks the model; each six that follow change it: what, where, how, and a number.
  */
-#include "gguf_builder.h"
+#include "model_fixture.h"
 
 #include "engine/footprint.h"
 #include "model/model_size.h"
@@ -30,19 +30,9 @@ enum { N_ARCHS = sizeof(archs) / sizeof(archs[0]) };
 static void build(struct gguf_builder *b, uint8_t choice)
 {
     static const enum gguf_type types[] = {GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_F32};
-    const struct builder_shape shape = {
-        .arch = archs[choice % N_ARCHS],
-        .layers = 2 + choice / N_ARCHS % 3,
-        .embd = 96,
-        .ff = 160,
-        .heads = 6,
-        .kv_heads = 2,
-        .head_dim = 32,
-        .vocab = 117,
-        .matrix = types[choice % 3],
-        .embedding = GGUF_TYPE_F16,
-    };
+    struct builder_shape shape = model_fixture_shape(archs[choice % N_ARCHS], types[choice % 3]);
 
+    shape.layers = 2 + choice / N_ARCHS % 3;
     gguf_builder_transformer(b, &shape);
 }
 

@@ -102,6 +102,27 @@ static int set_arguments(json_t *message, size_t at, struct api_error *err)
     return 0;
 }
 
+/* Reasoning comes back under the name the API gives it, or another server's. Templates read one
+ * name or the other, so all are set; but gpt-oss's refuses `thinking` beside the content of a
+ * message with calls, and shows that content in its place. */
+static int set_reasoning(json_t *message, struct api_error *err)
+{
+    static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+    enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
+    json_t *reasoning = NULL;
+    int failed = 0;
+
+    for (size_t i = 0; i < N_NAMES && !json_string_length(reasoning); i++)
+        reasoning = fields_get(message, names[i]);
+    if (!json_string_length(reasoning))
+        return 0;
+    for (size_t i = 0; i < N_NAMES; i++)
+        failed |= json_object_set(message, names[i], reasoning);
+    if (fields_get(message, "tool_calls") && json_string_length(fields_get(message, "content")))
+        failed |= json_object_del(message, "thinking");
+    return failed ? no_memory(err) : 0;
+}
+
 static int check_messages(json_t *messages, struct api_error *err)
 {
     json_t *message;
@@ -135,7 +156,8 @@ static int check_messages(json_t *messages, struct api_error *err)
         if (strcmp(json_string_value(role), "developer") == 0 &&
             json_string_set(role, "system") < 0)
             return no_memory(err);
-        if (set_content(message, i, err) < 0 || set_arguments(message, i, err) < 0)
+        if (set_content(message, i, err) < 0 || set_arguments(message, i, err) < 0 ||
+            set_reasoning(message, err) < 0)
             return -1;
     }
     return 0;
@@ -201,11 +223,14 @@ int chat_build(const json_t *request, json_t **ret_chat, struct api_error *err)
 {
     json_t *chat = json_object(), *kwargs = fields_get(request, "chat_template_kwargs"), *tools;
     json_t *messages = json_deep_copy(fields_get(request, "messages"));
+    const char *effort = NULL;
     int failed = 0;
 
     if (!chat)
         no_memory(err);
-    if (!chat || check_messages(messages, err) < 0 || choose_tools(request, &tools, err) < 0)
+    if (!chat || check_messages(messages, err) < 0 ||
+        fields_string(request, "reasoning_effort", &effort, err) < 0 ||
+        choose_tools(request, &tools, err) < 0)
         goto fail;
     if (kwargs && !json_is_object(kwargs)) {
         json_decref(tools);
@@ -213,6 +238,8 @@ int chat_build(const json_t *request, json_t **ret_chat, struct api_error *err)
                     "'chat_template_kwargs' must be an object, not %s", fields_type_name(kwargs));
         goto fail;
     }
+    if (effort)
+        failed |= json_object_set_new(chat, "reasoning_effort", json_string(effort));
     if (kwargs)
         failed |= json_object_update(chat, kwargs);
     failed |= json_object_set(chat, "messages", messages);

@@ -213,6 +213,15 @@ static void chats_take_the_shape_templates_expect(void **state)
          "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"x\",\"role\":\"user\"}],"
          "\"tool_choice\":{\"function\":{\"name\":\"g\"}},\"tools\":[{\"function\":{\"name\":\"g\"}"
          "}]}"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":\"low\"}",
+         "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"x\",\"role\":\"user\"}],"
+         "\"reasoning_effort\":\"low\"}"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":\"low\","
+         "\"chat_template_kwargs\":{\"reasoning_effort\":\"max\"}}",
+         "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"x\",\"role\":\"user\"}],"
+         "\"reasoning_effort\":\"max\"}"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":1}",
+         "reasoning_effort"},
         {"{}", "messages"},
         {"{\"messages\":{}}", "messages"},
         {"{\"messages\":[]}", "messages"},
@@ -233,6 +242,38 @@ static void chats_take_the_shape_templates_expect(void **state)
         chat_of(cases[i][0], got, sizeof(got));
         assert_string_equal(got, cases[i][1]);
     }
+}
+
+static void reasoning_goes_by_every_name(void **state)
+{
+    static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+    static const char *const calls = ",\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]";
+    char text[512], got[4096], want[512];
+
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(text, sizeof(text),
+                 "{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"%s\":\"why\"}]}",
+                 names[i]);
+        chat_of(text, got, sizeof(got));
+        assert_string_equal(got, "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"x\","
+                                 "\"reasoning\":\"why\",\"reasoning_content\":\"why\","
+                                 "\"role\":\"assistant\",\"thinking\":\"why\"}]}");
+        /* gpt-oss's template refuses a thought beside content */
+        snprintf(text, sizeof(text),
+                 "{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"%s\":\"why\"%s}]}",
+                 names[i], calls);
+        snprintf(want, sizeof(want),
+                 "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"x\","
+                 "\"reasoning\":\"why\",\"reasoning_content\":\"why\","
+                 "\"role\":\"assistant\"%s}]}",
+                 calls);
+        chat_of(text, got, sizeof(got));
+        assert_string_equal(got, want);
+    }
+    chat_of(
+        "{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\",\"reasoning_content\":\"\"}]}",
+        got, sizeof(got));
+    assert_null(strstr(got, "thinking"));
 }
 
 static void note_text(void *user, const char *text, size_t len)
@@ -347,6 +388,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(written_text_is_valid_json_whatever_it_holds),
         cmocka_unit_test(params_name_the_field_that_is_wrong),
         cmocka_unit_test(chats_take_the_shape_templates_expect),
+        cmocka_unit_test(reasoning_goes_by_every_name),
         cmocka_unit_test(tool_calls_are_found_however_the_text_is_split),
         cmocka_unit_test(text_before_a_tag_is_not_held_back),
         cmocka_unit_test(a_call_that_never_ends_becomes_text_and_loses_nothing),

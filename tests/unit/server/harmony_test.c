@@ -72,6 +72,17 @@ static void assert_taken(const char *completion, const char *text, const char *b
     }
 }
 
+static void assert_whole_reasoning(const char *completion, const char *reasoning)
+{
+    struct taken got;
+
+    take_apart(completion, strlen(completion), &got);
+    assert_string_equal(got.reasoning.data, reasoning);
+    strbuf_finish(&got.text);
+    strbuf_finish(&got.reasoning);
+    strbuf_finish(&got.calls);
+}
+
 static char *read_vector(const char *name)
 {
     char path[256], *text;
@@ -101,6 +112,43 @@ static void a_message_to_the_assistant_is_no_call(void **state)
 
     assert_taken(text, "", "{\"result\"", "");
     free(text);
+}
+
+/* What an assistant's turn in the library's conversations comes to: the messages they were made of.
+ * The turn begins where the user's text ends. */
+static void turns_give_their_messages_back(void **state)
+{
+    static const struct {
+        const char *vector, *user, *text, *reasoning, *calls;
+    } turns[] = {
+        {"does_not_drop_if_ongoing_analysis", "What is the weather in SF?", "",
+         "User asks: \u201cWhat is the weather in SF?\u201d We need to use lookup_weather tool.",
+         "lookup_weather({\"location\":\"San Francisco\"})"},
+        {"keep_analysis_between_finals", "What is 2 + 2?", "4", "", ""},
+        {"keep_analysis_between_finals", "What is 3 + 5?", "8", "thinking 3+5", ""},
+        {"preserve_cot", "What is 2 + 2?", "2 + 2 equals 4.",
+         "User asks a simple question: \"What is 2 + 2?\" The answer: 4.", ""},
+        {"dropping_cot_by_default", "What is 2 + 2?", "2 + 2 equals 4.", "", ""},
+    };
+    static const char begin[] = "<|end|><|start|>assistant";
+
+    for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
+        char name[64], *text, *at, *end;
+
+        snprintf(name, sizeof(name), "test_%s", turns[i].vector);
+        text = read_vector(name);
+        at = strstr(strstr(text, turns[i].user), begin);
+        assert_non_null(at);
+        at += sizeof(begin) - 1;
+        /* the turn is over where somebody else speaks */
+        end = strstr(at, "<|start|>user");
+        end = end ? end : strstr(at, "<|start|>functions.");
+        if (end)
+            *end = 0;
+        assert_taken(at, turns[i].text, turns[i].reasoning, turns[i].calls);
+        assert_whole_reasoning(at, turns[i].reasoning);
+        free(text);
+    }
 }
 
 static const struct rank_name names[] = {
@@ -172,6 +220,7 @@ static void tokens_are_taken_apart(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(text_is_taken_apart),
     cmocka_unit_test(a_message_to_the_assistant_is_no_call),
+    cmocka_unit_test(turns_give_their_messages_back),
     cmocka_unit_test(tokens_are_taken_apart),
 };
 

@@ -358,7 +358,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(vectors_minja_syntax_cases_render),
     cmocka_unit_test(vectors_conversations_render),
     cmocka_unit_test(vectors_published_templates_render),
-    cmocka_unit_test(vectors_harmony_conversations_render),
     cmocka_unit_test(vectors_real_templates_render_or_fail_as_in_python),
 };
 

@@ -8,6 +8,5 @@ void vectors_minja_syntax_cases_render(void **state);
 void vectors_conversations_render(void **state);
 void vectors_published_templates_render(void **state);
 void vectors_real_templates_render_or_fail_as_in_python(void **state);
-void vectors_harmony_conversations_render(void **state);
 
 #endif

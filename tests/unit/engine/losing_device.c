@@ -17,6 +17,7 @@ void losing_reset(void)
     losing.n_lost = losing.n_created = losing.n_refused = losing.n_imports = losing.delay_us =
         losing.n_prepared = losing.prepare_us = 0;
     losing.room_bytes = losing.imported_bytes = 0;
+    losing.is_held = losing.is_waiting = false;
 }
 
 /* Counts an operation; whether it can be done. */
@@ -90,6 +91,11 @@ static int losing_wait(struct device *dev, uint64_t ticket, uint64_t timeout_ns,
     int r = cpu_ops->wait(dev, ticket, timeout_ns, err);
 
     usleep(losing.delay_us);
+    while (losing.is_held) {
+        losing.is_waiting = true;
+        usleep(1000);
+    }
+    losing.is_waiting = false;
     return works(dev) ? r : lost(err);
 }
 

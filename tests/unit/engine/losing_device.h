@@ -8,6 +8,7 @@
 #define HEARTH_TESTS_ENGINE_LOSING_DEVICE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* Set by tests, counted down by whatever thread has the device. */
 struct losing {
@@ -23,6 +24,8 @@ struct losing {
     atomic_uint n_imports;    /* so far */
     atomic_ullong room_bytes; /* for imports; 0: without limit */
     atomic_ullong imported_bytes;
+    atomic_bool is_held;    /* no wait ends while it is */
+    atomic_bool is_waiting; /* whoever has the device waits for the end of that */
 };
 extern struct losing losing;
 

@@ -2,6 +2,7 @@
 /* Loads beside models that are on their way out, and loads that come to nothing. */
 #include "harness.h"
 
+#include "engine/engine_private.h"
 #include "engine_fixture.h"
 #include "losing_device.h"
 #include "narrow_memory.h"
@@ -51,7 +52,8 @@ static void a_load_that_fails_without_a_device_leaves_no_memory(void **state)
     unlink(other);
 }
 
-/* Two models, with memory for these, and a device thread that is slow to let go of anything. */
+/* Two models, with memory for these, and a device thread that lets go of nothing: it waits for a
+ * step. */
 struct full_house {
     struct engine *engine;
     char one[64], two[64];
@@ -66,17 +68,17 @@ static void fill(struct full_house *h)
     assert_int_equal(fixture_load(h->engine, fixture_model(), NULL), 0);
     assert_int_equal(fixture_load(h->engine, h->one, NULL), 0);
     narrow_memory_bytes = narrow_memory_used + 16 * MIB;
-    losing.delay_us = 200000;
+    losing.is_held = true;
     ask_init(&h->busy, h->engine, prompt);
-    h->busy.params.max_tokens = 20;
     ask_begin(&h->busy);
-    for (int i = 0; i < 30000 && !h->busy.n_ids; i++)
+    for (int i = 0; i < 30000 && !losing.is_waiting; i++)
         fixture_idle(h->engine, 1);
+    assert_true(losing.is_waiting);
 }
 
 static void leave(struct full_house *h)
 {
-    losing.delay_us = 0;
+    losing.is_held = false;
     ask_wait(&h->busy);
     ask_finish(&h->busy);
     engine_destroy(h->engine);
@@ -85,15 +87,30 @@ static void leave(struct full_house *h)
     unlink(h->two);
 }
 
+/* Begins to load it, and returns when it waits for room, or has ended. */
+static void begin_load(struct full_house *h, const char *path, struct load_wait *ret_wait)
+{
+    const struct model_entry *entry;
+
+    assert_int_equal(engine_load(h->engine, path, &fixture_load_events, ret_wait, NULL, NULL), 0);
+    entry = catalogue_find_path(&h->engine->catalogue, path);
+    for (int i = 0; i < 30000 && !entry->waits_for_room && !ret_wait->is_done; i++)
+        fixture_idle(h->engine, 1);
+    assert_string_equal(ret_wait->error.text, "");
+    assert_true(entry->waits_for_room);
+}
+
 static void a_load_waits_for_what_is_being_unloaded(void **state)
 {
     struct full_house h;
-    struct error err = {0};
+    struct load_wait wait = {0};
 
     fill(&h);
     assert_int_equal(engine_unload(h.engine, h.one, NULL), 0);
-    if (fixture_load(h.engine, h.two, &err) < 0)
-        fail_msg("%s", err.text);
+    begin_load(&h, h.two, &wait);
+    losing.is_held = false;
+    fixture_wait(h.engine, &wait.is_done);
+    assert_string_equal(wait.error.text, "");
     leave(&h);
 }
 
@@ -106,18 +123,13 @@ static void a_second_load_waits_for_what_goes_for_the_first(void **state)
 
     fill(&h);
     fixture_copy_model(three);
-    assert_int_equal(engine_load(h.engine, h.two, &fixture_load_events, &first, NULL, NULL), 0);
-    for (int i = 0; i < 30000; i++) {
-        if (fixture_info(h.engine, h.one)->state == ENGINE_MODEL_UNLOADING)
-            break;
-        fixture_idle(h.engine, 1);
-    }
-    narrow_memory_bytes -= 15 * MIB; /* room for the second comes with it, too, and not before */
     assert_int_equal(truncate(three, 2 * MIB), 0);
-    assert_int_equal(engine_load(h.engine, three, &fixture_load_events, &second, NULL, NULL), 0);
-    fixture_idle(h.engine, 50);
-    assert_false(second.is_done);
+    begin_load(&h, h.two, &first);
+    assert_int_equal(fixture_info(h.engine, h.one)->state, ENGINE_MODEL_UNLOADING);
+    narrow_memory_bytes -= 15 * MIB; /* room for the second comes with it, too, and not before */
+    begin_load(&h, three, &second);
     narrow_memory_bytes += 15 * MIB;
+    losing.is_held = false;
     fixture_wait(h.engine, &first.is_done);
     fixture_wait(h.engine, &second.is_done);
     assert_string_equal(first.error.text, "");

@@ -192,6 +192,22 @@ static int open_sockets(struct daemon *d, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* What the administrator named must be there before anybody is served. */
+static int find_preloads(const struct daemon *d, struct error *err)
+{
+    const struct engine_model_info *info;
+
+    for (unsigned i = 0; i < d->options.n_preload; i++) {
+        int rc = engine_find_model(d->engine, d->options.preload[i], &info, err);
+
+        if (rc < 0) {
+            error_prefix(err, "preload");
+            return rc;
+        }
+    }
+    return 0;
+}
+
 static void on_preloaded(void *user, const struct error *err)
 {
     if (err->code < 0)
@@ -285,7 +301,7 @@ static int start(struct daemon *d, struct error *err)
         engine.keeper = &d->fd_store.keeper;
     if ((rc = adopt_descriptors(d, err)) < 0 ||
         (rc = loop_create(LOOP_BACKEND_AUTO, &d->loop, err)) < 0 ||
-        (rc = engine_create(&engine, &d->engine, err)) < 0 ||
+        (rc = engine_create(&engine, &d->engine, err)) < 0 || (rc = find_preloads(d, err)) < 0 ||
         (rc = server_create(d->loop, d->engine, &config, &d->server, err)) < 0 ||
         (rc = open_sockets(d, err)) < 0 || (rc = preload(d, err)) < 0 ||
         (rc = engine_adopt(d->engine, err)) < 0)

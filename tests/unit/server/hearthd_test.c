@@ -403,13 +403,16 @@ static void a_socket_from_systemd_is_served_and_left_in_place(void **state)
     close(listener);
 }
 
-static void preloading_an_unknown_model_fails_the_start(void **state)
+static void preloading_an_unknown_model_fails_the_start_before_anybody_is_served(void **state)
 {
     char text[8192];
 
-    assert_int_equal(
-        run(ARGS("--socket", in_dir("f.sock"), "--preload", "nothing"), text, sizeof(text)), 1);
-    assert_non_null(strstr(text, "no model is called nothing"));
+    assert_int_equal(run(ARGS("--socket", in_dir("f.sock"), "--log-level", "info", "--preload",
+                              "cold", "--preload", "nothing"),
+                         text, sizeof(text)),
+                     1);
+    assert_non_null(strstr(text, "preload: no model is called nothing"));
+    assert_null(strstr(text, "serving"));
     assert_int_equal(access(in_dir("f.sock"), F_OK), -1);
 }
 
@@ -438,7 +441,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sighup_reads_the_settings_again),
         cmocka_unit_test(sighup_names_the_settings_that_wait_for_a_restart),
         cmocka_unit_test(a_socket_from_systemd_is_served_and_left_in_place),
-        cmocka_unit_test(preloading_an_unknown_model_fails_the_start),
+        cmocka_unit_test(preloading_an_unknown_model_fails_the_start_before_anybody_is_served),
         cmocka_unit_test(a_model_dir_that_is_not_there_is_told),
     };
     char self[4000];

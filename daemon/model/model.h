@@ -14,7 +14,7 @@
 
 struct weight_ref {
     const struct gguf_tensor *tensor; /* NULL: the model has none */
-    uint64_t address;                 /* of the weight; 0 until told */
+    uint64_t address;                 /* of the weight; 0 until told, or without a tensor */
     uint64_t offset;                  /* of the weight in the tensor, which may hold several */
     uint32_t n_rows;                  /* the weight's; 1 for vectors */
 };

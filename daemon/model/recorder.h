@@ -17,12 +17,14 @@ struct step_layout {
 
 enum { ACCESS_MOST = 64 };
 
+struct access {
+    uint64_t begin, end; /* addresses */
+    bool is_write;
+};
+
 /* What has been touched since the last barrier. */
 struct accesses {
-    struct {
-        uint64_t begin, end;
-        bool is_write;
-    } list[ACCESS_MOST];
+    struct access list[ACCESS_MOST];
     size_t n;
 };
 

@@ -174,14 +174,30 @@ static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config
 }
 
 /* The parts of a split model are one model. */
-static void derive_key(struct loaded_model *lm)
+static void join_keys(const struct pool_key *keys, size_t n, struct pool_key *ret)
+{
+    *ret = keys[0];
+    if (n > 1)
+        pool_key_derive(&keys[0], "split", keys, n * sizeof(*keys), ret);
+}
+
+static int derive_keys(struct loaded_model *lm, struct error *err)
 {
     size_t n = gguf_n_files(lm->gguf);
+    struct pool_key *lasting = calloc(n, sizeof(*lasting));
 
-    lm->key = lm->file_keys[0];
-    if (n > 1)
-        pool_key_derive(&lm->file_keys[0], "split", lm->file_keys, n * sizeof(*lm->file_keys),
-                        &lm->key);
+    if (!lasting)
+        return error_set(err, ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        const struct gguf_file *file = gguf_file(lm->gguf, i);
+
+        pool_key_lasting(&lm->file_ids[i], file->header, file->header_bytes,
+                         pool_data(lm->pools[i]), &lasting[i]);
+    }
+    join_keys(lm->file_keys, n, &lm->key);
+    join_keys(lasting, n, &lm->lasting_key);
+    free(lasting);
+    return 0;
 }
 
 static void describe_pools(struct loaded_model *lm)
@@ -206,11 +222,12 @@ int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
         return r;
     for (size_t i = 0; i < gguf_n_files(lm->gguf) && r == 0; i++)
         r = fill_file(lm, i, pools, &files, err);
+    if (r == 0)
+        r = derive_keys(lm, err);
     if (r < 0) { /* others may still have references, and shall not hold memory by them */
         loaded_model_drop(lm);
         return r;
     }
-    derive_key(lm);
     describe_pools(lm);
     return 0;
 }

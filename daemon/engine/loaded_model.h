@@ -27,6 +27,7 @@ struct loaded_model {
     struct pool_file_id *file_ids; /* [gguf_n_files] as they were when the headers were read */
     struct pool_key *file_keys;    /* [gguf_n_files] names of the pools; set by the fill */
     struct pool_key key;           /* of the whole model, for what belongs to it; likewise */
+    struct pool_key lasting_key;   /* the same where the machine may start anew in between */
     struct pool_fill_result fill;  /* how the last file was read, if any was */
     uint64_t file_bytes;           /* of all files */
     uint64_t resident_bytes;       /* of these, found in memory and not read */

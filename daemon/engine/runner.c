@@ -101,7 +101,7 @@ static int create_spill(struct runner *r, struct error *err)
         r->spill_note = "a state of fixed size goes with its keys and values, and stays in memory";
         return 0;
     }
-    kv_cache_contents_key(r->lm->model, r->device, &cfg, &r->lm->key, &contents);
+    kv_cache_contents_key(r->lm->model, r->device, &cfg, &r->lm->lasting_key, &contents);
     e = kv_spill_create(r->kv, r->config.disk, &contents, &r->spill);
     if (e == -ENOTSUP)
         r->spill_note = "the device holds the cache in memory of its own";

@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define SAMPLES      64u
+#define SAMPLE_BYTES ((uint64_t)4096)
+
 int pool_file_id_get(int fd, struct pool_file_id *ret, struct error *err)
 {
     struct stat st;
@@ -70,6 +73,35 @@ int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct poo
         sha256_update(&ctx, header_bytes, header);
     finish(&ctx, ret);
     return 0;
+}
+
+/* Pieces of the content, evenly from its beginning to its end; all of it where it is shorter. */
+static void add_sample(struct sha256_ctx *ctx, const uint8_t *content, uint64_t bytes)
+{
+    uint64_t last = bytes > SAMPLE_BYTES ? bytes - SAMPLE_BYTES : 0;
+
+    if (bytes <= SAMPLES * SAMPLE_BYTES) {
+        sha256_update(ctx, bytes, content);
+        return;
+    }
+    for (uint64_t i = 0; i < SAMPLES; i++)
+        sha256_update(ctx, SAMPLE_BYTES,
+                      content + last / (SAMPLES - 1) * i +
+                          last % (SAMPLES - 1) * i / (SAMPLES - 1));
+}
+
+void pool_key_lasting(const struct pool_file_id *id, const void *header, size_t header_bytes,
+                      const void *content, struct pool_key *ret)
+{
+    const uint64_t fields[] = {id->inode, id->size_bytes, (uint64_t)id->mtime_sec, id->mtime_nsec,
+                               header_bytes};
+    struct sha256_ctx ctx;
+
+    sha256_init(&ctx);
+    sha256_update(&ctx, sizeof(fields), (const uint8_t *)fields);
+    sha256_update(&ctx, header_bytes, header);
+    add_sample(&ctx, content, id->size_bytes);
+    finish(&ctx, ret);
 }
 
 void pool_key_derive(const struct pool_key *base, const char *purpose, const void *layout,

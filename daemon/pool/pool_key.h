@@ -32,6 +32,17 @@ int pool_key_of_file(int fd, const void *header, size_t header_bytes, struct poo
                      struct error *err);
 
 /*
+ * The same for what outlives the machine's start, too: by what of the file's identity lasts, its
+ * header bytes, and a sample of its content (all size_bytes of it, of which a few hundred KiB are
+ * read). The number of the device is left out, as btrfs, device mapper and network file systems
+ * give out another one at each start; no other name of a file system is there for all of them. Of
+ * two files that still have the same inode and time of change on two file systems, one is a copy of
+ * the other, or the sample tells them apart.
+ */
+void pool_key_lasting(const struct pool_file_id *id, const void *header, size_t header_bytes,
+                      const void *content, struct pool_key *ret);
+
+/*
  * The key of something that belongs to another pool: a KV cache to the model whose tokens it holds.
  * purpose: a word that tells such things apart; layout: whatever decides how its bytes are to be
  * read, all of it (a cache of another layout must have another key).

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Conversations on disk: what comes back when the memory is lost, and to whom.  -l lists, -t GLOB chooses."""
+import atexit
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 import time
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
-from harness import Daemon, Skip, equal, has, run
+from harness import MODEL, NAME, Daemon, Skip, equal, has, run
 
 BLOCK = 32
 # a prompt of several blocks
@@ -28,6 +29,13 @@ class Place:
 
     def start(self, *args):
         return Daemon("--device", "cpu", "--kv-disk", self.kv, *args)
+
+    def ask_once(self, *args, **more):
+        """What a daemon of its own answers, and ends."""
+        d = self.start(*args)
+        answer = ask(d, **more)
+        equal(d.stop(), 0)
+        return answer
 
     def files(self):
         return sorted(os.path.join(at, f) for at, _, names in os.walk(self.kv) for f in names)
@@ -82,9 +90,7 @@ def an_answer_after_the_memory_was_lost_is_the_same_to_the_digit():
 
 def what_was_just_said_is_written_before_the_daemon_ends():
     place = Place()
-    d = place.start()
-    ask(d)
-    equal(d.stop(), 0)
+    place.ask_once()
     equal(len(place.files()), 5)
     for path in place.files():
         equal(os.stat(path).st_mode & 0o777, 0o600, path)
@@ -145,9 +151,7 @@ def a_shared_prompt_comes_back_for_everybody():
     with open(text, "w") as f:
         f.write(SHARED_PROMPT)
     messages = [{"role": "system", "content": SHARED_PROMPT}, {"role": "user", "content": "What is 12 + 34?"}]
-    d = place.start("--socket-mode", "0666", "--shared-prompt", text)
-    first, _ = ask(d, messages)
-    d.stop()
+    first, _ = place.ask_once("--shared-prompt", text, words=messages)
     d = place.start("--socket-mode", "0666", "--shared-prompt", text)
     again, cached = as_nobody(d, lambda: ask(d, messages))
     equal(again, first)
@@ -159,9 +163,7 @@ def a_shared_prompt_comes_back_for_everybody():
 
 def what_is_damaged_is_computed():
     place = Place()
-    d = place.start()
-    first, _ = ask(d)
-    d.stop()
+    first, _ = place.ask_once()
     for path in place.files():
         with open(path, "r+b") as f:
             f.seek(1000)
@@ -174,30 +176,57 @@ def what_is_damaged_is_computed():
     place.close()
 
 
+def start_with(place, model):
+    """A daemon that has this file under the name of the demo model."""
+    d = Daemon("--device", "cpu", "--kv-disk", place.kv, model_dir=False, wait=False)
+    os.symlink(model, os.path.join(d.models, NAME + ".gguf"))
+    d.wait_ready()
+    return d
+
+
 def another_models_file_is_of_no_use():
     place = Place()
-    d = place.start()
-    first, _ = ask(d)
-    d.stop()
-    d = place.start("--context", "256", "--kv-bytes", "4M")  # which does not matter
-    equal(ask(d)[1], 5 * BLOCK)
-    link = os.path.join(d.models, os.listdir(d.models)[0])
-    model = os.path.realpath(link)
-    d.stop()
-    d = Daemon("--device", "cpu", "--kv-disk", place.kv, model_dir=False, wait=False)
-    shutil.copy(model, os.path.join(d.models, os.path.basename(link)))
-    d.wait_ready()
+    first, _ = place.ask_once()
+    equal(place.ask_once("--context", "256", "--kv-bytes", "4M")[1], 5 * BLOCK)  # which does not matter
+    d = start_with(place, shutil.copy(MODEL, place.dir))
     equal(ask(d), (first, 0))
     d.stop()
     place.close()
 
 
-def a_drive_that_is_full_costs_hits_and_nothing_else():
+def mount_tmpfs(path, options="mode=0700"):
+    """A file system of its own there, until atexit."""
     need_root()
-    place = Place()
-    os.mkdir(place.kv, 0o700)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=0700", "none", place.kv], capture_output=True).returncode:
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], capture_output=True).returncode:
         raise Skip("no file system can be mounted here")
+    atexit.register(subprocess.run, ["umount", path], capture_output=True)
+
+
+def the_number_of_the_file_system_does_not_matter():
+    """Btrfs and others have another one after each start of the machine; inode and times stay."""
+    place = Place()
+    models = []
+    for name in ("before", "after"):
+        mount_tmpfs(os.path.join(place.dir, name))
+        models.append(shutil.copy2(MODEL, os.path.join(place.dir, name)))
+    before, after = map(os.stat, models)
+    if before.st_ino != after.st_ino or before.st_dev == after.st_dev:
+        raise Skip("file systems give out inodes otherwise here")
+    d = start_with(place, models[0])
+    first, _ = ask(d)
+    d.stop()
+    d = start_with(place, models[1])
+    equal(ask(d), (first, 5 * BLOCK))
+    d.stop()
+    for path in models:
+        subprocess.run(["umount", os.path.dirname(path)], check=True)
+    place.close()
+
+
+def a_drive_that_is_full_costs_hits_and_nothing_else():
+    place = Place()
+    mount_tmpfs(place.kv, "size=128k,mode=0700")
     try:
         d = place.start()
         first, _ = ask(d)
@@ -267,6 +296,7 @@ def no_more_lies_there_than_the_limit():
 if __name__ == "__main__":
     run([an_answer_after_the_memory_was_lost_is_the_same_to_the_digit, what_was_just_said_is_written_before_the_daemon_ends,
          nothing_goes_to_disk_unless_it_is_asked_for, another_user_is_served_nothing_of_it, a_shared_prompt_comes_back_for_everybody,
-         what_is_damaged_is_computed, another_models_file_is_of_no_use, a_drive_that_is_full_costs_hits_and_nothing_else,
+         what_is_damaged_is_computed, another_models_file_is_of_no_use, the_number_of_the_file_system_does_not_matter,
+         a_drive_that_is_full_costs_hits_and_nothing_else,
          a_directory_that_cannot_be_used_is_told_and_answers_go_on, what_a_user_has_forgotten_is_gone_from_memory_and_disk,
          no_more_lies_there_than_the_limit])

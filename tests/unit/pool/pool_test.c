@@ -468,6 +468,48 @@ static void pool_key_changes_with_the_file_and_its_header(void **state)
     close(fd);
 }
 
+static void lasting_key_is_of_the_file_and_not_of_its_device(void **state)
+{
+    enum { BYTES = 3000001 };
+    struct pool_file_id id = {1, 2, BYTES, 3, 4}, other = id;
+    char *content = calloc(1, BYTES);
+    struct pool_key key, again;
+
+    pool_key_lasting(&id, "head", 4, content, &key);
+    assert_int_equal(strlen(key.hex), 64);
+    other.device++;
+    pool_key_lasting(&other, "head", 4, content, &again);
+    assert_string_equal(again.hex, key.hex);
+    pool_key_lasting(&id, "heat", 4, content, &again);
+    assert_string_not_equal(again.hex, key.hex);
+    for (size_t i = 0; i < 4; i++) {
+        other = id;
+        other.inode += i == 0;
+        other.size_bytes -= i == 1;
+        other.mtime_sec += i == 2;
+        other.mtime_nsec += i == 3;
+        pool_key_lasting(&other, "head", 4, content, &again);
+        assert_string_not_equal(again.hex, key.hex);
+    }
+    /* what stands in the sample: the first byte, the last, and any page of 64 KiB somewhere */
+    for (size_t i = 0; i < 3; i++) {
+        size_t first = (size_t[]){0, BYTES - 1, BYTES / 2}[i];
+        size_t n = (size_t[]){1, 1, 65536}[i];
+
+        memset(content + first, 1, n);
+        pool_key_lasting(&id, "head", 4, content, &again);
+        assert_string_not_equal(again.hex, key.hex);
+        memset(content + first, 0, n);
+    }
+    /* a short one counts with every byte */
+    id.size_bytes = 20000;
+    pool_key_lasting(&id, "head", 4, content, &key);
+    content[7777] = 1;
+    pool_key_lasting(&id, "head", 4, content, &again);
+    assert_string_not_equal(again.hex, key.hex);
+    free(content);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pool_is_aligned_zeroed_writable_and_guarded),
     cmocka_unit_test(pool_refuses_what_cannot_be_had),
@@ -482,6 +524,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(exported_memfd_shows_its_bytes_through_udmabuf),
     cmocka_unit_test(pool_windows_keep_tensors_whole_on_large_pages),
     cmocka_unit_test(pool_key_changes_with_the_file_and_its_header),
+    cmocka_unit_test(lasting_key_is_of_the_file_and_not_of_its_device),
 };
 
 int main(int argc, char **argv)

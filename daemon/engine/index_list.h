@@ -37,6 +37,18 @@ static inline void index_list_push(struct index_list *l, uint32_t i)
     l->n++;
 }
 
+/* The number is in no list; it becomes the first of this one. */
+static inline void index_list_push_first(struct index_list *l, uint32_t i)
+{
+    l->links[i] = (struct index_link){INDEX_NONE, l->first};
+    if (l->first == INDEX_NONE)
+        l->last = i;
+    else
+        l->links[l->first].before = i;
+    l->first = i;
+    l->n++;
+}
+
 /* The number is in this list. */
 static inline void index_list_remove(struct index_list *l, uint32_t i)
 {

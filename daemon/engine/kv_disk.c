@@ -18,6 +18,7 @@
 #define SECOND_NS 1000000000ull
 #define PAUSE_NS  (30 * SECOND_NS)  /* of writing, after one that failed */
 #define FLUSH_NS  (2 * SECOND_NS)   /* of all clients together, at the end */
+#define END_NS    (10 * SECOND_NS)  /* a service manager waits for longer */
 #define LOOK_NS   (600 * SECOND_NS) /* between two looks for what is too old */
 
 #define MARK_NS (3600 * (int64_t)SECOND_NS) /* a file tells its last use this exactly */
@@ -45,6 +46,8 @@ struct kv_disk {
     pthread_mutex_t lock; /* all below */
     pthread_cond_t work, done;
     bool is_stopping, has_looked; /* the directory was looked through */
+    bool is_waking, has_ended;    /* the thread calls config.wake(); it touches nothing any more */
+    bool is_left;                 /* nobody waits for the thread any more: it frees this */
     struct list reads, writes, errands;
     struct list forgotten; /* before has_looked */
     struct kv_job *running;
@@ -67,6 +70,11 @@ static int64_t now_unix_ns(void)
 static int64_t now_unix(void)
 {
     return now_unix_ns() / (int64_t)SECOND_NS;
+}
+
+static struct timespec timespec_of(uint64_t ns)
+{
+    return (struct timespec){(time_t)(ns / SECOND_NS), (long)(ns % SECOND_NS)};
 }
 
 /* ---- the index and its errands; under the lock ---- */
@@ -144,10 +152,14 @@ static void drop_old(struct kv_disk *d)
 
 static void wake(struct kv_disk *d)
 {
+    if (!d->config.wake)
+        return;
+    d->is_waking = true;
     pthread_mutex_unlock(&d->lock);
-    if (d->config.wake)
-        d->config.wake(d->config.user);
+    d->config.wake(d->config.user);
     pthread_mutex_lock(&d->lock);
+    d->is_waking = false;
+    pthread_cond_broadcast(&d->done);
 }
 
 static void do_errand(struct kv_disk *d, const struct errand *errand)
@@ -322,6 +334,8 @@ static bool do_next(struct kv_disk *d)
     struct timespec until;
     uint64_t until_ns;
 
+    if (d->is_left)
+        return false;
     if (job) {
         list_remove(&job->link);
         do_job(d, job);
@@ -339,7 +353,7 @@ static bool do_next(struct kv_disk *d)
     if (d->is_stopping)
         return false;
     until_ns = d->paused_until_ns ? d->paused_until_ns : clock_now_ns() + LOOK_NS;
-    until = (struct timespec){(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+    until = timespec_of(until_ns);
     if (pthread_cond_timedwait(&d->work, &d->lock, &until) == ETIMEDOUT) {
         drop_old(d);
         end_pause(d);
@@ -347,10 +361,25 @@ static bool do_next(struct kv_disk *d)
     return true;
 }
 
+static void free_disk(struct kv_disk *d)
+{
+    list_for_each_safe (errand, &d->errands, struct errand, link)
+        free(errand);
+    list_for_each_safe (f, &d->forgotten, struct forgotten, link)
+        free(f);
+    kv_index_finish(&d->index);
+    cleanup_close(&d->root_fd);
+    pthread_cond_destroy(&d->work);
+    pthread_cond_destroy(&d->done);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
 static void *run(void *arg)
 {
     struct kv_disk *d = arg;
     sigset_t over_limit;
+    bool is_left;
 
     /* a file beyond the process's limit is a write that fails, not the end of the process */
     sigemptyset(&over_limit);
@@ -360,7 +389,12 @@ static void *run(void *arg)
     look_through(d);
     while (do_next(d))
         ;
+    is_left = d->is_left;
+    d->has_ended = true;
+    pthread_cond_broadcast(&d->done);
     pthread_mutex_unlock(&d->lock);
+    if (is_left)
+        free_disk(d);
     return NULL;
 }
 
@@ -389,6 +423,8 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
     d->config.path = NULL; /* the caller's */
     if (!d->config.pause_ns)
         d->config.pause_ns = PAUSE_NS;
+    if (!d->config.end_ns)
+        d->config.end_ns = END_NS;
     list_init(&d->reads);
     list_init(&d->writes);
     list_init(&d->errands);
@@ -412,23 +448,38 @@ int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, 
     return 0;
 }
 
+/* False: the thread has not come back in time, and has been left to itself. */
+static bool end_thread(struct kv_disk *d)
+{
+    struct timespec until = timespec_of(clock_now_ns() + d->config.end_ns);
+    bool has_ended;
+
+    pthread_mutex_lock(&d->lock);
+    d->is_stopping = true;
+    pthread_cond_signal(&d->work);
+    while (!d->has_ended && pthread_cond_timedwait(&d->done, &d->lock, &until) != ETIMEDOUT)
+        ;
+    has_ended = d->has_ended;
+    d->is_left = !has_ended;
+    d->config.wake = NULL;
+    while (d->is_waking)
+        pthread_cond_wait(&d->done, &d->lock);
+    if (!has_ended)
+        pthread_detach(d->thread);
+    pthread_mutex_unlock(&d->lock);
+    if (has_ended)
+        pthread_join(d->thread, NULL);
+    return has_ended;
+}
+
 void kv_disk_destroy(struct kv_disk *d)
 {
     if (!d)
         return;
-    if (d->has_thread) {
-        pthread_mutex_lock(&d->lock);
-        d->is_stopping = true;
-        pthread_cond_signal(&d->work);
-        pthread_mutex_unlock(&d->lock);
-        pthread_join(d->thread, NULL);
-    }
-    kv_index_finish(&d->index);
-    cleanup_close(&d->root_fd);
-    pthread_cond_destroy(&d->work);
-    pthread_cond_destroy(&d->done);
-    pthread_mutex_destroy(&d->lock);
-    free(d);
+    if (!d->has_thread || end_thread(d))
+        free_disk(d);
+    else
+        log_warn("kv-disk: the drive does not answer, and is not waited for any more");
 }
 
 bool kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes)
@@ -567,7 +618,7 @@ struct kv_job *kv_disk_wait_done(struct kv_disk *d, struct kv_disk_client *c, ui
 {
     uint64_t now_ns = clock_now_ns();
     uint64_t until_ns = most_ns < UINT64_MAX - now_ns ? now_ns + most_ns : UINT64_MAX;
-    struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
+    struct timespec until = timespec_of(until_ns);
     struct kv_job *job;
 
     pthread_mutex_lock(&d->lock);

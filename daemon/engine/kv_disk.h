@@ -24,6 +24,7 @@ struct kv_disk_config {
     uint64_t most_bytes;      /* of files; what is in excess goes */
     uint64_t keep_seconds;    /* unused for longer: it goes; 0: no such limit */
     uint64_t pause_ns;        /* of writing, after one that failed; 0: half a minute */
+    uint64_t end_ns;          /* for the thread to end in; 0: ten seconds */
     void (*wake)(void *user); /* a job is done, or it writes again; from the thread, may be NULL */
     void *user;
 };
@@ -62,7 +63,8 @@ struct kv_job {
 
 /* -EBUSY: another process has the directory; -EPERM: others may look into it. */
 int kv_disk_create(const struct kv_disk_config *cfg, struct kv_disk **ret_disk, struct error *err);
-/* Ends the thread; its clients first. NULL is fine. */
+/* Ends the thread; its clients first. One that hangs in a drive which does not answer is left to
+ * itself, and to the end of the process: it calls nobody any more. NULL is fine. */
 void kv_disk_destroy(struct kv_disk *d);
 
 /* Whether the key's block is there; its file's bytes then. Nothing is, at the start, until the

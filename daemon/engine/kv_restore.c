@@ -16,7 +16,6 @@ struct kv_restore {
     uid_t uid;
     uint32_t n_found;         /* in the cache, at the beginning */
     uint32_t n_held, n_asked; /* blocks[] that are held; blocks that were asked for */
-    uint64_t prompt_token_ns; /* what the others would take to compute */
     bool is_over;
 };
 
@@ -133,7 +132,7 @@ bool kv_restore_begin(struct kv_spill *s, const struct kv_chain *chain,
     kv_disk_use(s->disk, r->keys, n_there);
     r->n_blocks = most_seen(r, n_there);
     r->n_asked = r->n_found = r->n_held;
-    r->prompt_token_ns = speeds->prompt_token_ns;
+    kv_restore_note_pace(s, speeds->prompt_token_ns);
     if (r->n_blocks <= r->n_held || !is_worth_it(r, speeds)) {
         kv_restore_end(r);
         return false;
@@ -142,6 +141,11 @@ bool kv_restore_begin(struct kv_spill *s, const struct kv_chain *chain,
     kv_restore_ask_all(s);
     *ret_restore = r;
     return true;
+}
+
+void kv_restore_note_pace(struct kv_spill *s, uint64_t prompt_token_ns)
+{
+    s->prompt_token_ns = prompt_token_ns;
 }
 
 /* ---- reading ---- */
@@ -167,7 +171,7 @@ static void ask(struct kv_restore *r, struct spill_job *j)
 /* The drive may turn out slower than it seemed, or was not known: then the rest is computed. */
 static void end_if_slow(struct kv_restore *r)
 {
-    struct kv_speeds speeds = {.prompt_token_ns = r->prompt_token_ns};
+    struct kv_speeds speeds = {.prompt_token_ns = r->spill->prompt_token_ns};
     struct kv_disk_stats disk;
 
     if (r->n_held == r->n_found || r->n_asked == r->n_blocks)

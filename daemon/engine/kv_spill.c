@@ -193,16 +193,20 @@ uint64_t kv_spill_bytes(const struct kv_spill *s)
 
 /* ---- writes ---- */
 
-/* The block, or the one before it that has to come first. */
-static uint32_t first_missing(struct kv_spill *s, uint32_t block)
+/* Whether the block may be written only after the one that it follows. */
+static bool has_to_wait(struct kv_spill *s, uint32_t parent)
 {
-    for (;;) {
-        uint32_t parent = parent_of(s, block);
+    return parent != PREFIX_ROOT && !s->blocks[parent].is_written_now &&
+           (!s->blocks[parent].key.hex[0] || !is_on_disk(s, parent));
+}
 
-        if (parent == PREFIX_ROOT || s->blocks[parent].is_written_now || is_on_disk(s, parent))
-            return block;
-        block = parent;
-    }
+/* Before all that wait. Those of a chain are offered from its end on: so each of them is passed
+ * once on the way up, and its turn comes on the way down. */
+static void offer_first(struct kv_spill *s, uint32_t block)
+{
+    withdraw(s, block);
+    s->blocks[block].is_waiting = true;
+    index_list_push_first(&s->waiting, block);
 }
 
 static void begin_write(struct kv_spill *s, struct spill_job *j, uint32_t block)
@@ -246,16 +250,20 @@ static uint32_t n_writes(const struct kv_spill *s)
 static bool begin_writes(struct kv_spill *s, uint32_t most)
 {
     for (unsigned n = 0; n < LOOKS_MOST && s->waiting.n; n++) {
-        uint32_t block = s->waiting.first;
+        uint32_t block = s->waiting.first, parent = parent_of(s, block);
         struct spill_job *j = kv_spill_free_job(s);
 
+        if (has_to_wait(s, parent)) {
+            offer_first(s, parent);
+            continue;
+        }
         if (s->blocks[block].is_written_now || is_on_disk(s, block)) {
             withdraw(s, block);
             continue;
         }
         if (!most || !j || n_writes(s) >= SPILL_WRITES || !kv_disk_takes_writes(s->disk))
             return false;
-        begin_write(s, j, first_missing(s, block));
+        begin_write(s, j, block);
         most--;
     }
     return s->waiting.n > 0;

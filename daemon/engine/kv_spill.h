@@ -63,6 +63,9 @@ struct kv_chain {
  * is nothing to wait for. */
 bool kv_restore_begin(struct kv_spill *s, const struct kv_chain *chain,
                       const struct kv_speeds *speeds, struct kv_restore **ret_restore);
+/* What a token of a prompt takes to compute, as it is known by now; 0: it is not. A restore that
+ * began before goes by it, too. */
+void kv_restore_note_pace(struct kv_spill *s, uint64_t prompt_token_ns);
 /* Nothing more comes: it is all there, or a read failed, or the cache is full. */
 bool kv_restore_is_over(const struct kv_restore *r);
 /* Blocks that were read so far. */

@@ -32,6 +32,7 @@ struct kv_spill {
     uint32_t *path;                     /* [n_blocks], for the way up a chain */
     struct spill_job *jobs[SPILL_JOBS]; /* the disk's, where they outlive it */
     struct list restores;               /* struct kv_restore */
+    uint64_t prompt_token_ns;           /* what they go by; 0: not known */
 };
 
 /* The key of a block that follows another of that key (the contents key: a first one). */

@@ -38,6 +38,7 @@ bool running_restore_step(struct running_model *m)
 
     if (!spill)
         return false;
+    kv_restore_note_pace(spill, m->prompt_token_ns);
     has_more = kv_spill_step(spill, is_idle ? WRITES_IDLE : WRITES_BETWEEN_STEPS);
     list_for_each (r, &m->requests, struct engine_request, link)
         if (r->restore && kv_restore_is_over(r->restore)) {

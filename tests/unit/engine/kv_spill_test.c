@@ -4,6 +4,7 @@
 #include "harness.h"
 
 #include "engine/kv_cache.h"
+#include "engine/kv_directory.h"
 #include "engine/kv_spill_private.h"
 #include "model_fixture.h"
 
@@ -30,7 +31,31 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool is_held, has_given_up;
+    _Atomic uint32_t n_waiting;
 } drive = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* Looks into the cache's tree and the disk's index. */
+static uint32_t n_looks;
+
+const uint32_t *__real_prefix_cache_get(const struct prefix_cache *p, uint32_t block,
+                                        uid_t *ret_uid, uint32_t *ret_parent);
+const uint32_t *__wrap_prefix_cache_get(const struct prefix_cache *p, uint32_t block,
+                                        uid_t *ret_uid, uint32_t *ret_parent);
+bool __real_kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes);
+bool __wrap_kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes);
+
+const uint32_t *__wrap_prefix_cache_get(const struct prefix_cache *p, uint32_t block,
+                                        uid_t *ret_uid, uint32_t *ret_parent)
+{
+    n_looks++;
+    return __real_prefix_cache_get(p, block, ret_uid, ret_parent);
+}
+
+bool __wrap_kv_disk_has(struct kv_disk *d, const struct pool_key *key, uint64_t *ret_bytes)
+{
+    n_looks++;
+    return __real_kv_disk_has(d, key, ret_bytes);
+}
 
 DIR *__real_fdopendir(int fd);
 DIR *__wrap_fdopendir(int fd);
@@ -44,9 +69,11 @@ static void drive_wait(void)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += HELD_SECONDS;
     pthread_mutex_lock(&drive.lock);
+    drive.n_waiting++;
     while (drive.is_held && !drive.has_given_up)
         drive.has_given_up =
             pthread_cond_timedwait(&drive.changed, &drive.lock, &until) == ETIMEDOUT;
+    drive.n_waiting--;
     pthread_mutex_unlock(&drive.lock);
 }
 
@@ -470,6 +497,26 @@ static void what_proves_slower_than_computing_is_not_read_to_its_end(void **stat
     house_finish(&h);
 }
 
+/* The first prompt of a process: nobody knows yet what computing takes. */
+static void a_restore_goes_by_what_becomes_known_of_computing(void **state)
+{
+    struct kv_restore *r = NULL;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    compute_chain(&h, ALICE, 1);
+    restart(&h);
+    assert_true(begin(&h, ALICE, 1, 0, &unknown_speeds, &r));
+    kv_restore_note_pace(h.spill, 1);
+    while (!kv_restore_is_over(r)) {
+        usleep(100);
+        kv_spill_step(h.spill, 0);
+    }
+    assert_in_range(kv_restore_n_read(r), 1, CHAIN - 1);
+    kv_restore_end(r);
+    house_finish(&h);
+}
+
 /* Whether windowed layers have blocks of their own is a matter of how large the cache is. */
 static void another_layout_has_another_key(void **state)
 {
@@ -602,6 +649,36 @@ static void the_beginning_is_written_first(void **state)
     house_finish(&h);
 }
 
+/* What the device thread does between two steps must not grow with a conversation's length. */
+static void no_step_looks_through_a_long_chain(void **state)
+{
+    enum { LONG = 1000, LOOKS_MOST_AT_ONCE = 500 };
+    uint32_t tokens[KV_BLOCK_TOKENS] = {0}, parent = PREFIX_ROOT;
+    uint32_t *blocks = calloc(LONG, sizeof(*blocks));
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    leave(&h);
+    h.config.size.tokens = h.config.size.window_tokens = h.config.prefix_tokens =
+        LONG * KV_BLOCK_TOKENS;
+    come(&h);
+    for (uint32_t i = 0; i < LONG; i++) {
+        tokens[0] = i;
+        assert_int_equal(kv_cache_take(h.kv, &blocks[i]), 0);
+        assert_true(kv_cache_share(h.kv, ALICE, parent, tokens, &blocks[i]));
+        parent = blocks[i];
+    }
+    for (uint32_t i = LONG; i-- > 0;)
+        kv_cache_unref(h.kv, blocks[i]);
+    while (n_files(&h) < LONG) {
+        n_looks = 0;
+        kv_spill_step(h.spill, 1);
+        assert_in_range(n_looks, 0, LOOKS_MOST_AT_ONCE);
+    }
+    free(blocks);
+    house_finish(&h);
+}
+
 static void what_gives_way_in_memory_before_it_is_written_is_not(void **state)
 {
     uint32_t block;
@@ -677,6 +754,51 @@ static void a_cache_ends_without_its_drive(void **state)
     house_finish(&h);
 }
 
+static void on_wake(void *user)
+{
+    ++*(_Atomic uint32_t *)user;
+}
+
+static void nobody_waits_for_a_drive_that_hangs(void **state)
+{
+    _Atomic uint32_t n_woken = 0;
+    struct kv_disk_config disk = {
+        .most_bytes = 1 << 30, .end_ns = 1000000, .wake = on_wake, .user = &n_woken};
+    struct house h;
+    int fd;
+
+    house_init(&h, "llama", KV_F16);
+    leave(&h);
+    come(&h);
+    kv_spill_destroy(h.spill);
+    kv_disk_destroy(h.disk);
+    disk.path = h.path;
+    assert_int_equal(kv_disk_create(&disk, &h.disk, NULL), 0);
+    wait_for_look(&h);
+    assert_int_equal(kv_spill_create(h.kv, h.disk, &h.contents, &h.spill), 0);
+    compute_chain(&h, ALICE, 1);
+    drive_hold();
+    kv_spill_step(h.spill, 2);
+    while (!drive.n_waiting)
+        usleep(100);
+    kv_spill_destroy(h.spill);
+    kv_cache_destroy(h.kv, false);
+    kv_disk_destroy(h.disk);
+    assert_true(drive_is_held());
+    assert_true(n_woken);
+    n_woken = 0;
+    drive_let_go();
+    /* its thread ends by itself then, and lets go of the directory */
+    do {
+        usleep(100);
+        fd = -1;
+    } while (kv_directory_open(h.path, &fd, NULL) < 0);
+    close(fd);
+    assert_int_equal(n_woken, 0);
+    come(&h);
+    house_finish(&h);
+}
+
 static void nobody_waits_for_the_directory_to_be_looked_through(void **state)
 {
     struct kv_disk_config disk = {.most_bytes = 1 << 30};
@@ -707,6 +829,31 @@ static void nobody_waits_for_the_directory_to_be_looked_through(void **state)
     house_finish(&h);
 }
 
+static void a_block_larger_than_the_disk_may_hold_has_no_spill(void **state)
+{
+    struct kv_spill *spill = NULL;
+    struct kv_disk_config disk = {0};
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    disk.most_bytes = kv_file_bytes(h.spill->block_bytes, 0);
+    leave(&h);
+    disk.path = h.path;
+    for (int less = 0; less <= 1; less++) {
+        come(&h);
+        kv_spill_destroy(h.spill);
+        kv_disk_destroy(h.disk);
+        disk.most_bytes -= (uint64_t)less;
+        assert_int_equal(kv_disk_create(&disk, &h.disk, NULL), 0);
+        assert_int_equal(kv_spill_create(h.kv, h.disk, &h.contents, &spill), less ? -EFBIG : 0);
+        assert_ptr_equal(h.kv->spill, less ? NULL : spill);
+        h.spill = less ? NULL : spill;
+        leave(&h);
+    }
+    come(&h);
+    house_finish(&h);
+}
+
 static void a_cache_out_of_reach_has_no_spill(void **state)
 {
     struct kv_spill *spill = NULL;
@@ -731,6 +878,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(blocks_without_the_windows_behind_them_are_not_read),
     cmocka_unit_test(what_is_cheaper_to_compute_is_not_read),
     cmocka_unit_test(what_proves_slower_than_computing_is_not_read_to_its_end),
+    cmocka_unit_test(a_restore_goes_by_what_becomes_known_of_computing),
     cmocka_unit_test(another_layout_has_another_key),
     cmocka_unit_test(a_file_of_another_size_is_not_there_and_is_written_again),
     cmocka_unit_test(only_what_the_cache_lacks_is_read),
@@ -738,11 +886,14 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_has_no_room_in_the_cache_stays_on_disk),
     cmocka_unit_test(a_restore_may_end_at_any_time),
     cmocka_unit_test(the_beginning_is_written_first),
+    cmocka_unit_test(no_step_looks_through_a_long_chain),
     cmocka_unit_test(what_gives_way_in_memory_before_it_is_written_is_not),
     cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
     cmocka_unit_test(what_a_user_has_forgotten_is_not_written),
     cmocka_unit_test(a_cache_ends_without_its_drive),
+    cmocka_unit_test(nobody_waits_for_a_drive_that_hangs),
     cmocka_unit_test(nobody_waits_for_the_directory_to_be_looked_through),
+    cmocka_unit_test(a_block_larger_than_the_disk_may_hold_has_no_spill),
     cmocka_unit_test(a_cache_out_of_reach_has_no_spill),
 };
 

@@ -30,8 +30,8 @@ deps: ## install what building and testing need (asks for root)
 demo: override export MODEL := $(value MODEL)
 demo: override export PROMPT := $(value PROMPT)
 demo: override export DEVICE := $(value DEVICE)
-demo: all ## start a private daemon, load a model, stream an answer (MODEL=, PROMPT=, DEVICE=)
-	@BUILD='$(BUILD)' scripts/demo
+demo: ## build, start a private daemon, load a model, stream an answer (MODEL=, PROMPT=, DEVICE=)
+	@BUILD='$(BUILD)' MESON_OPTIONS='$(MESON_OPTIONS)' scripts/demo
 
 check: ## run all tests (installs what they need)
 	@scripts/deps build test vulkan

@@ -334,7 +334,9 @@ def demo_of_root_may_open_the_gpu():
         raise Skip("needs root, whose demo gives its rights up")
     demo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "demo")
     with tempfile.TemporaryDirectory() as d:
-        for name, text in (("hearthd", 'echo "groups $(id -G)" >&2; exit 1'), ("hearth", "exit 1")):
+        # all is built and installed
+        for name, text in (("hearthd", 'echo "groups $(id -G)" >&2; exit 1'), ("hearth", "exit 1"), ("make", "exit 0"),
+                           ("dpkg-query", "echo installed")):
             with open(os.path.join(d, name), "w") as f:
                 f.write("#!/bin/sh\n%s\n" % text)
             os.chmod(f.name, 0o755)
@@ -344,7 +346,8 @@ def demo_of_root_may_open_the_gpu():
             os.chown(node, 0, group)
         for nodes, groups in ((d, "65534 54321"), ("/nonexistent", "65534")):
             p = subprocess.run([demo], capture_output=True, text=True, timeout=60,
-                               env={**os.environ, "BUILD": d, "DRI_DIR": nodes, "MODEL": "", "DEVICE": ""})
+                               env={**os.environ, "BUILD": d, "DRI_DIR": nodes, "MODEL": "", "DEVICE": "",
+                                    "PATH": d + ":" + os.environ["PATH"]})
             has(p.stderr, "the daemon did not start", "groups %s\n" % groups)
 
 

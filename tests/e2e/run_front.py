@@ -19,7 +19,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import exposition
-from harness import BUILD, HEARTH, MODEL, NAME, Daemon, equal, has, run
+from harness import BUILD, HEARTH, MODEL, NAME, PATIENCE, ROOT, Daemon, equal, has, run
 
 LONG = {"messages": [{"role": "user", "content": "What is Hearth?"}], "temperature": 2, "max_tokens": 400, "ignore_eos": True}
 # more than the connection takes, so that it runs until somebody reads on
@@ -262,10 +262,42 @@ def what_users_may_have_changes_while_they_are_served():
         d.stop()
 
 
+def demo_with(make):
+    """What `make demo` prints, its status and its log, where installing and building are these shell commands."""
+    with tempfile.TemporaryDirectory() as d:
+        for name, text in (("make", make), ("dpkg-query", "echo installed")):
+            with open(os.path.join(d, name), "w") as f:
+                f.write("#!/bin/sh\n%s\n" % text)
+                os.fchmod(f.fileno(), 0o755)
+        env = {**os.environ, "PATH": d + ":" + os.environ["PATH"], "BUILD": BUILD, "MODEL": "", "PROMPT": "", "DEVICE": ""}
+        p = subprocess.run([os.path.join(ROOT, "scripts", "demo")], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, timeout=60 * PATIENCE)
+    with open(os.path.join(BUILD, "demo.log")) as f:
+        return p.returncode, p.stdout, f.read()
+
+
+def the_demo_says_what_it_does_in_a_few_lines():
+    status, out, log = demo_with("seq 400; seq 400 >&2")
+    equal(status, 0)
+    before, after = out.split("> What is Hearth?\n")
+    assert len(before.splitlines()) <= 4 and len(out.splitlines()) < 30, out
+    assert after.startswith("Hearth is a local AI service for Linux."), out
+    equal(log.split(), [str(i) for i in range(1, 401)] * 2)
+
+
+def a_demo_that_cannot_be_built_shows_the_end_and_names_the_log():
+    status, out, log = demo_with("seq 400; echo it is broken >&2; exit 2")
+    equal(status, 1)
+    has(out, "it is broken\ndemo: this failed; all it said is in %s\n" % os.path.join(os.path.realpath(BUILD), "demo.log"))
+    assert len(out.splitlines()) < 30 and "What is" not in out, out
+    equal(log.split("\n")[0], "1")
+
+
 if __name__ == "__main__":
     run([metrics_follow_the_exposition_format, malformed_expositions_are_found, top_tells_who_uses_what,
          top_leaves_the_terminal_as_it_was, models_answer_side_by_side_and_one_is_unloaded,
          a_load_on_a_full_machine_takes_the_place_of_an_idle_model_and_of_a_pinned_one_last,
          a_load_that_has_no_place_is_refused_with_the_sum_and_disturbs_nobody,
          loads_that_come_together_where_one_fits_take_no_more_than_there_is,
-         spent_tokens_come_back_after_as_long_as_was_said, what_users_may_have_changes_while_they_are_served])
+         spent_tokens_come_back_after_as_long_as_was_said, what_users_may_have_changes_while_they_are_served,
+         the_demo_says_what_it_does_in_a_few_lines, a_demo_that_cannot_be_built_shows_the_end_and_names_the_log])

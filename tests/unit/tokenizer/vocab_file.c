@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char *get_string(const struct gguf *g, const char *key)
@@ -97,12 +98,31 @@ static bool find_file(const char *name, char *path, size_t size)
     return more && access(path, R_OK) == 0;
 }
 
-struct tokenizer *vocab_file_load(const char *name)
+/* What joins to the token, one after the other. */
+static bool is_merge_to(const struct tokenizer_text *merge, const struct tokenizer_text *token)
 {
-    return vocab_file_load_as(name, NULL);
+    const char *space = memchr(merge->data, ' ', merge->len);
+    size_t left = space ? (size_t)(space - merge->data) : 0;
+
+    return space && merge->len == token->len + 1 && memcmp(merge->data, token->data, left) == 0 &&
+           memcmp(space + 1, token->data + left, token->len - left) == 0;
 }
 
-struct tokenizer *vocab_file_load_as(const char *name, const char *pre)
+/* Merges are in the order of what they give, so that those of the first tokens are the first. */
+static void cut(struct tokenizer_desc *d, size_t n_tokens)
+{
+    size_t n = 0;
+
+    assert_true(n_tokens < d->n_tokens);
+    while (n < d->n_merges && !is_merge_to(&d->merges[n], &d->texts[n_tokens]))
+        n++;
+    d->n_merges = n;
+    d->n_tokens = n_tokens;
+    d->bos = d->eos = d->eot = d->eom = d->unk = d->sep = d->pad = -1;
+}
+
+/* pre: NULL, the file's own. n_first: 0, all. */
+static struct tokenizer *load(const char *name, const char *pre, size_t n_first)
 {
     struct tokenizer *t = NULL;
     struct tokenizer_desc desc;
@@ -117,10 +137,27 @@ struct tokenizer *vocab_file_load_as(const char *name, const char *pre)
     describe(g, &desc);
     if (pre)
         desc.pre = pre;
+    if (n_first)
+        cut(&desc, n_first);
     if (tokenizer_create(&desc, &t, &err) < 0)
         fail_msg("%s: %s", name, err.text);
     free((void *)(uintptr_t)desc.texts);
     free((void *)(uintptr_t)desc.merges);
     gguf_close(g);
     return t;
+}
+
+struct tokenizer *vocab_file_load(const char *name)
+{
+    return load(name, NULL, 0);
+}
+
+struct tokenizer *vocab_file_load_as(const char *name, const char *pre)
+{
+    return load(name, pre, 0);
+}
+
+struct tokenizer *vocab_file_load_first(const char *name, size_t n_tokens)
+{
+    return load(name, NULL, n_tokens);
 }

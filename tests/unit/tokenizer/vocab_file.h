@@ -12,5 +12,7 @@
 struct tokenizer *vocab_file_load(const char *name);
 /* The same with another pre-tokenizer than the file names. */
 struct tokenizer *vocab_file_load_as(const char *name, const char *pre);
+/* Only the first tokens, and the merges that give these: of BPE whose merges are in their order. */
+struct tokenizer *vocab_file_load_first(const char *name, size_t n_tokens);
 
 #endif

@@ -42,9 +42,10 @@ int main(int argc, char **argv)
     size_t i;
     int rc = 1;
 
-    if (source && cases &&
-        template_create_spaced(source, strlen(source), publishers, &t, &err) == 0)
-        rc = 0;
+    if (source && cases)
+        rc = template_create_spaced(source, strlen(source), publishers, &t, &err) < 0;
+    if (rc && source && cases)
+        fprintf(stderr, "%s\n", err.text);
     json_array_foreach(cases, i, c)
     {
         json_t *now = json_object_get(c, "now");

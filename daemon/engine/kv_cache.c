@@ -5,6 +5,7 @@
 #include "engine/kv_spill.h"
 #include "engine/pool_buffer.h"
 #include "kernels/step.h"
+#include "pool/pool_kept.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -363,6 +364,28 @@ void kv_cache_forget(struct kv_cache *kv, uid_t uid)
         kv->free_list[kv->n_free++] = block;
         block = next;
     }
+}
+
+void kv_cache_forget_kept(const struct pool_config *pools, uid_t uid)
+{
+    struct pool_config config = *pools;
+    struct pool_kept *list;
+    size_t n;
+
+    config.is_cache = true;
+    if (pool_kept_list(pools, &list, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        struct pool *pool;
+
+        config.key = &list[i].key;
+        if (list[i].is_sealed || pool_find(&config, list[i].mapped_bytes, "kv", &pool, NULL) < 0)
+            continue;
+        prefix_directory_forget(pool_data(pool), pool_bytes(pool), uid);
+        pool_set_idle(pool, true, NULL);
+        pool_destroy(pool);
+    }
+    free(list);
 }
 
 int kv_cache_take_window(struct kv_cache *kv, uint32_t *ret_window)

@@ -83,6 +83,9 @@ bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint3
 
 /* Gives up what is shared of the user's and that nobody holds. */
 void kv_cache_forget(struct kv_cache *kv, uid_t uid);
+/* The same in caches that nobody has open: of models that left the device, and of processes that
+ * ended. MEMFD: in none, see worker.c. Those that are open, here or elsewhere, are left alone. */
+void kv_cache_forget_kept(const struct pool_config *pools, uid_t uid);
 
 /* Takes a block of windowed layers with one reference (window_blocks_unref() gives it back), if
  * need be from the shared block it stayed with for longest; -ENOSPC when all are held. */

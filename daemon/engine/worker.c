@@ -93,6 +93,16 @@ static int create_model(struct worker *w, struct model_entry *entry, struct load
     return r;
 }
 
+/* A kept memfd is first opened by the model that it is of: what it brings is from before this
+ * process, and so from before anybody asked it to forget. Caches of the module were gone through at
+ * once, and have what was said since. */
+static void forget_found(const struct worker *w, const struct running_model *m)
+{
+    if (w->config.pools.kind == POOL_KIND_MEMFD)
+        list_for_each (c, &w->forgotten, struct command, link)
+            runner_forget(m->runner, c->uid);
+}
+
 static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                    struct event *ev)
 {
@@ -101,6 +111,8 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     bool is_new = !m;
     int r = is_new ? create_model(w, entry, lm, &m, &err) : 0;
 
+    if (r == 0 && is_new)
+        forget_found(w, m);
     unprepare(w, lm); /* complete, or there is no device for it */
     if (!is_new)      /* it is back in memory; its next request brings it back on the device */
         m->is_evicted = false;
@@ -162,18 +174,31 @@ static void submit(struct worker *w, struct engine_request *r)
         running_request_end(w->events, r, ENGINE_FINISH_CANCEL);
 }
 
+/* Keeps the command, for caches that are found later. */
+static void remember(struct worker *w, struct command *forget)
+{
+    list_for_each_safe (c, &w->forgotten, struct command, link)
+        if (c->uid == forget->uid) {
+            list_remove(&c->link);
+            free(c);
+        }
+    list_push_back(&w->forgotten, &forget->link);
+}
+
 /* From memory first, or it might go to disk again. */
-static void forget(struct worker *w, uid_t uid)
+static void forget(struct worker *w, struct command *c)
 {
     uint64_t bytes;
 
     list_for_each (m, &w->models, struct running_model, link)
         if (m->runner)
-            runner_forget(m->runner, uid);
+            runner_forget(m->runner, c->uid);
+    kv_cache_forget_kept(&w->config.pools, c->uid);
     if (w->config.disk)
-        kv_disk_forget(w->config.disk, uid, &bytes);
+        kv_disk_forget(w->config.disk, c->uid, &bytes);
     list_for_each (m, &w->models, struct running_model, link)
         worker_device_show(w, m);
+    remember(w, c);
 }
 
 static void handle(struct worker *w, struct command *c)
@@ -201,8 +226,8 @@ static void handle(struct worker *w, struct command *c)
         submit(w, c->request);
         break;
     case COMMAND_FORGET:
-        forget(w, c->uid);
-        break;
+        forget(w, c);
+        return; /* it is kept */
     }
     free(c);
 }
@@ -360,6 +385,7 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     w->events = events;
     list_init(&w->models);
     list_init(&w->preparations);
+    list_init(&w->forgotten);
     list_init(&w->inbox);
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -410,6 +436,8 @@ void worker_destroy(struct worker *w)
     if (!w)
         return;
     worker_stop(w);
+    list_for_each_safe (c, &w->forgotten, struct command, link)
+        free(c);
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->started);
     pthread_mutex_destroy(&w->lock);

@@ -19,6 +19,7 @@ struct worker {
     struct device_keeper keeper; /* device thread */
     struct list models;          /* struct running_model; device thread changes it under lock */
     struct list preparations;    /* device thread; see preparation.h */
+    struct list forgotten;       /* struct command, one a user; device thread */
 
     pthread_mutex_t lock;
     pthread_cond_t wake, started;

@@ -34,7 +34,8 @@ static void come(struct house *h)
     struct engine_config config = {.device = "cpu:2",
                                    .model_dirs = dirs,
                                    .context_tokens = 128,
-                                   .kv_bytes = 1,
+                                   .kv_bytes = 4 << 20,
+                                   .prefix_percent = 100,
                                    .numa_node = -1};
 
     h->engine = fixture_engine_with(&config);
@@ -115,6 +116,13 @@ static uint64_t last_used_ns(struct house *h, const char *name)
 
     assert_int_equal(catalogue_find(&h->engine->catalogue, name, &entry, NULL), 0);
     return entry->last_used_ns;
+}
+
+static void unload(struct house *h, const char *name)
+{
+    assert_int_equal(engine_unload(h->engine, name, NULL), 0);
+    while (state_of(h, name) != ENGINE_MODEL_AVAILABLE)
+        fixture_idle(h->engine, 1);
 }
 
 static void assert_whole_unread(struct house *h, const char *name)
@@ -204,9 +212,7 @@ static void the_order_of_last_use_is_kept(void **state)
     house_init(&h);
     load(&h, "b");
     load(&h, "a");
-    assert_int_equal(engine_unload(h.engine, "a", NULL), 0);
-    while (state_of(&h, "a") != ENGINE_MODEL_AVAILABLE)
-        fixture_idle(h.engine, 1);
+    unload(&h, "a");
     restart(&h); /* b was in use to the end */
     adopt(&h);
     assert_true(last_used_ns(&h, "b") > last_used_ns(&h, "a"));
@@ -378,6 +384,57 @@ static void an_engine_that_ends_meanwhile_leaves_all_as_it_was(void **state)
     house_finish(&h);
 }
 
+/* How much of a prompt of two blocks was there already when this user asked. */
+static uint32_t cached_tokens(struct house *h, uid_t uid)
+{
+    uint32_t n;
+    struct ask a;
+
+    ask_init(&a, h->engine,
+             "Once upon a time, there was a little girl named Lily. She loved to play outside in "
+             "the park with her friends, and one day she saw a big tree with a red bird on it.");
+    a.model = "a";
+    a.uid = uid;
+    ask_run(&a);
+    n = a.result.cached_tokens;
+    ask_finish(&a);
+    return n;
+}
+
+/* The module keeps caches of models that left, which nothing that runs knows of. */
+static void what_a_user_wants_forgotten_is_not_found_in_caches_of_models_that_left(void **state)
+{
+    enum { ALICE = 1000, BOB = 1001 };
+    uint64_t disk_bytes;
+    struct house h;
+
+    house_init(&h);
+    for (int has_restarted = 0; has_restarted <= 1; has_restarted++) {
+        load(&h, "a");
+        cached_tokens(&h, ALICE);
+        cached_tokens(&h, BOB);
+        for (int forgets = 0; forgets <= 1; forgets++) {
+            if (has_restarted)
+                restart(&h);
+            else
+                unload(&h, "a");
+            if (forgets)
+                assert_int_equal(engine_forget(h.engine, ALICE, &disk_bytes, NULL), 0);
+            load(&h, "a");
+            assert_int_equal(cached_tokens(&h, BOB) > 0, true);
+            assert_int_equal(cached_tokens(&h, ALICE) > 0, !forgets);
+        }
+        /* what it says from then on is kept as ever */
+        assert_int_equal(cached_tokens(&h, ALICE) > 0, true);
+        if (!has_restarted) {
+            unload(&h, "a");
+            load(&h, "a");
+            assert_int_equal(cached_tokens(&h, ALICE) > 0, true);
+        }
+    }
+    house_finish(&h);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -394,6 +451,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_was_taken_back_meanwhile_is_not_read),
         cmocka_unit_test(a_file_of_two_names_is_taken_up_once),
         cmocka_unit_test(an_engine_that_ends_meanwhile_leaves_all_as_it_was),
+        cmocka_unit_test(what_a_user_wants_forgotten_is_not_found_in_caches_of_models_that_left),
     };
 
     return TEST_MAIN(argc, argv, tests);

@@ -296,6 +296,36 @@ static void noise_is_no_directory(void **state)
     house_finish(&h);
 }
 
+static void what_is_a_users_can_be_taken_out_of_memory_that_nobody_has_open(void **state)
+{
+    uint64_t bytes = prefix_directory_bytes(BLOCKS);
+    uint8_t other[HEADER_BYTES], *before = malloc(bytes);
+    struct house h;
+
+    house_init(&h);
+    set_chain(&h, ALICE, 0, 3, 100);
+    set_chain(&h, BOB, 3, 3, 200);
+    memcpy(before, h.memory, bytes);
+    /* part of a directory is none, and neither is what begins otherwise */
+    prefix_directory_forget(h.memory, bytes - 1, ALICE);
+    prefix_directory_forget(h.memory, 100, ALICE);
+    memset(other, 1, sizeof(other));
+    prefix_directory_forget(other, sizeof(other), ALICE);
+    for (size_t at = 0; at < 12; at += 8) { /* what it is, and its version */
+        h.memory[at] ^= 1;
+        prefix_directory_forget(h.memory, bytes, ALICE);
+        h.memory[at] ^= 1;
+    }
+    assert_memory_equal(h.memory, before, bytes);
+    prefix_directory_forget(h.memory, bytes, ALICE);
+    restart(&h);
+    assert_int_equal(h.n_found, 3);
+    assert_false(finds(&h, ALICE, PREFIX_ROOT, 100, 0));
+    assert_true(finds(&h, BOB, PREFIX_ROOT, 200, 3));
+    house_finish(&h);
+    free(before);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_later_process_finds_what_was_recorded),
     cmocka_unit_test(users_blocks_may_follow_what_is_common_and_no_other_users),
@@ -308,6 +338,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(records_that_make_no_tree_are_dropped),
     cmocka_unit_test(no_more_are_found_than_may_be_entered),
     cmocka_unit_test(noise_is_no_directory),
+    cmocka_unit_test(what_is_a_users_can_be_taken_out_of_memory_that_nobody_has_open),
 };
 
 int main(int argc, char **argv)

@@ -495,10 +495,10 @@ static void prefixes_take_no_more_than_their_share(void **state)
     ask_finish(&a);
 }
 
-static void an_engine_finds_what_the_one_before_it_left(void **state)
+/* An engine, and the next ones, which find in memfds what those before left. Skips where none are
+ * chosen. */
+static void engine_init_kept(void **state, struct manager *manager)
 {
-    const struct engine_model_info *info;
-    struct manager manager;
     /* hugetlb: so that memfds are chosen wherever large pages are to be had */
     struct engine_config config = {
         .device = "cpu:2",
@@ -507,18 +507,36 @@ static void an_engine_finds_what_the_one_before_it_left(void **state)
         .prefix_percent = 100,
         .use_hugetlb = true,
         .numa_node = -1,
-        .keeper = &manager.keeper,
+        .keeper = &manager->keeper,
     };
-    struct ask first, again;
-    uint64_t left_bytes;
 
     if (!fixture_model())
         SKIP("no model: neither in the tree nor in the shared data");
+    engine_destroy(*state);
+    *state = NULL;
+    assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
+}
+
+/* The question of that user, by its end; of the prompt so many tokens were there already. */
+static uint32_t ask_cached(void **state, uid_t uid, struct ask *a)
+{
+    question(a, *state, prompt_ids, PROMPT_TOKENS);
+    a->uid = uid;
+    ask_run(a);
+    return a->result.cached_tokens;
+}
+
+static void an_engine_finds_what_the_one_before_it_left(void **state)
+{
+    const struct engine_model_info *info;
+    struct manager manager;
+    struct ask first, again;
+    uint64_t left_bytes;
+
     fill_prompt(prompt_ids, 7, 31);
     manager_init(&manager);
-    assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
-    question(&first, *state, prompt_ids, PROMPT_TOKENS);
-    ask_run(&first);
+    engine_init_kept(state, &manager);
+    assert_int_equal(ask_cached(state, ALICE, &first), 0);
     info = idle_model(*state);
     assert_int_equal(info->prefix_found_bytes, 0);
     if (!info->is_cache_kept) {
@@ -526,16 +544,40 @@ static void an_engine_finds_what_the_one_before_it_left(void **state)
         SKIP("no memfds are chosen here");
     }
     left_bytes = info->prefix_bytes;
-    engine_destroy(*state);
-    *state = NULL;
-    assert_int_equal(engine_create(&config, (struct engine **)state, NULL), 0);
-    question(&again, *state, prompt_ids, PROMPT_TOKENS);
-    ask_run(&again);
-    assert_int_equal(again.result.cached_tokens, 64);
+    engine_init_kept(state, &manager);
+    assert_int_equal(ask_cached(state, ALICE, &again), 64);
     assert_same_answer(&again, &first);
     assert_int_equal(idle_model(*state)->prefix_found_bytes, left_bytes);
     ask_finish(&first);
     ask_finish(&again);
+    engine_destroy(*state);
+    *state = NULL;
+    manager_finish(&manager);
+}
+
+static void what_a_user_wants_forgotten_is_not_found_in_what_was_left(void **state)
+{
+    struct manager manager;
+    struct ask asks[4];
+    uint64_t disk_bytes;
+
+    fill_prompt(prompt_ids, 7, 31);
+    manager_init(&manager);
+    engine_init_kept(state, &manager);
+    ask_cached(state, ALICE, &asks[0]);
+    ask_cached(state, BOB, &asks[1]);
+    if (!idle_model(*state)->is_cache_kept) {
+        manager_finish(&manager);
+        SKIP("no memfds are chosen here");
+    }
+    engine_init_kept(state, &manager);
+    /* before the model is there again, and more than once */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(engine_forget(*state, ALICE, &disk_bytes, NULL), 0);
+    assert_int_equal(ask_cached(state, ALICE, &asks[2]), 0);
+    assert_int_equal(ask_cached(state, BOB, &asks[3]), 64);
+    for (int i = 0; i < 4; i++)
+        ask_finish(&asks[i]);
     engine_destroy(*state);
     *state = NULL;
     manager_finish(&manager);
@@ -583,6 +625,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(prefixes_can_be_turned_off),
     ON_ENGINE(prefixes_take_no_more_than_their_share),
     ON_ENGINE(an_engine_finds_what_the_one_before_it_left),
+    ON_ENGINE(what_a_user_wants_forgotten_is_not_found_in_what_was_left),
     cmocka_unit_test(a_cache_holds_several_contexts_unless_told_otherwise),
 };
 

@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whole-number properties of a model. The second group is derived from the first (dims.c). */
+/* Whole-number properties of a model. The second group is derived from the first (dims_derive.c).
+ */
 enum dim {
     DIM_ONE,
     DIM_ZERO,

@@ -11,13 +11,7 @@ static const struct arch_dim dims[] = {
     {0},
 };
 
-static const struct arch_real reals[] = {
-    {REAL_NORM_EPS, "attention.layer_norm_epsilon", true},
-    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
-    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
-    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
-    {0},
-};
+static const struct arch_real reals[] = {LAYER_NORM_EPS, ROPE_REALS, {0}};
 
 /* clang-format off */
 #define NORM_WEIGHTS(role, name)                                                                   \

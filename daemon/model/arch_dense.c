@@ -25,13 +25,7 @@ static const struct arch_dim windowed_dims[] = {
     {0},
 };
 
-static const struct arch_real layer_norm_reals[] = {
-    {REAL_NORM_EPS, "attention.layer_norm_epsilon", true},
-    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
-    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
-    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
-    {0},
-};
+static const struct arch_real layer_norm_reals[] = {LAYER_NORM_EPS, ROPE_REALS, {0}};
 
 static const struct arch_real dense_reals[] = {COMMON_REALS, {0}};
 

@@ -40,14 +40,19 @@
     {DIM_LEADING, "leading_dense_block_count", KEY_OR_ZERO},                                       \
     {DIM_NEXT, "nextn_predict_layers", KEY_OR_ZERO}
 
-#define COMMON_REALS                                                                               \
-    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},                                     \
+/* How positions rotate queries and keys, and how that is stretched. */
+#define ROPE_REALS                                                                                 \
     {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},                                           \
     {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},                                        \
     {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},                              \
     {REAL_YARN_BETA_FAST, "rope.scaling.yarn_beta_fast", false, 32.0f},                            \
     {REAL_YARN_BETA_SLOW, "rope.scaling.yarn_beta_slow", false, 1.0f},                             \
     {REAL_YARN_EXT_FACTOR, "rope.scaling.yarn_ext_factor", false, -1.0f}
+
+#define RMS_EPS {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true}
+#define LAYER_NORM_EPS {REAL_NORM_EPS, "attention.layer_norm_epsilon", true}
+
+#define COMMON_REALS RMS_EPS, ROPE_REALS
 
 /* ---- tensors ---- */
 

@@ -109,10 +109,7 @@ static const struct arch_real common_reals[] = {
 };
 
 static const struct arch_real gemma2_reals[] = {
-    {REAL_NORM_EPS, "attention.layer_norm_rms_epsilon", true},
-    {REAL_ROPE_BASE, "rope.freq_base", false, 10000.0f},
-    {REAL_ROPE_FACTOR, "rope.scaling.factor", false, 1.0f},
-    {REAL_ROPE_ATTN_FACTOR, "rope.scaling.attn_factor", false, 1.0f},
+    COMMON_REALS,
     {REAL_ATTN_SOFTCAP, "attn_logit_softcapping", false, 50.0f},
     {REAL_LOGIT_SOFTCAP, "final_logit_softcapping", false, 30.0f},
     {0},
@@ -317,7 +314,7 @@ const struct arch_step arch_experts_layer[] = {
 #define LATENT_STEPS LATENT_STEPS_TO(VALUE_NONE)
 
 /* Attention to the positions chosen in a value. */
-#define LATENT_STEPS_TO(chosen)                                                                            \
+#define LATENT_STEPS_TO(chosen)                                                                    \
     {STEP_MATMUL, VALUE_KV_LOW, VALUE_NORMED, .weight = WEIGHT_ATTN_KV_DOWN},                      \
     {STEP_COPY, VALUE_V, VALUE_KV_LOW, .part = {DIM_ONE, DIM_KV_RANK, DIM_ZERO, DIM_ZERO}},        \
     {STEP_COPY, VALUE_K, VALUE_KV_LOW, .part = {DIM_ONE, DIM_ROPE, DIM_KV_RANK, DIM_ZERO}},        \

@@ -75,10 +75,10 @@ def linear_scaling(m):
     m.keys["llama.rope.scaling.factor"] = (F32, 4.0)
 
 
-def yarn_qwen(m):
-    m.keys["qwen3.rope.scaling.type"] = (STR, "yarn")
-    m.keys["qwen3.rope.scaling.factor"] = (F32, 4.0)
-    m.keys["qwen3.rope.scaling.original_context_length"] = (U32, 64)
+def yarn(m, arch):
+    m.keys[arch + ".rope.scaling.type"] = (STR, "yarn")
+    m.keys[arch + ".rope.scaling.factor"] = (F32, 4.0)
+    m.keys[arch + ".rope.scaling.original_context_length"] = (U32, 64)
 
 
 def attention_biases(m):
@@ -265,6 +265,11 @@ def gemma2_defaults(m):
         del m.keys["gemma2." + key]
 
 
+def gemma2_yarn(m):
+    gemma2(m)
+    yarn(m, "gemma2")
+
+
 def gemma3_unwindowed(m):
     del m.keys["gemma3.attention.sliding_window"]
 
@@ -279,7 +284,8 @@ def gemma_cases():
     cases += [gemma("gemma3-27b", "narrow62", "f32"), gemma("gemma3-unwindowed", "narrow13", "f32", gemma3_unwindowed)]
     cases += [gemma("gemma2", shape, kind, gemma2) for shape in ("narrow", "heads80") for kind in FLOATS]
     cases += [gemma("gemma2", "blocks128", kind, gemma2) for kind in quants]
-    cases += [gemma("gemma2-defaults", "heads80", "f32", gemma2_defaults), gemma("gemma2-27b", "narrow46", "f32", gemma2)]
+    cases += [gemma("gemma2-defaults", "heads80", "f32", gemma2_defaults), gemma("gemma2-27b", "narrow46", "f32", gemma2),
+              gemma("gemma2-yarn", "heads80", "f32", gemma2_yarn)]
     return cases
 
 
@@ -531,9 +537,7 @@ def olmo3(m):
     n = m.keys["olmo2.block_count"][1]
     m.keys["olmo2.attention.sliding_window"] = (U32, 37)
     m.keys["olmo2.attention.sliding_window_pattern"] = (ARR, (BOOL, [i % 4 != 3 for i in range(n)]))
-    m.keys["olmo2.rope.scaling.type"] = (STR, "yarn")
-    m.keys["olmo2.rope.scaling.factor"] = (F32, 4.0)
-    m.keys["olmo2.rope.scaling.original_context_length"] = (U32, 64)
+    yarn(m, "olmo2")
 
 
 def qwen3vl(m, new="qwen3vl"):
@@ -815,7 +819,7 @@ def all_cases():
         Case("mistral3-yarn24", "mistral3", "heads80", "f32", edit=short_yarn),
         Case("mistral3-yarn24", "mistral3", "blocks", "Q8_0", edit=short_yarn),
         Case("mistral3-factors", "mistral3", "gqa7", "f32", edit=yarn_factors),
-        Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=yarn_qwen),
+        Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=lambda m: yarn(m, "qwen3")),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
     return cases + expert_cases() + gemma_cases() + gemma4_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()

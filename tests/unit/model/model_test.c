@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +106,15 @@ static void infinite_factor(struct gguf_builder *b)
 {
     gguf_builder_f32(b, "llama.rope.scaling.factor", INFINITY);
 }
+static void negative_eps(struct gguf_builder *b)
+{
+    gguf_builder_f32(b, "llama.attention.layer_norm_rms_epsilon", -1e-5f);
+}
+static void ramp_from_nowhere(struct gguf_builder *b)
+{
+    gguf_builder_str(b, "llama.rope.scaling.type", "yarn");
+    gguf_builder_f32(b, "llama.rope.scaling.yarn_beta_fast", 0.0f);
+}
 static void base_of_one(struct gguf_builder *b)
 {
     gguf_builder_f32(b, "llama.rope.freq_base", 1.0f);
@@ -171,6 +181,8 @@ static void model_refuses_and_names_the_fault(void **state)
         {scaling_of_wrong_type, -EINVAL, {"llama.rope.scaling.type"}},
         {negative_factor, -EINVAL, {"llama.rope.scaling.factor", "negative"}},
         {infinite_factor, -EINVAL, {"llama.rope.scaling.factor", "finite"}},
+        {negative_eps, -EINVAL, {"llama.attention.layer_norm_rms_epsilon is -1e-05"}},
+        {ramp_from_nowhere, -EINVAL, {"llama.rope.scaling.yarn_beta_fast is 0", "above 0"}},
         {base_of_one, -EINVAL, {"llama.rope.freq_base is 1"}},
         {no_embedding, -EINVAL, {"token_embd.weight", "missing"}},
         {no_matrix, -EINVAL, {"blk.1.attn_v.weight", "missing"}},
@@ -250,6 +262,13 @@ static void no_router(struct gguf_builder *b)
     gguf_builder_drop(b, "blk.0.ffn_gate_inp.weight");
 }
 
+/* The product in 32 bits would be as wide as one expert. */
+static void shared_experts_as_wide_as_none(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "glm4moe.expert_shared_count", (1u << 16) + 1);
+    gguf_builder_u32(b, "glm4moe.expert_feed_forward_length", 1u << 16);
+}
+
 static void experts_that_cannot_be_are_refused_by_name(void **state)
 {
     static const struct refusal refusals[] = {
@@ -263,10 +282,17 @@ static void experts_that_cannot_be_are_refused_by_name(void **state)
         {no_experts, -EINVAL, {"qwen3moe.expert_count", "missing"}},
         {no_router, -EINVAL, {"blk.0.ffn_gate_inp.weight", "missing"}},
     };
+    static const struct refusal shared = {
+        shared_experts_as_wide_as_none,
+        -EINVAL,
+        {"glm4moe.expert_shared_count 65537", "expert_feed_forward_length 65536"},
+    };
     struct builder_shape shape = model_fixture_shape("qwen3moe", GGUF_TYPE_Q8_0);
 
     for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
         assert_refused(&shape, &refusals[i]);
+    shape = model_fixture_shape("glm4moe", GGUF_TYPE_F32);
+    assert_refused(&shape, &shared);
 }
 
 static void tensors_of_a_kind_belong_into_its_layers_alone(void **state)
@@ -336,12 +362,22 @@ static void keys_before_they_were_latent(struct gguf_builder *b)
     gguf_builder_drop(b, "deepseek2.attention.key_length_mla");
 }
 
+/* The product does not fit into 32 bits. */
+static void queries_as_wide_as_none(struct gguf_builder *b)
+{
+    gguf_builder_u32(b, "deepseek2.attention.head_count", 2048);
+    gguf_builder_u32(b, "deepseek2.attention.key_length_mla", (1u << 21) - 1);
+}
+
 static void latents_that_do_not_fit_are_refused_by_name(void **state)
 {
     static const struct refusal refusals[] = {
         {another_latent, -EINVAL, {"deepseek2.attention.key_length 48", "64 channels"}},
         {all_of_a_query_rotated, -EINVAL, {"deepseek2.attention.key_length_mla 16", "16 channels"}},
         {keys_before_they_were_latent, -EINVAL, {"deepseek2.attention.key_length_mla", "missing"}},
+        {queries_as_wide_as_none,
+         -EINVAL,
+         {"deepseek2.attention.head_count 2048", "attention.key_length_mla 2097151"}},
     };
     struct builder_shape shape = model_fixture_shape("deepseek2", GGUF_TYPE_Q8_0);
 
@@ -568,6 +604,32 @@ static void yarn_corrects_between_its_two_rotations(void **state)
     assert_near(rope_of(&b).ext_factor, 0.0f);
 }
 
+/* A table without its keys would be interpolation alone. */
+static void yarn_is_the_same_in_every_family(void **state)
+{
+    static const char *const archs[] = {"gemma2", "gemma3", "qwen35", "gpt-oss"};
+
+    for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++) {
+        struct builder_shape shape = model_fixture_shape(archs[i], GGUF_TYPE_F32);
+        struct rope_params plain, p;
+        struct gguf_builder b;
+        char key[64];
+
+        gguf_builder_transformer(&b, &shape);
+        snprintf(key, sizeof(key), "%s.rope.scaling.type", archs[i]);
+        gguf_builder_str(&b, key, "yarn");
+        snprintf(key, sizeof(key), "%s.rope.scaling.original_context_length", archs[i]);
+        gguf_builder_u32(&b, key, 1024);
+        plain = rope_of(&b);
+        assert_near(plain.ext_factor, 1.0f);
+        snprintf(key, sizeof(key), "%s.rope.scaling.yarn_beta_slow", archs[i]);
+        gguf_builder_f32(&b, key, 16.0f);
+        p = rope_of(&b);
+        assert_near(p.corr_low, plain.corr_low);
+        assert_true(p.corr_high < plain.corr_high);
+    }
+}
+
 /* DeepSeek's multiplier is for the scores, and rotations stay as they are. */
 static void yarn_of_deepseek_scales_scores(void **state)
 {
@@ -774,6 +836,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(qwen2_needs_its_biases_and_qwen3_its_head_norms),
     cmocka_unit_test(absent_keys_follow_from_others),
     cmocka_unit_test(rope_scaling_is_read_by_its_type),
+    cmocka_unit_test(yarn_is_the_same_in_every_family),
     cmocka_unit_test(yarn_of_deepseek_scales_scores),
     cmocka_unit_test(yarn_corrects_between_its_two_rotations),
     cmocka_unit_test(tied_models_read_their_embedding_twice),

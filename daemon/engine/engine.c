@@ -13,9 +13,10 @@
 static void wake_worker(void *user)
 {
     struct engine *e = user;
+    struct worker *w = atomic_load(&e->disk_wakes);
 
-    if (e->worker)
-        worker_wake(e->worker);
+    if (w)
+        worker_wake(w);
 }
 
 /* Answers do not depend on it: where it cannot be had, that is told. */
@@ -79,6 +80,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     if (r == 0)
         r = worker_create(&workers, &e->events, &e->worker, err);
     if (r == 0) {
+        atomic_store(&e->disk_wakes, e->worker);
         worker_device_info(e->worker, &info);
         pool_config_for_device(&e->pools, &info, e->memory, e->advice);
         worker_set_pools(e->worker, &e->pools);

@@ -11,6 +11,8 @@
 #include "engine/shared_prompt.h"
 #include "engine/worker.h"
 
+#include <stdatomic.h>
+
 enum { QUEUE_LIMIT_DEFAULT = 256 };
 
 /* Half of those that may wait, and a step full of those that run. */
@@ -24,6 +26,8 @@ struct engine {
     struct adoption adoption;
     struct pool_config pools;
     struct kv_disk *disk; /* NULL: there is none */
+    /* the worker, for the disk's thread, which begins earlier; NULL until it is there */
+    _Atomic(struct worker *) disk_wakes;
     uint64_t disk_limit_bytes;
     struct error disk_error;              /* why, where there should be one */
     char memory[80], advice[1024];        /* which kind they are, and what would be better */

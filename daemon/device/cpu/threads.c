@@ -14,18 +14,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Longest look for work before sleeping. Short against a scheduler's time slice (milliseconds), so
- * that little is lost when the worker waited for is not running; long against the phases of one
- * small item (rows of a decode step) that come between the wide ones. */
+/* Longest look for the next phase of a job before sleeping. Short against a scheduler's time slice
+ * (milliseconds), so that little is lost when the worker waited for is not running; long against
+ * the phases of one small item (rows of a decode step) that come between the wide ones. For the
+ * next job nobody looks: it comes when another thread has slept through this one. */
 #define SPIN_NS 20000
 
-/* One word says which phase is on, how many items it has and which is next, so that one fetch-add
- * both takes an item and proves that it is there. */
-#define NEXT_BITS     20
-#define FIELD_MASK    ((1u << NEXT_BITS) - 1)
-#define word_next(w)  ((uint32_t)(w)&FIELD_MASK)
-#define word_total(w) ((uint32_t)((w) >> NEXT_BITS) & FIELD_MASK)
-#define word_phase(w) ((w) >> (2 * NEXT_BITS))
+/* A slice that the workers ask of the scheduler, the least there is (Linux 6.12; before, it is
+ * ignored): beside other programs that want their cores they are put off sooner, but for shorter,
+ * and it is the longest absence that a barrier waits for. */
+#define SLICE_NS 100000
 
 /* Before a job's first phase comes an item of no work: who takes it begins the job, so that the
  * submitting thread does none of it. */
@@ -36,22 +34,34 @@ struct queued {
     uint64_t ticket;
 };
 
+/* The items of a phase that a worker takes first: always the same ones of the same phase, so that
+ * what they read is still in the caches of its core. Whoever has done all of his takes those of
+ * others. One word says which is the next and where they end, so that one fetch-add both takes an
+ * item and proves that it is there. */
+struct share {
+    _Alignas(64) _Atomic uint64_t word;
+};
+#define word_make(first, end) ((uint64_t)(end) << 32 | (first))
+#define word_next(w)          ((uint32_t)(w))
+#define word_end(w)           ((uint32_t)((w) >> 32))
+
 struct worker {
+    struct share share;
     struct threads *owner;
     pthread_t thread;
     unsigned index;
 };
 
 struct threads {
-    _Alignas(64) _Atomic uint64_t word;
     _Alignas(64) _Atomic uint32_t done;  /* items of the phase that are finished */
-    _Alignas(64) _Atomic uint32_t epoch; /* futex: moves whenever word gets a new phase */
-    _Atomic uint32_t has_sleepers;
+    _Alignas(64) _Atomic uint32_t epoch; /* futex: moves whenever shares are dealt */
+    /* Workers that look for a new epoch, and those that sleep until there is one. */
+    _Atomic uint32_t n_looking, n_asleep;
     _Atomic bool is_stopping;
 
-    /* Written by whoever begins a phase, before it publishes it. */
+    /* Written by whoever begins a phase, before it deals the shares. */
     struct job *job;
-    uint32_t phase;
+    uint32_t phase, n_items;
     uint64_t running_ticket;
 
     pthread_mutex_t lock;
@@ -60,9 +70,10 @@ struct threads {
     struct queued *queue;
     size_t n_queued, queue_cap;
     uint64_t last_ticket, done_ticket;
-    bool is_running;
+    _Atomic bool is_running; /* a job; read without lock, too */
 
     unsigned n_workers; /* running */
+    unsigned n_shares;
     struct worker workers[];
 };
 
@@ -85,21 +96,25 @@ static inline void relax(void)
 #endif
 }
 
-static void publish(struct threads *t, uint32_t n_items)
+/* Makes the items of a phase known. n_needed: workers that should see to them, beside the caller
+ * if it is one. */
+static void deal(struct threads *t, uint32_t n_items, uint32_t n_needed)
 {
-    uint64_t phase = word_phase(atomic_load_explicit(&t->word, memory_order_relaxed)) + 1;
+    uint32_t n_looking;
 
+    t->n_items = n_items;
     atomic_store_explicit(&t->done, 0, memory_order_relaxed);
-    atomic_store(&t->word, phase << (2 * NEXT_BITS) | (uint64_t)n_items << NEXT_BITS);
-    atomic_fetch_add(&t->epoch, 1);
-    if (!atomic_load(&t->has_sleepers))
-        return;
-    if (n_items >= t->n_workers) {
-        atomic_store(&t->has_sleepers, 0);
-        futex_wake(&t->epoch, INT32_MAX);
-    } else {
-        futex_wake(&t->epoch, (int)n_items);
+    for (uint32_t i = 0; i < t->n_shares; i++) {
+        uint32_t first = (uint32_t)((uint64_t)n_items * i / t->n_shares);
+        uint32_t end = (uint32_t)((uint64_t)n_items * (i + 1) / t->n_shares);
+
+        atomic_store(&t->workers[i].share.word, word_make(first, end));
     }
+    atomic_fetch_add(&t->epoch, 1);
+    /* Who stops looking after this goes to sleep on an epoch that is over: it will not sleep. */
+    n_looking = atomic_load(&t->n_looking);
+    if (n_needed > n_looking && atomic_load(&t->n_asleep))
+        futex_wake(&t->epoch, (int)(n_needed - n_looking));
 }
 
 /* Under lock. */
@@ -146,7 +161,7 @@ static void advance(struct threads *t, unsigned thread)
         }
         n_items = t->job->begin_phase(t->job, t->phase, &is_small);
         if (n_items > 1 && !is_small) {
-            publish(t, n_items);
+            deal(t, n_items, (n_items < t->n_workers ? n_items : t->n_workers) - 1);
             return;
         }
         for (uint32_t i = 0; i < n_items; i++)
@@ -154,41 +169,78 @@ static void advance(struct threads *t, unsigned thread)
     }
 }
 
-/* Waits until the word differs from seen. */
-static void wait_for_phase(struct threads *t, uint64_t seen)
+/* Waits until the epoch is another than seen. */
+static void wait_for_epoch(struct threads *t, uint32_t seen)
 {
     uint64_t until = clock_now_ns() + SPIN_NS;
-    uint32_t epoch;
+    bool is_new = false;
 
+    atomic_fetch_add(&t->n_looking, 1);
     do {
-        for (int i = 0; i < 16; i++) {
-            if (word_phase(atomic_load_explicit(&t->word, memory_order_acquire)) !=
-                word_phase(seen))
-                return;
+        for (int i = 0; i < 16 && !is_new; i++) {
+            is_new = atomic_load(&t->epoch) != seen;
             relax();
         }
-    } while (clock_now_ns() < until);
-    epoch = atomic_load(&t->epoch);
-    atomic_store(&t->has_sleepers, 1);
-    /* A phase published before the flag was seen would wake nobody: look once more. */
-    if (word_phase(atomic_load(&t->word)) == word_phase(seen) && !atomic_load(&t->is_stopping))
-        futex_wait(&t->epoch, epoch);
+    } while (!is_new && atomic_load(&t->is_running) && clock_now_ns() < until);
+    atomic_fetch_add(&t->n_asleep, !is_new);
+    atomic_fetch_sub(&t->n_looking, 1);
+    if (is_new)
+        return;
+    if (!atomic_load(&t->is_stopping))
+        futex_wait(&t->epoch, seen);
+    atomic_fetch_sub(&t->n_asleep, 1);
 }
 
-/* Takes items until there are none; runs what comes after the phase if it was the last to finish.
- */
-static void work(struct threads *t, unsigned thread)
+/* Takes items of a share until there are none. Returns how many. */
+static uint32_t work_off(struct threads *t, struct share *share, unsigned thread)
 {
-    uint64_t w = atomic_fetch_add(&t->word, 1);
-    uint32_t total = word_total(w), mine = 0;
+    uint32_t n = 0;
+    uint64_t w = atomic_load(&share->word);
 
-    for (; word_next(w) < word_total(w); w = atomic_fetch_add(&t->word, 1)) {
+    while (word_next(w) < word_end(w)) {
+        w = atomic_fetch_add(&share->word, 1);
+        if (word_next(w) >= word_end(w))
+            break;
         if (t->phase != PHASE_START)
             t->job->run_item(t->job, t->phase, word_next(w), thread);
-        mine++;
+        n++;
     }
-    if (mine && atomic_fetch_add(&t->done, mine) + mine == total)
+    return n;
+}
+
+/* Takes items of all shares, its own first; runs what comes after the phase if it was the last to
+ * finish. The phase cannot end before the items taken here are counted, so all are of one phase. */
+static void work(struct threads *t, unsigned thread)
+{
+    uint32_t mine = 0, i = thread, n_items;
+
+    do {
+        mine += work_off(t, &t->workers[i].share, thread);
+        i = i + 1 < t->n_shares ? i + 1 : 0;
+    } while (i != thread);
+    if (!mine)
+        return;
+    n_items = t->n_items; /* of this phase as long as what is mine is not counted */
+    if (atomic_fetch_add(&t->done, mine) + mine == n_items)
         advance(t, thread);
+}
+
+/* Of the calling thread; what it has otherwise stays as it is. */
+static void ask_for_short_slices(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr;
+
+    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) || attr.policy != SCHED_OTHER)
+        return;
+    attr.size = sizeof(attr);
+    attr.runtime = SLICE_NS;
+    syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
 static void *worker_main(void *arg)
@@ -196,13 +248,12 @@ static void *worker_main(void *arg)
     struct worker *self = arg;
     struct threads *t = self->owner;
 
+    ask_for_short_slices();
     while (!atomic_load_explicit(&t->is_stopping, memory_order_acquire)) {
-        uint64_t w = atomic_load_explicit(&t->word, memory_order_acquire);
+        uint32_t epoch = atomic_load(&t->epoch);
 
-        if (word_next(w) < word_total(w))
-            work(t, self->index);
-        else
-            wait_for_phase(t, w);
+        work(t, self->index);
+        wait_for_epoch(t, epoch);
     }
     return NULL;
 }
@@ -252,6 +303,7 @@ int threads_create(unsigned n, struct threads **ret_threads, struct error *err)
     if (!t)
         return error_set(err, ENOMEM, "out of memory");
     memset(t, 0, bytes);
+    t->n_shares = n;
     pthread_mutex_init(&t->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -285,7 +337,6 @@ void threads_destroy(struct threads *t)
         pthread_cond_wait(&t->finished, &t->lock);
     pthread_mutex_unlock(&t->lock);
     atomic_store(&t->is_stopping, true);
-    atomic_fetch_add(&t->word, (uint64_t)1 << (2 * NEXT_BITS));
     atomic_fetch_add(&t->epoch, 1);
     futex_wake(&t->epoch, INT32_MAX);
     for (unsigned i = 0; i < t->n_workers; i++)
@@ -316,7 +367,7 @@ int threads_submit(struct threads *t, struct job *job, uint64_t *ret_ticket)
     *ret_ticket = t->last_ticket;
     if (!t->is_running) {
         start_next_job(t);
-        publish(t, 1);
+        deal(t, 1, 1);
     }
 out:
     pthread_mutex_unlock(&t->lock);

@@ -18,8 +18,8 @@
 
 struct threads;
 
-/* Items of one phase at most. */
-#define THREADS_ITEMS_MAX ((1u << 20) - 1 - 1024)
+/* Items of one phase at most: the words that count them have 32 bits, and more may ask than get. */
+#define THREADS_ITEMS_MAX (1u << 30)
 
 struct job {
     uint32_t n_phases;

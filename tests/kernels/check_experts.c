@@ -336,7 +336,7 @@ static bool product_one(struct check *c, enum gguf_type type, struct shape s, ui
     m = magnitudes(c, &d, s.rows);
     if (kind == CHOICES_NONE)
         d.args.matmul_experts.choices = 0;
-    ok = check_run(c, &d) && check_sums(c, out, m, present, 1e-6) &&
+    ok = check_run(c, &d) && check_sums(c, out, m, present, d.weight_type) &&
          check_bytes(c, out + present * 4, (n - present) * 4);
     if (!ok)
         printf("# %s: %u of %u experts, %u x %u, %u of %u rows, activation %d, choices %d\n",

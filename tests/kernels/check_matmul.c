@@ -114,7 +114,7 @@ static bool check_shape(struct check *c, enum gguf_type type, struct shape s, en
     m = magnitudes(c, &d, s.rows);
     for (size_t i = 0; with_extras && i < (size_t)s.rows * s.n_rows; i++)
         m[i] += 8;
-    ok = check_run(c, &d) && check_sums(c, out, m, (size_t)s.rows * s.n_rows, 1e-6) &&
+    ok = check_run(c, &d) && check_sums(c, out, m, (size_t)s.rows * s.n_rows, d.weight_type) &&
          check_bytes(c, out + (uint64_t)s.rows * s.n_rows * 4, 64);
     if (!ok)
         printf("# %s: %u x %u, %u rows, input %d\n", gguf_type_get_info(type)->name, s.n_rows,
@@ -222,7 +222,7 @@ static bool with_rows_present(struct check *c, enum gguf_type type, struct shape
     step = check_at(c, d.args.matmul.step - c->buf->address);
     *step = (struct step_header){.n_tokens = s.rows, .n_outputs = present, .n_seqs = 1};
     m = magnitudes(c, &d, s.rows);
-    ok = check_run(c, &d) && check_sums(c, out, m, n, 1e-6) &&
+    ok = check_run(c, &d) && check_sums(c, out, m, n, d.weight_type) &&
          check_bytes(c, out + n * 4, (all - n) * 4);
     if (!ok)
         printf("# %s: %u x %u, %u rows of %u\n", gguf_type_get_info(type)->name, s.n_rows, s.n_cols,

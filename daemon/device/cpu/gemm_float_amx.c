@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Many rows of float activations at once, AMX: its products are of bf16, so each number becomes a
- * sum of those, by cutting bits off: a weight two (F16 has 11 bits, bf16 8) or one (BF16), an
- * activation three (24 bits). Nothing of them is lost, and of their products only what is less than
- * 2^-22 of the whole, so the sums are as good as those of f32. What is not finite gives sums that
- * are not.
+ * sum of those: a weight of two (F16 has 11 bits, bf16 8) or one (BF16), which loses nothing, an
+ * activation of two, which rounds it to 16 bits, 5 more than F16 has. Of their products the least
+ * is left out. Together that is at most 2^-15 of a term, and either sign is as likely. What is not
+ * finite, or so great that no bf16 is near it, gives sums that are not.
  *
  * A block is 32 columns; pair i of it is columns i and i + 16, of weights and activations alike.
  */
@@ -23,7 +23,7 @@ enum {
     ROWS = 16,    /* of a tile, in each direction */
     GROUPS = 4,   /* of weight rows whose sums are made at once, a tile for each */
     STRIP = GROUPS * ROWS,
-    X_PARTS = 3,
+    X_PARTS = 2,
     W_PARTS = 2,
     AHEAD = 8 * COLUMNS,                        /* of what is read */
     PANEL = GEMM_FLOAT_VALUES / STRIP / COLUMNS /* blocks of all strips at a time */
@@ -46,13 +46,15 @@ struct columns {
     __m512 low, high;
 };
 
-/* The leading bf16 of each, as pairs; what is left of it stays. */
+/* The bf16 nearest to each, as pairs; what is left of it stays. */
 INLINE __m512i cut_part(struct columns *c)
 {
-    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
-    __m512i low = _mm512_and_si512(_mm512_castps_si512(c->low), upper);
-    __m512i high = _mm512_and_si512(_mm512_castps_si512(c->high), upper);
+    const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32((int)0xffff0000);
+    __m512i low = _mm512_add_epi32(_mm512_castps_si512(c->low), half);
+    __m512i high = _mm512_add_epi32(_mm512_castps_si512(c->high), half);
 
+    low = _mm512_and_si512(low, upper);
+    high = _mm512_and_si512(high, upper);
     c->low = _mm512_sub_ps(c->low, _mm512_castsi512_ps(low));
     c->high = _mm512_sub_ps(c->high, _mm512_castsi512_ps(high));
     return _mm512_or_si512(_mm512_srli_epi32(low, 16), high);
@@ -128,17 +130,15 @@ static void load_activations(const struct product *p, uint32_t r0, uint32_t n_ro
     }
 }
 
-/* Tile `sum` += group g of a block: tiles 4 to 6 hold the activations' parts. */
+/* Tile `sum` += group g of a block: tiles 4 and 5 hold the activations' parts. */
 #define ADD_GROUP(sum, g)                                                                          \
     do {                                                                                           \
-        _tile_loadd(7, w[0][g], 64);                                                               \
-        _tile_dpbf16ps(sum, 7, 4);                                                                 \
-        _tile_dpbf16ps(sum, 7, 5);                                                                 \
-        _tile_dpbf16ps(sum, 7, 6);                                                                 \
+        _tile_loadd(6, w[0][g], 64);                                                               \
+        _tile_dpbf16ps(sum, 6, 4);                                                                 \
+        _tile_dpbf16ps(sum, 6, 5);                                                                 \
         if (has_two_parts) {                                                                       \
             _tile_loadd(7, w[1][g], 64);                                                           \
             _tile_dpbf16ps(sum, 7, 4);                                                             \
-            _tile_dpbf16ps(sum, 7, 5);                                                             \
         }                                                                                          \
     } while (0)
 
@@ -147,7 +147,6 @@ INLINE void add_block(const tile w[W_PARTS][GROUPS], const tile x[X_PARTS],
 {
     _tile_loadd(4, x[0], 64);
     _tile_loadd(5, x[1], 64);
-    _tile_loadd(6, x[2], 64);
     ADD_GROUP(0, 0);
     ADD_GROUP(1, 1);
     ADD_GROUP(2, 2);
@@ -180,16 +179,22 @@ INLINE void multiply_strip(struct panel *panel, const tile (*strip)[W_PARTS][GRO
     store_sums(panel);
 }
 
-/* A strip that is needed this once: its blocks do not leave the nearest cache. */
+/* A strip that is needed this once: its blocks do not leave the nearest cache. Each is loaded while
+ * the one before is multiplied: a tile cannot be read before what was just written has reached the
+ * cache. */
 INLINE void multiply_passing(const struct product *p, struct panel *panel, uint32_t first,
                              uint32_t n_rows, uint32_t k, uint32_t n_cols, const bool has_two_parts)
 {
-    begin_sums();
-    for (uint32_t c = 0; c < n_cols; c += COLUMNS) {
-        tile(*w)[GROUPS] = panel->w[c / COLUMNS % 2];
+    uint32_t n_blocks = (n_cols + COLUMNS - 1) / COLUMNS;
 
-        load_block(p, first, n_rows, k + c, n_cols - c, w);
-        add_block(w, panel->x[c / COLUMNS], has_two_parts);
+    begin_sums();
+    load_block(p, first, n_rows, k, n_cols, panel->w[0]);
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        uint32_t next = (b + 1) * COLUMNS;
+
+        if (next < n_cols)
+            load_block(p, first, n_rows, k + next, n_cols - next, panel->w[(b + 1) % 2]);
+        add_block(panel->w[b % 2], panel->x[b], has_two_parts);
     }
     store_sums(panel);
 }

@@ -130,7 +130,8 @@ static float mask(const struct args_attention *a, const struct attention_work *w
                   uint32_t first)
 {
     float *s = w->scores + (size_t)q * BLOCK;
-    uint32_t begin = attention_first(w->position[q], a->window), j = 0;
+    uint32_t begin = attention_first(w->position[q], a->window);
+    uint32_t n_hidden = begin > first ? begin - first : 0;
     uint32_t n_seen = w->position[q] < first ? 0 : w->position[q] - first + 1;
     uint32_t chosen = attention_chosen(a, w->row[q], first);
     vf greatest = vec_set(w->greatest[q]);
@@ -138,14 +139,14 @@ static float mask(const struct args_attention *a, const struct attention_work *w
     if (a->softcap > 0)
         for (uint32_t c = 0; c < BLOCK; c++)
             s[c] = a->softcap * tanhf(s[c] / a->softcap);
-    for (; first + j < begin && j < BLOCK; j++)
-        s[j] = -INFINITY;
-    for (j = n_seen; j < BLOCK; j++)
-        s[j] = -INFINITY;
-    for (j = 0; chosen != UINT32_MAX && j < BLOCK; j++)
-        s[j] = chosen >> j & 1 ? s[j] : -INFINITY;
-    for (j = 0; j < BLOCK; j += LANES)
-        greatest = vec_max(vec_load(s + j), greatest);
+    for (uint32_t j = 0; j < BLOCK; j += LANES) {
+        vu slot = vec_numbers() + j;
+        vi is_seen = (slot >= n_hidden) & (slot < n_seen) & -(vi)(((vu){0} + chosen) >> slot & 1);
+        vf x = vec_select(is_seen, vec_load(s + j), vec_set(-INFINITY));
+
+        vec_store(s + j, x);
+        greatest = vec_max(x, greatest);
+    }
     return vec_greatest(greatest);
 }
 
@@ -153,14 +154,14 @@ static float mask(const struct args_attention *a, const struct attention_work *w
 static void soften(const struct args_attention *a, struct attention_work *w, uint32_t q,
                    uint32_t first)
 {
-    float *s = w->scores + (size_t)q * BLOCK, greatest = mask(a, w, q, first), rescale;
+    float *s = w->scores + (size_t)q * BLOCK, greatest = mask(a, w, q, first);
+    float *sums = w->sums + (size_t)q * w->width_v;
     vf sum = {0};
 
     if (greatest == -INFINITY) { /* nothing seen yet */
         memset(s, 0, BLOCK * sizeof(float));
         return;
     }
-    rescale = w->greatest[q] == greatest ? 1 : expf(w->greatest[q] - greatest);
     for (uint32_t j = 0; j < BLOCK; j += LANES) {
         vf x = vec_load(s + j) - greatest;
 
@@ -168,11 +169,15 @@ static void soften(const struct args_attention *a, struct attention_work *w, uin
         vec_store(s + j, x);
         sum += x;
     }
-    w->total[q] = w->total[q] * rescale + vec_sum(sum);
+    if (w->greatest[q] != greatest) {
+        float rescale = expf(w->greatest[q] - greatest);
+
+        w->total[q] *= rescale;
+        for (uint32_t c = 0; c < w->width_v; c += LANES)
+            vec_store(sums + c, vec_load(sums + c) * rescale);
+    }
+    w->total[q] += vec_sum(sum);
     w->greatest[q] = greatest;
-    if (rescale != 1)
-        for (uint32_t c = 0; c < w->width_v; c++)
-            w->sums[(size_t)q * w->width_v + c] *= rescale;
 }
 
 /* sums[q..q+n] += weights * values. */

@@ -17,44 +17,87 @@ uint32_t IN_LEVEL(rope_items)(const struct dispatch *d)
     return n < rows ? n : rows;
 }
 
-/* Cosine and sine of every pair at a position; f32[n_rot / 2] each. powers: base^(-2j/n_rot). */
-static void angles(const struct args_rope *a, uint32_t position, const double *powers,
-                   float *cosines, float *sines)
+/* What an item keeps in its worker's scratch. Arrays end on whole vectors. */
+struct rope_work {
+    double *rates; /* f64[n_rot / 2]: radians per position */
+    /* f32[n_rot]: by how much each channel counts, and by how much the other of its pair */
+    float *own, *other;
+};
+
+static uint32_t padded(uint32_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
+/* Of the pairs of channels: base^(-2j/n_rot), stretched as YaRN does (Peng et al. 2023, 3.4). */
+static void fill_rates(const struct args_rope *a, double *rates)
 {
     const float *factors = addr_ptr(a->factors);
-    double range = fmax(0.001, (double)a->corr_high - a->corr_low);
+    double range = fmax(0.001, (double)a->corr_high - a->corr_low), power = 1;
+    double ratio = exp2(-2.0 / a->n_rot * log2(a->base));
 
-    for (uint32_t j = 0; j < a->n_rot / 2; j++) {
-        double extrapolated = position * powers[j] / (factors ? (double)factors[j] : 1);
+    for (uint32_t j = 0; j < a->n_rot / 2; j++, power *= ratio) {
         double ramp = 1 - fmin(1, fmax(0, (j - (double)a->corr_low) / range));
         double mix = ramp * a->ext_factor;
-        double angle = extrapolated * a->freq_scale * (1 - mix) + extrapolated * mix;
-        double sine, cosine;
 
-        sincos(angle, &sine, &cosine);
-        cosines[j] = (float)(cosine * a->attn_factor);
-        sines[j] = (float)(sine * a->attn_factor);
+        rates[j] = power / (factors ? (double)factors[j] : 1) * (a->freq_scale * (1 - mix) + mix);
+    }
+    for (uint32_t j = a->n_rot / 2; j < padded(a->n_rot / 2); j++)
+        rates[j] = 0;
+}
+
+/* The angles' cosines and sines at a position, as turn() wants them. */
+static void fill_angles(const struct args_rope *a, uint32_t position, struct rope_work *w)
+{
+    uint32_t half = a->n_rot / 2;
+    float factor = a->attn_factor;
+
+    for (uint32_t j = 0; j < half; j += DOUBLE_LANES) {
+        float sines[DOUBLE_LANES], cosines[DOUBLE_LANES];
+
+        vec_sincos(vec_load_f64(w->rates + j) * (double)position, sines, cosines);
+        for (uint32_t i = 0; i < DOUBLE_LANES && j + i < half; i++) {
+            uint32_t first = a->style == ROPE_SPLIT ? j + i : 2 * (j + i);
+            uint32_t second = a->style == ROPE_SPLIT ? first + half : first + 1;
+
+            w->own[first] = w->own[second] = cosines[i] * factor;
+            w->other[first] = -sines[i] * factor;
+            w->other[second] = sines[i] * factor;
+        }
     }
 }
 
-static void turn(const struct args_rope *a, float *x, const float *cosines, const float *sines)
+/* x[i] = own[i] x[i] + other[i] x[i's pair], of a head's first n_rot channels. */
+static void turn(const struct args_rope *a, float *x, const struct rope_work *w)
 {
-    uint32_t half = a->n_rot / 2;
+    uint32_t half = a->n_rot / 2, j = 0;
 
     if (a->style == ROPE_SPLIT) {
-        for (uint32_t j = 0; j < half; j++) {
+        for (; j + LANES <= half; j += LANES) {
+            vf v0 = vec_load(x + j), v1 = vec_load(x + half + j);
+
+            vec_store(x + j, v0 * vec_load(w->own + j) + v1 * vec_load(w->other + j));
+            vec_store(x + half + j,
+                      v1 * vec_load(w->own + half + j) + v0 * vec_load(w->other + half + j));
+        }
+        for (; j < half; j++) {
             float v0 = x[j], v1 = x[j + half];
 
-            x[j] = v0 * cosines[j] - v1 * sines[j];
-            x[j + half] = v0 * sines[j] + v1 * cosines[j];
+            x[j] = v0 * w->own[j] + v1 * w->other[j];
+            x[j + half] = v1 * w->own[j + half] + v0 * w->other[j + half];
         }
-    } else {
-        for (uint32_t j = 0; j < half; j++) {
-            float v0 = x[2 * j], v1 = x[2 * j + 1];
+        return;
+    }
+    for (; j + LANES <= a->n_rot; j += LANES) {
+        vf v = vec_load(x + j);
 
-            x[2 * j] = v0 * cosines[j] - v1 * sines[j];
-            x[2 * j + 1] = v0 * sines[j] + v1 * cosines[j];
-        }
+        vec_store(x + j, v * vec_load(w->own + j) + vec_swap_pairs(v) * vec_load(w->other + j));
+    }
+    for (; j < a->n_rot; j += 2) {
+        float v0 = x[j], v1 = x[j + 1];
+
+        x[j] = v0 * w->own[j] + v1 * w->other[j];
+        x[j + 1] = v1 * w->own[j + 1] + v0 * w->other[j + 1];
     }
 }
 
@@ -62,32 +105,31 @@ void IN_LEVEL(rope)(const struct dispatch *d, uint32_t item, void *scratch)
 {
     const struct args_rope *a = &d->args.rope;
     const struct step_token *tokens = addr_ptr(a->tokens);
-    uint32_t half = a->n_rot / 2;
+    struct rope_work w = {.rates = scratch};
     uint64_t t, end;
-    double *powers = scratch;
-    float *cosines = (float *)(powers + half), *sines = cosines + half;
 
-    if ((size_t)half * 16 > CPU_SCRATCH_BYTES) { /* absurdly wide heads */
+    if ((size_t)padded(a->n_rot) * 16 > CPU_SCRATCH_BYTES) { /* absurdly wide heads */
         if (item == 0)
             ref_run(d);
         return;
     }
+    w.own = (float *)(w.rates + padded(a->n_rot / 2));
+    w.other = w.own + padded(a->n_rot);
     item_range(step_rows(a->step, ROWS_TOKENS, d->max_rows), IN_LEVEL(rope_items)(d), item, &t,
                &end);
-    for (uint32_t j = 0; j < half; j++)
-        powers[j] = exp2(-2.0 * j / a->n_rot * log2(a->base));
+    fill_rates(a, w.rates);
     for (; t < end; t++) {
         uint32_t p = tokens[t].position;
         float temperature = 1;
 
-        angles(a, p, powers, cosines, sines);
+        fill_angles(a, p, &w);
         if (a->temp_scale > 0)
             temperature += a->temp_scale *
                            (float)log(floorf(((float)p + a->temp_offset) / a->temp_floor) + 1.0);
         for (uint32_t h = 0; h < a->n_heads; h++) {
             float *x = (float *)addr_ptr(a->x) + (t * a->n_heads + h) * a->n_channels;
 
-            turn(a, x, cosines, sines);
+            turn(a, x, &w);
             for (uint32_t c = 0; temperature != 1 && c < a->n_channels; c++)
                 x[c] *= temperature;
         }

@@ -42,6 +42,16 @@ static inline vf vec_set(float f)
     return f - (vf){0};
 }
 
+/* 0, 1, 2 ... */
+static inline vu vec_numbers(void)
+{
+    static const uint32_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vu v;
+
+    memcpy(&v, numbers, sizeof(v));
+    return v;
+}
+
 static inline vf vec_select(vi mask, vf yes, vf no)
 {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
@@ -172,6 +182,61 @@ static inline vf vec_exp(vf x)
     half = whole >> 1;
     p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
     return vec_select(x != x, x, p);
+}
+
+/* Each pair of neighbours the other way round. */
+static inline vf vec_swap_pairs(vf v)
+{
+    typedef uint64_t pairs __attribute__((vector_size(LANES * 4)));
+
+    return (vf)((pairs)v << 32 | (pairs)v >> 32);
+}
+
+/* Angles need 64 bits: a turn is small against a late position. */
+#define DOUBLE_LANES (LANES / 2)
+typedef double vd __attribute__((vector_size(LANES * 4)));
+
+static inline vd vec_load_f64(const double *p)
+{
+    vd v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+/* sin and cos of x within 2^-24, for |x| < 2^28. The angle less whole quarters of a turn, then
+ * Taylor's series to r^11 and r^12; f32[DOUBLE_LANES] each. */
+static inline void vec_sincos(vd x, float *sines, float *cosines)
+{
+    typedef int64_t whole __attribute__((vector_size(LANES * 4)));
+    typedef float half __attribute__((vector_size(LANES * 2)));
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer */
+    vd n = x * 0.63661977236758134308 + magic, r, r2, s, c;
+    whole quarter = (whole)n, is_odd = -(quarter & 1);
+    half f;
+
+    n -= magic;
+    /* pi / 2 in two parts, of which the first has 33 bits: its multiples are exact */
+    r = x - n * 1.57079632673412561417 - n * 6.07710050650619224932e-11;
+    r2 = r * r;
+    s = r2 * (-1.0 / 39916800) + 1.0 / 362880;
+    s = s * r2 - 1.0 / 5040;
+    s = s * r2 + 1.0 / 120;
+    s = s * r2 - 1.0 / 6;
+    s = s * r2 * r + r;
+    c = r2 * (1.0 / 479001600) - 1.0 / 3628800;
+    c = c * r2 + 1.0 / 40320;
+    c = c * r2 - 1.0 / 720;
+    c = c * r2 + 1.0 / 24;
+    c = c * r2 - 0.5;
+    c = c * r2 + 1.0;
+    /* sin of the quarters: s, c, -s, -c; cos: c, -s, -c, s */
+    f = __builtin_convertvector(
+        (vd)((((whole)s & ~is_odd) | ((whole)c & is_odd)) ^ (quarter & 2) << 62), half);
+    memcpy(sines, &f, sizeof(f));
+    f = __builtin_convertvector(
+        (vd)((((whole)c & ~is_odd) | ((whole)s & is_odd)) ^ ((quarter + 1) & 2) << 62), half);
+    memcpy(cosines, &f, sizeof(f));
 }
 
 /* x / (1 + e^-z), of z below -88 as x * e^z: where e^-z overflows the result is 0, also for x =

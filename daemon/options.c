@@ -298,6 +298,16 @@ static int read_shared_prompts(struct options *o, struct error *err)
     return 0;
 }
 
+/* Conversations must not land wherever the daemon happened to be started. */
+static int check_kv_disk(const struct options *o, struct error *err)
+{
+    if (!o->kv_disk || o->kv_disk[0] == '/' || strcmp(o->kv_disk, "off") == 0)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "kv-disk: '%s' is not a directory's whole path: give it from / on, or off",
+                     o->kv_disk);
+}
+
 static void print_help(void)
 {
     printf("Usage: hearthd [OPTION]...\n"
@@ -394,7 +404,7 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
     if (result == OPTIONS_RUN)
         result = read_flags(o, argc, argv, false, err);
     if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || read_shared_prompts(o, err) < 0 ||
-                                  add_default_dirs(o, err) < 0 ||
+                                  add_default_dirs(o, err) < 0 || check_kv_disk(o, err) < 0 ||
                                   user_rules_parse(o->users, &o->rules, &o->n_rules, err) < 0))
         result = OPTIONS_FAILED;
     return result;

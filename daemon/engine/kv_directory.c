@@ -25,7 +25,12 @@ int kv_directory_open(const char *path, int *ret_fd, struct error *err)
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_set_errno(err, -errno, "%s cannot be used", path);
-    if (st.st_uid != geteuid() || st.st_mode & 077)
+    if (st.st_uid != geteuid())
+        return error_set(err, EPERM,
+                         "%s belongs to uid %u, and conversations lie in it: let the service make "
+                         "the directory itself, or chown it to uid %u",
+                         path, (unsigned)st.st_uid, (unsigned)geteuid());
+    if (st.st_mode & 077)
         return error_set(err, EPERM,
                          "%s must be the service's alone, as conversations lie in it: let it make "
                          "the directory itself, or chmod 0700 it",
@@ -51,9 +56,13 @@ static int open_user(int root_fd, uid_t uid, bool may_make)
 
 /* ---- what there is ---- */
 
+enum { SIZES_MOST = 16 /* that files of a few models have */ };
+
 struct listing {
     struct kv_directory_file *files;
     size_t n, room;
+    uint64_t sizes[SIZES_MOST]; /* of files that were looked into and are whole */
+    size_t n_sizes;
 };
 
 static struct kv_directory_file *append(struct listing *l)
@@ -70,6 +79,22 @@ static struct kv_directory_file *append(struct listing *l)
     return &l->files[l->n++];
 }
 
+/* Whether a file of that size is likely whole; what is not is removed. */
+static bool is_whole(struct listing *l, int dir_fd, uid_t uid, const char *name, uint64_t bytes)
+{
+    int e;
+
+    for (size_t i = 0; i < l->n_sizes; i++)
+        if (l->sizes[i] == bytes)
+            return true;
+    e = kv_file_check(dir_fd, name, uid);
+    if (e == 0 && l->n_sizes < SIZES_MOST)
+        l->sizes[l->n_sizes++] = bytes;
+    if (e == -EBADMSG)
+        unlinkat(dir_fd, name, 0);
+    return e == 0;
+}
+
 static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name)
 {
     struct kv_directory_file *f;
@@ -78,7 +103,7 @@ static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name
     if (strncmp(name, KV_FILE_UNFINISHED, strlen(KV_FILE_UNFINISHED)) == 0)
         unlinkat(dir_fd, name, 0);
     if (!kv_file_is_name(name) || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        !S_ISREG(st.st_mode))
+        !S_ISREG(st.st_mode) || !is_whole(l, dir_fd, uid, name, (uint64_t)st.st_size))
         return;
     f = append(l);
     if (!f)

@@ -21,7 +21,9 @@ struct kv_directory_file {
     uint64_t bytes;
     int64_t used_ns; /* of Unix time, as the file tells it */
 };
-/* All files, malloc'd, by their names and sizes alone; what a writer that died left is removed. */
+/* All files, malloc'd, by their names and sizes; what a writer that died left is removed, and so is
+ * what is cut short or no block at all. For that only one file of each size is looked into: blocks
+ * of a model are equally long, and what is wrong inside is found when it is read. */
 void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t *ret_n);
 
 /* As kv_file_write() and kv_file_read(), of the record's user; used_ns: what the file shall tell of

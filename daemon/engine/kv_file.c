@@ -126,35 +126,58 @@ int kv_file_write(int dir_fd, const struct kv_record *r)
     return e;
 }
 
-/* Whether the header is whole and of the record; */
-static bool is_of(const struct kv_file_header *h, const struct kv_record *r)
+/* Opens it and reads its header, which is whole, and tells how long the file is. */
+static int open_file(int dir_fd, const char *name, struct kv_file_header *ret, int *ret_fd)
 {
-    return h->magic == MAGIC && h->version == KV_FILE_VERSION &&
-           h->checksum == header_checksum(h) && h->uid == r->uid &&
-           memcmp(h->key, r->key.hex, sizeof(h->key)) == 0 && h->block_bytes == r->block_bytes &&
-           (!h->window_bytes || h->window_bytes == r->window_bytes) &&
-           memcmp(h->tokens, r->tokens, sizeof(h->tokens)) == 0;
-}
-
-int kv_file_read(int dir_fd, struct kv_record *r)
-{
-    _cleanup_close_ int fd =
-        openat(dir_fd, r->key.hex, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    struct kv_file_header h;
-    struct iovec head = {&h, sizeof(h)}, body = {.iov_base = r->data};
+    _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct iovec head = {ret, sizeof(*ret)};
     struct stat st;
     int e;
 
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
+    if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EBADMSG;
     e = transfer(fd, &head, 1, false);
     if (e < 0)
         return e;
-    if (!is_of(&h, r) || (uint64_t)st.st_size != kv_file_bytes(h.block_bytes, h.window_bytes))
+    if (ret->magic != MAGIC || ret->version != KV_FILE_VERSION ||
+        ret->checksum != header_checksum(ret) ||
+        (uint64_t)st.st_size != kv_file_bytes(ret->block_bytes, ret->window_bytes))
+        return -EBADMSG;
+    *ret_fd = steal_fd(&fd);
+    return 0;
+}
+
+int kv_file_check(int dir_fd, const char *name, uid_t uid)
+{
+    _cleanup_close_ int fd = -1;
+    struct kv_file_header h;
+    int e = open_file(dir_fd, name, &h, &fd);
+
+    if (e < 0)
+        return e;
+    return h.uid == uid && memcmp(h.key, name, sizeof(h.key)) == 0 ? 0 : -EBADMSG;
+}
+
+static bool is_of(const struct kv_file_header *h, const struct kv_record *r)
+{
+    return h->uid == r->uid && memcmp(h->key, r->key.hex, sizeof(h->key)) == 0 &&
+           h->block_bytes == r->block_bytes &&
+           (!h->window_bytes || h->window_bytes == r->window_bytes) &&
+           memcmp(h->tokens, r->tokens, sizeof(h->tokens)) == 0;
+}
+
+int kv_file_read(int dir_fd, struct kv_record *r)
+{
+    _cleanup_close_ int fd = -1;
+    struct kv_file_header h;
+    struct iovec body = {.iov_base = r->data};
+    int e = open_file(dir_fd, r->key.hex, &h, &fd);
+
+    if (e < 0)
+        return e;
+    if (!is_of(&h, r))
         return -EBADMSG;
     body.iov_len = h.block_bytes + h.window_bytes;
     e = transfer(fd, &body, 1, false);

@@ -36,6 +36,10 @@ uint64_t kv_file_bytes(uint64_t block_bytes, uint64_t window_bytes);
 /* Whether a file may have that name, when it is whole. */
 bool kv_file_is_name(const char *name);
 
+/* Whether the file of that name is, by its header and its size, one that was written whole under
+ * it, for that user: its data is not read. 0, -EBADMSG, or why that cannot be told. */
+int kv_file_check(int dir_fd, const char *name, uid_t uid);
+
 /* Writes the record into the directory, in place of one of the same key. Negative errno: nothing of
  * it is left. */
 int kv_file_write(int dir_fd, const struct kv_record *r);

@@ -240,6 +240,12 @@ def a_drive_that_is_full_costs_hits_and_nothing_else():
         equal(again, first)
         assert 0 < cached < 5 * BLOCK, cached
         d.stop()
+        # what lies there is still of use where nothing can be written at all
+        subprocess.run(["mount", "-o", "remount,ro", place.kv], check=True)
+        d = place.start()
+        equal(ask(d), (first, cached))
+        d.wait_log("kv-disk: conversations cannot be written there: Read-only file system")
+        d.stop()
     finally:
         subprocess.run(["umount", place.kv], check=True)
     place.close()

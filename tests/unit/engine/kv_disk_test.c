@@ -606,6 +606,77 @@ static void what_a_user_wants_forgotten_is_gone_and_others_stays(void **state)
     place_finish(&p);
 }
 
+/* Cut short, as after a power failure; longer; another user's; no block at all. */
+static void what_is_no_whole_block_is_removed_at_the_start(void **state)
+{
+    struct place p;
+    char path[8][160];
+
+    place_init(&p, 1 << 20);
+    for (unsigned i = 0; i < 8; i++) {
+        path_of(&p, ALICE, i, path[i]);
+        assert_int_equal(put(&p, ALICE, i), 0);
+    }
+    assert_int_equal(truncate(path[0], 0), 0);
+    assert_int_equal(truncate(path[1], 100), 0);
+    assert_int_equal(truncate(path[2], 4096), 0);
+    assert_int_equal(truncate(path[3], (off_t)FILE_BYTES + 1), 0);
+    restart(&p);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(has(&p, i), i >= 4);
+        assert_int_equal(access(path[i], F_OK) == 0, i >= 4);
+    }
+    assert_int_equal(stats_of(&p).bytes, 4 * FILE_BYTES);
+    /* where no other tells that the size is right */
+    for (unsigned i = 5; i < 8; i++)
+        unlink(path[i]);
+    for (unsigned i = 0; i < 3; i++) { /* damaged; under another name; among another user's */
+        char dir[96];
+
+        assert_int_equal(put(&p, ALICE, 4), 0);
+        snprintf(dir, sizeof(dir), "%s/%d", p.path, i == 2 ? BOB : ALICE);
+        mkdir(dir, 0700);
+        path_of(&p, i == 2 ? BOB : ALICE, i == 1 ? 5 : 4, path[5]);
+        assert_int_equal(rename(path[4], path[5]), 0);
+        if (i == 0)
+            overwrite(path[5], 20);
+        restart(&p);
+        assert_int_equal(stats_of(&p).files, 0);
+        assert_int_equal(access(path[5], F_OK), -1);
+    }
+    place_finish(&p);
+}
+
+/* The reason, where, and what to do. */
+static void a_directory_that_cannot_be_had_is_told(void **state)
+{
+    struct place p;
+    struct kv_disk_config config;
+    struct kv_disk *disk;
+    struct error err = {0};
+    char path[96];
+
+    place_init(&p, 1 << 20);
+    config = p.config;
+    config.path = path;
+    snprintf(path, sizeof(path), "%s/is/missing", p.path);
+    assert_int_equal(kv_disk_create(&config, &disk, &err), -ENOENT);
+    assert_says(err.text, "is/missing cannot be made: No such file or directory");
+    snprintf(path, sizeof(path), "%s/file", p.path);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(kv_disk_create(&config, &disk, &err), -ENOTDIR);
+    assert_says(err.text, "file cannot be used: Not a directory");
+    if (geteuid() == 0) {
+        snprintf(path, sizeof(path), "%s/other", p.path);
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_int_equal(chown(path, ALICE, 0), 0);
+        assert_int_equal(kv_disk_create(&config, &disk, &err), -EPERM);
+        assert_says(err.text, "other belongs to uid 1000");
+        assert_says(err.text, "chown it to uid 0");
+    }
+    place_finish(&p);
+}
+
 static void a_directory_that_others_may_look_into_is_refused(void **state)
 {
     struct place p;
@@ -643,7 +714,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_writer_that_is_killed_leaves_whole_files_alone),
     cmocka_unit_test(an_unfinished_file_is_removed_at_the_start),
     cmocka_unit_test(what_a_user_wants_forgotten_is_gone_and_others_stays),
+    cmocka_unit_test(what_is_no_whole_block_is_removed_at_the_start),
     cmocka_unit_test(a_directory_that_others_may_look_into_is_refused),
+    cmocka_unit_test(a_directory_that_cannot_be_had_is_told),
 };
 
 int main(int argc, char **argv)

@@ -176,6 +176,7 @@ static void settings_that_are_wrong_are_named(void **state)
     } cases[] = {
         {"# fine\n\ncontext = many\n", "line 3: context: 'many' is not a number"},
         {"colour = red\n", "line 1: 'colour' is not a setting"},
+        {"kv-disk = conversations\n", "kv-disk: 'conversations' is not a directory's whole path"},
         {"socket\n", "line 1: 'socket' is not KEY = VALUE"},
         {"access-log = perhaps\n", "line 1: access-log: 'perhaps' is neither yes nor no"},
         {"log-level = loud\n", "line 1: log-level: 'loud' is not one of"},

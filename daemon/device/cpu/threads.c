@@ -141,8 +141,8 @@ static bool finish_job(struct threads *t)
         start_next_job(t);
     else
         t->is_running = false;
-    pthread_cond_broadcast(&t->finished);
     pthread_mutex_unlock(&t->lock);
+    pthread_cond_broadcast(&t->finished); /* who wakes finds the lock free */
     return more;
 }
 

@@ -437,11 +437,16 @@ static void free_if_over(struct connection *c)
     server_connection_over(s);
 }
 
-/* Between requests, with nothing received that was not looked at. */
-static bool is_quiet(const struct connection *c)
+/* Ends it if nothing more is received, else leaves it to be read on. */
+static void end_when_quiet(struct connection *c)
 {
-    return !c->recv.is_pending && !c->exchange.is_active && !c->waiting.len && !unsent(c) &&
-           c->parser.state == HTTP_STATE_IDLE && !has_arrived(c);
+    if (c->exchange.is_active || c->waiting.len || unsent(c) || c->parser.state != HTTP_STATE_IDLE)
+        return;
+    /* what the kernel has received already comes before the end of the operation */
+    if (c->recv.is_pending)
+        loop_cancel(c->server->loop, &c->recv);
+    else if (!has_arrived(c))
+        connection_close(c);
 }
 
 static void on_update(struct loop_task *task)
@@ -466,8 +471,8 @@ static void on_update(struct loop_task *task)
         else if (c->has_eof)
             connection_close(c);
     }
-    if (c->ends_when_quiet && is_quiet(c))
-        connection_close(c);
+    if (c->ends_when_quiet)
+        end_when_quiet(c);
     if (c->is_closing)
         return;
     if (!c->recv.is_pending && !c->has_eof && c->waiting.len <= WAITING_BYTES / 2)
@@ -525,11 +530,8 @@ void connection_close(struct connection *c)
 
 void connection_close_softly(struct connection *c)
 {
-    c->exchange.must_close = true;
-    if (!c->exchange.is_active && c->had_request) {
-        /* what the kernel has received already comes before the end of the operation */
-        c->ends_when_quiet = true;
-        loop_cancel(c->server->loop, &c->recv);
-    }
+    /* also one that is being answered: its client may have the whole answer already, and with it
+     * the word that the connection is kept */
+    c->ends_when_quiet = c->had_request;
     loop_defer(c->server->loop, &c->update);
 }

@@ -36,7 +36,7 @@ struct connection *connection_create(struct server *s, int fd);
 /* Ends it now; a running request's on_gone is called. It frees itself later. */
 void connection_close(struct connection *c);
 /* While the server drains: ends it as soon as what runs, or is on its way, is answered and sent.
- * One that is kept between requests ends at once unless something has arrived; a new one has two
+ * One that is kept after an answer ends at once unless something has arrived; a new one has two
  * seconds for its request. */
 void connection_close_softly(struct connection *c);
 

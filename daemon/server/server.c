@@ -7,8 +7,8 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* What cancelled requests have to end in, and to be told so: more than a step of the device. */
@@ -111,34 +111,57 @@ static void on_accept_timer(struct timer *t)
     }
 }
 
+static void take_connection(struct server *s, int fd)
+{
+    struct connection *c = connection_create(s, fd);
+
+    if (!c) {
+        s->figures.connections_refused++;
+        return;
+    }
+    list_push_back(&s->connections, &c->link);
+    s->n_connections++;
+    s->figures.connections_total++;
+    if (s->is_ending)
+        connection_close(c);
+    else if (s->n_connections == s->config.max_connections)
+        stop_accepting(s);
+}
+
+/* Whoever had connected before the accepting ended is waiting in the socket and would be lost with
+ * it. */
+static void take_who_waits(struct listener *listener)
+{
+    struct server *s = listener->server;
+    struct pollfd p = {.fd = listener->fd, .events = POLLIN};
+
+    while (s->n_connections < s->config.max_connections && poll(&p, 1, 0) > 0) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+
+        if (fd < 0)
+            break;
+        take_connection(s, fd);
+    }
+}
+
 static void on_accepted(struct loop_op *op, const struct loop_event *event)
 {
     struct listener *listener = container_of(op, struct listener, accept);
     struct server *s = listener->server;
 
-    if (event->result >= 0) {
-        struct connection *c = connection_create(s, event->result);
-
-        if (c) {
-            list_push_back(&s->connections, &c->link);
-            s->n_connections++;
-            s->figures.connections_total++;
-            if (s->is_ending)
-                connection_close(c);
-            else if (s->n_connections == s->config.max_connections)
-                stop_accepting(s);
-        } else {
-            s->figures.connections_refused++;
-        }
+    if (event->result >= 0)
+        take_connection(s, event->result);
+    if (!event->is_last)
+        return;
+    if (event->result < 0 && event->result != -ECANCELED)
+        log_warn("accepting connections paused: %s", strerror(-event->result));
+    if (s->is_draining && listener->fd >= 0) {
+        if (!s->is_ending)
+            take_who_waits(listener);
+        close_listener(listener);
     }
-    if (event->is_last) {
-        if (event->result != -ECANCELED)
-            log_warn("accepting connections paused: %s", strerror(-event->result));
-        if (s->is_draining)
-            close_listener(listener);
-        accept_later(s);
-        end_if_drained(s);
-    }
+    accept_later(s);
+    end_if_drained(s);
 }
 
 int server_listen(struct server *s, int fd, struct error *err)

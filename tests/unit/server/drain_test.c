@@ -80,6 +80,28 @@ static void requests_on_their_way_when_draining_begins_are_answered(void **state
     assert_int_equal(house_wait(&h), 1);
 }
 
+/* The head of the answer under way has said that the connection is kept. */
+static void a_request_behind_the_answer_that_runs_when_draining_begins_is_answered(void **state)
+{
+    struct house h;
+    int fd;
+
+    house_defaults(&h);
+    house_open(&h);
+    fake_engine_set_delay(h.engine, 5000);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions",
+                "{\"prompt\":\"count 30\",\"model\":\"tiny\",\"stream\":true}");
+    WAIT_FOR(house_look(&h).n_tokens > 2);
+    house_drain(&h);
+    client_post(fd, "/v1/completions", COUNT);
+    assert_whole(fd);
+    assert_whole(fd);
+    assert_int_equal(client_sees_end(fd), 1);
+    close(fd);
+    assert_int_equal(house_wait(&h), 1);
+}
+
 /* Its client may send another request at any time, and is prepared that nobody takes it. */
 static void a_connection_kept_between_requests_does_not_hold_up_draining(void **state)
 {
@@ -204,6 +226,7 @@ int main(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(draining_finishes_what_runs),
         cmocka_unit_test(requests_on_their_way_when_draining_begins_are_answered),
+        cmocka_unit_test(a_request_behind_the_answer_that_runs_when_draining_begins_is_answered),
         cmocka_unit_test(a_connection_kept_between_requests_does_not_hold_up_draining),
         cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
         cmocka_unit_test(who_waits_for_a_load_is_told_to_come_again),

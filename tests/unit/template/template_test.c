@@ -181,6 +181,37 @@ static void deep_source_is_refused(void **state)
     }
 }
 
+/* Under the address sanitizer also that nothing looks behind the end of what there is. */
+static void a_source_that_ends_anywhere_is_whole_or_an_error_of_a_line(void **state)
+{
+    static const char source[] =
+        "a {#- b -#}\r\n{%- macro m(a, b='\\x41\\u00e9\\n') -%}{{ a ~ b }}{%- endmacro -%}"
+        "{% for k, v in {'x': [1.5e3, -2]}.items() if v is defined recursive %}{{ loop.index }}"
+        "{% else %}none{% endfor %}{% set ns = namespace(n=0) %}{% set ns.n = 1 if true else 2 %}"
+        "{% raw %}{{ not read }}{% endraw %}{% call(x) m(1) %}{{ x }}{% endcall %}"
+        "{% filter upper %}{{ (1, 2)[0:1:1] }}{% endfilter %}{% if 1 <= 2 and not 'a' in 'b' %}"
+        "{{ '%5.1f'|format(2.0)|trim|replace('a', \"b\") }}{% elif false %}{% endif %} end";
+    size_t n_whole = 0;
+
+    for (size_t len = 0; len < sizeof(source); len++) {
+        char *cut = malloc(len ? len : 1);
+        struct template *t = NULL;
+        struct error err = {0};
+        int rc;
+
+        memcpy(cut, source, len);
+        rc = template_create(cut, len, &t, &err);
+        if (rc && (rc != -EINVAL || !strstr(err.text, "line ")))
+            fail_msg("%zu bytes: %d %s", len, rc, err.text);
+        n_whole += rc == 0;
+        template_destroy(t);
+        free(cut);
+    }
+    /* between what is open: 4 before the comment, 4 behind it, 2 behind each of 7 tags, 5 at the
+     * end */
+    assert_int_equal(n_whole, 27);
+}
+
 static void long_texts_grow_in_linear_time(void **state)
 {
     struct template_limits limits = {.steps = 2000000, .memory_bytes = 32 << 20};
@@ -344,6 +375,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(endless_work_is_stopped),
     cmocka_unit_test(endless_recursion_is_stopped),
     cmocka_unit_test(deep_source_is_refused),
+    cmocka_unit_test(a_source_that_ends_anywhere_is_whole_or_an_error_of_a_line),
     cmocka_unit_test(long_texts_grow_in_linear_time),
     cmocka_unit_test(growing_a_string_leaves_older_ones_alone),
     cmocka_unit_test(floats_print_as_in_python),

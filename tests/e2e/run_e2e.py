@@ -740,6 +740,25 @@ def openai_client_passes():
     equal(p.returncode, 0, p.stdout[-3000:] + p.stderr[-1000:])
 
 
+def a_model_without_a_template_is_given_chatml_and_says_so():
+    sys.path.insert(0, os.path.join(ROOT, "tests", "parity"))
+    import ggufedit
+    d = Daemon()
+    m = ggufedit.Model(MODEL)
+    del m.keys["tokenizer.chat_template"]
+    m.write(os.path.join(d.models, "plain.gguf"))
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 12 + 34?"}]
+    answer = d.chat(messages, model="plain", max_tokens=8, ignore_eos=True)
+    text = "".join("<|im_start|>%s\n%s<|im_end|>\n" % (m["role"], m["content"]) for m in messages) + "<|im_start|>assistant\n"
+    ids = d.post("/tokenize", {"model": "plain", "content": text, "add_special": True})[1]["tokens"]
+    equal(answer["usage"]["prompt_tokens"], len(ids))
+    status, same = d.post("/v1/completions", {"model": "plain", "prompt": ids, "temperature": 0, "max_tokens": 8, "ignore_eos": True})
+    equal(status, 200, same)
+    equal(answer["choices"][0]["message"]["content"].strip(), same["choices"][0]["text"].strip())
+    has(d.read_log(), "plain has no chat template: chats with it are written as ChatML")
+    d.stop()
+
+
 TESTS = [
     demo_model_answers_held_out_questions, greedy_answers_are_the_same_every_time, streamed_text_equals_whole_text,
     many_clients_at_once_are_all_answered_right, a_chat_seen_before_is_not_computed_again,
@@ -747,6 +766,7 @@ TESTS = [
     a_system_prompt_that_is_everybodys_is_computed_for_all_users_once,
     a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
+    a_model_without_a_template_is_given_chatml_and_says_so,
     wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused,
     a_pin_is_kept_until_the_model_is_unloaded, model_larger_than_memory_is_refused, unknown_model_lists_near_names,

@@ -225,14 +225,14 @@ def expert_cases():
     cases += [Case("glm4moe", "qwen3moe", "blocks128", kind, experts(4, 4, 256), glm4moe)
               for kind in ("Q8_0", "Q4_K_M", "IQ4_XS")]
 
-    for kind in ("f32", "f16", "Q8_0", "Q4_K_M"):
+    for kind in ("f32", "f16", "Q8_0", "Q4_K_M", "IQ4_XS"):
         used = {"f32": 2, "f16": 2}.get(kind, 5)
         cases.append(Case("deepseek2", "deepseek2", "blocks", kind, experts(5, used, 256), plain_heads))
     for kind in ("f32", "f16", "Q8_0"):
         used = 5 if kind == "Q8_0" else 2
         cases.append(Case("deepseek2-lite", "deepseek2-lite", "lite", kind, experts(5, used, 96), plain_heads))
     cases.append(Case("deepseek2", "deepseek2", "narrow", "f32", experts(9, 3, 50), groups))
-    for kind in ("f32", "f16", "Q8_0", "Q4_K_M"):
+    for kind in ("f32", "f16", "Q8_0", "Q4_K_M", "IQ4_XS"):
         used = {"f32": 2, "f16": 2}.get(kind, 5)
         cases.append(Case("deepseek32", "deepseek32", "blocks", kind, experts(5, used, 256), plain_heads))
     cases.append(Case("deepseek32", "deepseek32", "narrow", "f32", experts(9, 3, 50), plain_heads))
@@ -243,7 +243,7 @@ def expert_cases():
 
     cases += [gpt_oss("gqa7", kind, experts(9, 4, 96)) for kind in FLOATS]
     cases += [gpt_oss("narrow", kind, experts(32, 4, 50)) for kind in FLOATS]
-    cases += [gpt_oss("blocks128", kind, experts(4, 4, 512)) for kind in ("Q8_0", "Q4_K_M", "MXFP4_MOE")]
+    cases += [gpt_oss("blocks128", kind, experts(4, 4, 512)) for kind in ("Q8_0", "Q4_K_M", "IQ4_XS", "MXFP4_MOE")]
     return cases
 
 
@@ -791,22 +791,24 @@ class Case:
         self.vocab_size = SHAPES[shape][-1]
 
 
-#        family, architecture of the generator, shapes in plain types, shape in every quantised type
+# What every family is in, and of the others one.
+USUAL_QUANTS = ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K")
+#        family, architecture of the generator, shapes in plain types, shape in quantised types, which more
 FAMILIES = [
-    ("llama", "llama", ("narrow", "heads80", "mha128"), "blocks"),
-    ("llama3", "llama3", ("gqa7", "heads80"), "blocks128"),
-    ("mistral3", "mistral3", ("heads80", "mha128"), "blocks"),
-    ("qwen2", "qwen2", ("square-gqa7", "square-narrow"), "blocks"),
-    ("qwen3", "qwen3", ("gqa7", "heads80"), "blocks128"),
+    ("llama", "llama", ("narrow", "heads80", "mha128"), "blocks", "Q4_0"),
+    ("llama3", "llama3", ("gqa7", "heads80"), "blocks128", "Q5_K_M"),
+    ("mistral3", "mistral3", ("heads80", "mha128"), "blocks", "Q4_0"),
+    ("qwen2", "qwen2", ("square-gqa7", "square-narrow"), "blocks", "Q4_0"),
+    ("qwen3", "qwen3", ("gqa7", "heads80"), "blocks128", "Q5_K_M"),
 ]
 
 
 def all_cases():
     cases = []
-    for family, arch, plain, blocks in FAMILIES:
+    for family, arch, plain, blocks, more in FAMILIES:
         for shape in plain:
             cases += [Case(family, arch, shape, kind) for kind in FLOATS]
-        cases += [Case(family, arch, blocks, kind) for kind in ("f16",) + QUANTS[:-2]]
+        cases += [Case(family, arch, blocks, kind) for kind in ("f16", more) + USUAL_QUANTS]
     for kind in BLOCKS_OF_32:
         cases += [Case("llama", "llama", "heads80", kind), Case("qwen3", "qwen3", "gqa7", kind)]
     cases += [Case("qwen3", "qwen3", "blocks128", kind) for kind in RARE_QUANTS]

@@ -776,13 +776,13 @@ def llama4_cases():
 
 
 class Case:
-    """One model, one type. `options` go to the generator, `edit` changes its file afterwards."""
+    """One model, one type. `options` go to the generator, `edit` changes its file afterwards. Quantised, tensors whose
+    name holds what `others` names are of the type it gives."""
 
-    def __init__(self, family, arch, shape, kind, options=(), edit=None, n_tokens=120):
+    def __init__(self, family, arch, shape, kind, options=(), edit=None, n_tokens=120, others=()):
         self.family, self.arch, self.shape, self.kind = family, arch, shape, kind
         self.edit, self.n_tokens = edit, n_tokens
-        # what stays as it is when the others are quantised
-        self.kept = HEADS if edit is plain_heads else ()
+        self.others = tuple((name, "f32") for name in HEADS) if edit is plain_heads else tuple(others)
         self.options = list(options)
         for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
             self.options += ["--" + name, str(value)]
@@ -822,6 +822,11 @@ def all_cases():
         Case("mistral3-yarn24", "mistral3", "blocks", "Q8_0", edit=short_yarn),
         Case("mistral3-factors", "mistral3", "gqa7", "f32", edit=yarn_factors),
         Case("qwen3-yarn", "qwen3", "blocks", "f32", edit=lambda m: yarn(m, "qwen3")),
+        # as the mixes called XL and UD: what is looked up and what chooses the token in a truer type
+        Case("qwen3-mixed", "qwen3", "blocks128", "Q4_K_M", others=[("token_embd", "q8_0"), ("^output.weight", "q8_0"),
+                                                                    ("ffn_down", "iq4_xs"), ("attn_v", "q5_k")]),
+        Case("qwen3-mixed", "qwen3", "blocks128", "Q6_K", others=[("token_embd", "bf16"), ("^output.weight", "bf16"),
+                                                                  ("blk.0.", "f16"), ("ffn_gate", "q3_k")]),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
     return cases + expert_cases() + gemma_cases() + gemma4_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()

@@ -84,7 +84,8 @@ def place(temporary, path):
 
 def make_model(case, version):
     """Path of the case's model, generated and quantised on first use."""
-    key = digest(source_digest(case), case.arch, case.options, case.kind, version if case.is_quantised else "")
+    key = digest(source_digest(case), case.arch, case.options, case.kind, version if case.is_quantised else "",
+                 *case.others)
     path = os.path.join(cache_dir(), "%s-%s.gguf" % (case.name.replace("/", "-"), key))
     if os.path.exists(path):
         return path
@@ -104,7 +105,7 @@ def make_model(case, version):
                 importance = ["--imatrix", os.path.join(tmp, "importance.gguf")]
                 ggufedit.write_even_importance(plain, importance[1])
             run([os.path.join(PEER, "peer"), "llama-quantize"] + importance +
-                [o for name in case.kept for o in ("--tensor-type", name + "=f32")] +
+                [o for name, kind in case.others for o in ("--tensor-type", "%s=%s" % (name, kind))] +
                 [plain, quantised, case.kind, "1"])
             plain = quantised
         place(plain, path)

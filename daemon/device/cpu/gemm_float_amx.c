@@ -46,6 +46,11 @@ struct columns {
     __m512 low, high;
 };
 
+INLINE __m512i join(__m512i low, __m512i high)
+{
+    return _mm512_or_si512(_mm512_srli_epi32(low, 16), high);
+}
+
 /* The bf16 nearest to each, as pairs; what is left of it stays. */
 INLINE __m512i cut_part(struct columns *c)
 {
@@ -57,7 +62,7 @@ INLINE __m512i cut_part(struct columns *c)
     high = _mm512_and_si512(high, upper);
     c->low = _mm512_sub_ps(c->low, _mm512_castsi512_ps(low));
     c->high = _mm512_sub_ps(c->high, _mm512_castsi512_ps(high));
-    return _mm512_or_si512(_mm512_srli_epi32(low, 16), high);
+    return join(low, high);
 }
 
 /* Columns from k on of which n are there, at most COLUMNS; the others are zeros. */
@@ -68,8 +73,13 @@ INLINE __mmask32 present(uint32_t n)
 
 INLINE struct columns load_f16(const uint16_t *w, __mmask32 mask)
 {
-    __m512i v = _mm512_maskz_loadu_epi16(mask, w);
+    __m512i v;
 
+    if (mask == UINT32_MAX)
+        return (struct columns){
+            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)w)),
+            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)(w + 16)))};
+    v = _mm512_maskz_loadu_epi16(mask, w);
     return (struct columns){_mm512_cvtph_ps(_mm512_castsi512_si256(v)),
                             _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v, 1))};
 }
@@ -89,8 +99,9 @@ INLINE void load_block(const struct product *p, uint32_t first, uint32_t n_rows,
                        uint32_t n, tile to[W_PARTS][GROUPS])
 {
     const uint16_t *w = (const uint16_t *)(const void *)p->weight + (size_t)first * p->n_cols + k;
-    __mmask32 mask = present(n);
+    const __mmask32 mask = present(n);
 
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < STRIP; i++) {
         const uint16_t *row = w + (size_t)(i < n_rows ? i : n_rows - 1) * p->n_cols;
         struct columns v;
@@ -102,8 +113,10 @@ INLINE void load_block(const struct product *p, uint32_t first, uint32_t n_rows,
             continue;
         }
         v = load_f16(row, mask);
-        for (int part = 0; part < W_PARTS; part++)
-            _mm512_store_si512(to[part][i / ROWS][i % ROWS], cut_part(&v));
+        _mm512_store_si512(to[0][i / ROWS][i % ROWS], cut_part(&v));
+        /* the rest has no more bits than a bf16 */
+        _mm512_store_si512(to[1][i / ROWS][i % ROWS],
+                           join(_mm512_castps_si512(v.low), _mm512_castps_si512(v.high)));
     }
 }
 

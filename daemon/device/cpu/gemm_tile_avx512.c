@@ -24,18 +24,84 @@ INLINE __m512i shifted(__m512i v, const int left, const int mask)
     return _mm512_and_si512(v, _mm512_set1_epi8((char)mask));
 }
 
-/* Scales and minima of one row of a Q4_K or Q5_K block. */
-static void k4_row(struct tile_256 *t, int row, const uint8_t *packed, float d, float dmin)
+/* Four runs of four bytes at each of 16 places: out[i] has the i-th run of all of them. */
+INLINE void load_runs(const void *const places[16], __m512i out[4])
 {
-    uint8_t scales[8], mins[8];
+    __m512i v[4], low[2], high[2];
 
-    quants_k4_scales(packed, scales, mins);
-    for (int s = 0; s < 8; s++) {
-        t->scale[s][row] = d * scales[s];
-        t->min[s][row * 2] = mins[s];
-        t->min[s][row * 2 + 1] = mins[s];
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i_u *)places[i]));
+        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const __m128i_u *)places[i + 4]), 1);
+        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const __m128i_u *)places[i + 8]), 2);
+        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const __m128i_u *)places[i + 12]), 3);
     }
-    t->dmin[row] = dmin;
+    for (int i = 0; i < 2; i++) {
+        low[i] = _mm512_unpacklo_epi32(v[i * 2], v[i * 2 + 1]);
+        high[i] = _mm512_unpackhi_epi32(v[i * 2], v[i * 2 + 1]);
+    }
+    out[0] = _mm512_unpacklo_epi64(low[0], low[1]);
+    out[1] = _mm512_unpackhi_epi64(low[0], low[1]);
+    out[2] = _mm512_unpacklo_epi64(high[0], high[1]);
+    out[3] = _mm512_unpackhi_epi64(high[0], high[1]);
+}
+
+INLINE __m512 wide_halves(__m512i v)
+{
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/* Scales and minima of 16 rows of a Q4_K or Q5_K block, which begins with d, dmin and the six-bit
+ * scales and minima (quants_k4_scales says how they lie). */
+static void unpack_k4_scales(const void *const blocks[16], struct tile_256 *t)
+{
+    const __m512i four = _mm512_set1_epi8(0x0f), six = _mm512_set1_epi8(0x3f);
+    const __m512i upper = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi32(0xff);
+    __m512i v[4], scales[2], mins[2];
+    __m512 d;
+
+    load_runs(blocks, v);
+    d = wide_halves(v[0]);
+    _mm512_store_ps(t->dmin, wide_halves(_mm512_srli_epi32(v[0], 16)));
+    scales[0] = _mm512_and_si512(v[1], six);
+    mins[0] = _mm512_and_si512(v[2], six);
+    scales[1] = _mm512_or_si512(_mm512_and_si512(v[3], four),
+                                _mm512_and_si512(_mm512_srli_epi32(v[1], 2), upper));
+    mins[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(v[3], 4), four),
+                              _mm512_and_si512(_mm512_srli_epi32(v[2], 2), upper));
+    for (unsigned s = 0; s < 8; s++) {
+        __m512i scale = _mm512_and_si512(_mm512_srli_epi32(scales[s / 4], s % 4 * 8), byte);
+        __m512i min = _mm512_and_si512(_mm512_srli_epi32(mins[s / 4], s % 4 * 8), byte);
+
+        _mm512_store_ps(t->scale[s], _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)));
+        _mm512_store_si512(t->min[s], _mm512_or_si512(min, _mm512_slli_epi32(min, 16)));
+    }
+}
+
+/* Of 16 rows of a Q6_K block: a minimum is 32 scales. */
+static void unpack_q6_k_scales(const struct block_q6_k *const blocks[16], struct tile_256 *t)
+{
+    const void *places[16];
+    uint16_t halves[16];
+    __m512i v[4];
+    __m512 d;
+
+    for (int r = 0; r < 16; r++) {
+        places[r] = blocks[r]->scales;
+        halves[r] = blocks[r]->d;
+    }
+    load_runs(places, v);
+    d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)halves));
+    _mm512_store_ps(t->dmin, _mm512_mul_ps(d, _mm512_set1_ps(32)));
+    for (unsigned s = 0; s < 16; s += 2) {
+        __m512i pair = _mm512_srli_epi32(v[s / 4], s % 4 * 8);
+        __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(pair, 24), 24);
+        __m512i odd = _mm512_srai_epi32(_mm512_slli_epi32(pair, 16), 24);
+
+        _mm512_store_ps(t->scale[s], _mm512_mul_ps(d, _mm512_cvtepi32_ps(even)));
+        _mm512_store_ps(t->scale[s + 1], _mm512_mul_ps(d, _mm512_cvtepi32_ps(odd)));
+        _mm512_store_si512(t->min[s / 2],
+                           _mm512_mask_blend_epi16(0xaaaaaaaa, even, _mm512_slli_epi32(odd, 16)));
+    }
 }
 
 static void unpack_q4_k(const uint8_t *const rows[16], uint32_t block, uint32_t n, void *tiles)
@@ -43,12 +109,16 @@ static void unpack_q4_k(const uint8_t *const rows[16], uint32_t block, uint32_t 
     struct tile_256 *t = tiles;
 
     for (uint32_t i = 0; i < n; i++, t++) {
+        const void *blocks[16];
+
+        for (int r = 0; r < 16; r++)
+            blocks[r] = (const struct block_q4_k *)(const void *)rows[r] + block + i;
+        unpack_k4_scales(blocks, t);
         for (int half = 0; half < 2; half++) {
             __m512i v[16];
 
             for (int r = 0; r < 16; r++)
-                v[r] = _mm512_loadu_si512(
-                    ((const struct block_q4_k *)(const void *)rows[r])[block + i].qs + half * 64);
+                v[r] = _mm512_loadu_si512(((const struct block_q4_k *)blocks[r])->qs + half * 64);
             transpose(v);
             for (int p = 0; p < 16; p++) {
                 int at = half * 32 + p / 8 * 16 + p % 8;
@@ -56,12 +126,6 @@ static void unpack_q4_k(const uint8_t *const rows[16], uint32_t block, uint32_t 
                 _mm512_store_si512(t->q[at], low_halves(v[p]));
                 _mm512_store_si512(t->q[at + 8], high_halves(v[p]));
             }
-        }
-        for (int r = 0; r < 16; r++) {
-            const struct block_q4_k *b =
-                &((const struct block_q4_k *)(const void *)rows[r])[block + i];
-
-            k4_row(t, r, b->scales, _cvtsh_ss(b->d), _cvtsh_ss(b->dmin));
         }
     }
 }
@@ -71,18 +135,20 @@ static void unpack_q5_k(const uint8_t *const rows[16], uint32_t block, uint32_t 
     struct tile_256 *t = tiles;
 
     for (uint32_t i = 0; i < n; i++, t++) {
-        const struct block_q5_k *b[16];
+        const void *blocks[16];
         __m512i fifth[16], v[16];
 
         for (int r = 0; r < 16; r++) {
-            b[r] = &((const struct block_q5_k *)(const void *)rows[r])[block + i];
-            fifth[r] = _mm512_maskz_loadu_epi32(0xff, b[r]->qh);
-            k4_row(t, r, b[r]->scales, _cvtsh_ss(b[r]->d), _cvtsh_ss(b[r]->dmin));
+            const struct block_q5_k *b = (const struct block_q5_k *)(const void *)rows[r];
+
+            blocks[r] = b + block + i;
+            fifth[r] = _mm512_maskz_loadu_epi32(0xff, b[block + i].qh);
         }
+        unpack_k4_scales(blocks, t);
         transpose(fifth);
         for (int half = 0; half < 2; half++) {
             for (int r = 0; r < 16; r++)
-                v[r] = _mm512_loadu_si512(b[r]->qs + half * 64);
+                v[r] = _mm512_loadu_si512(((const struct block_q5_k *)blocks[r])->qs + half * 64);
             transpose(v);
             for (int p = 0; p < 16; p++) {
                 int sub = half * 4 + p / 8 * 2;
@@ -108,12 +174,8 @@ static void unpack_q6_k(const uint8_t *const rows[16], uint32_t block, uint32_t 
         for (int r = 0; r < 16; r++) {
             b[r] = &((const struct block_q6_k *)(const void *)rows[r])[block + i];
             high[r] = _mm512_loadu_si512(b[r]->qh);
-            for (int s = 0; s < 16; s++) {
-                t->scale[s][r] = _cvtsh_ss(b[r]->d) * b[r]->scales[s];
-                t->min[s / 2][r * 2 + s % 2] = b[r]->scales[s];
-            }
-            t->dmin[r] = 32 * _cvtsh_ss(b[r]->d);
         }
+        unpack_q6_k_scales(b, t);
         transpose(high);
         for (int half = 0; half < 2; half++) {
             for (int r = 0; r < 16; r++)

@@ -1,50 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* What /v1/embeddings takes and answers, over a real socket and the fake engine. */
+#include "asking.h"
 #include "harness.h"
-#include "house.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct house house;
-
-/* Two requests may wait at a time. */
-static int open_house(void **state)
-{
-    house_defaults(&house);
-    house.queue_limit = 2;
-    house_open(&house);
-    return 0;
-}
-
-static int close_house(void **state)
-{
-    house_close(&house);
-    return 0;
-}
-
 /* The answer's JSON. fields: what the body holds besides the model's name. */
-static json_t *ask(const char *fields, int status)
+static json_t *embed(const char *fields, int status)
 {
-    struct response r;
-    json_t *answer;
     char body[4096];
 
     snprintf(body, sizeof(body), "{\"model\":\"tiny\"%s%s}", *fields ? "," : "", fields);
-    client_ask(&house, "/v1/embeddings", body, &r);
-    if (r.status != status)
-        print_message("# %s\n", r.body);
-    assert_int_equal(r.status, status);
-    answer = json_loadb(r.body, r.body_len, 0, NULL);
-    assert_non_null(answer);
-    response_free(&r);
-    return answer;
+    return ask("/v1/embeddings", body, status);
 }
 
-static void refused(const char *fields, int status, const char *param, const char *says)
+static void embed_refused(const char *fields, int status, const char *param, const char *says)
 {
-    json_t *answer = ask(fields, status), *error = json_object_get(answer, "error");
+    json_t *answer = embed(fields, status), *error = json_object_get(answer, "error");
     const char *named = json_string_value(json_object_get(error, "param"));
 
     assert_string_equal(named ? named : "", param);
@@ -68,7 +42,7 @@ static void assert_vector(const json_t *answer, size_t i, const double *want, si
 
 static void a_text_is_answered_by_its_vector(void **state)
 {
-    json_t *a = ask("\"input\":\"vector 1\",\"user\":\"somebody\"", 200);
+    json_t *a = embed("\"input\":\"vector 1\",\"user\":\"somebody\"", 200);
     const json_t *usage = json_object_get(a, "usage");
     const double third[] = {1.0 / 3, 2.0 / 3, 2.0 / 3};
 
@@ -91,7 +65,7 @@ static void many_texts_are_answered_in_their_order(void **state)
     for (int i = 1; i < 40; i++)
         snprintf(fields + strlen(fields), sizeof(fields) - strlen(fields), ",\"vector %d\"", i);
     strcat(fields, "]");
-    a = ask(fields, 200);
+    a = embed(fields, 200);
     assert_int_equal(json_array_size(json_object_get(a, "data")), 40);
     for (int i = 0; i < 40; i++) {
         const double want[] = {i / 3.0, 2 * i / 3.0, 2 * i / 3.0};
@@ -107,11 +81,11 @@ static void many_texts_are_answered_in_their_order(void **state)
 
 static void tokens_are_taken_as_they_are(void **state)
 {
-    json_t *a = ask("\"input\":[1,2,3]", 200);
+    json_t *a = embed("\"input\":[1,2,3]", 200);
 
     assert_int_equal(json_array_size(json_object_get(a, "data")), 1);
     json_decref(a);
-    a = ask("\"input\":[[1,2,3],[4],\"vector 1\"]", 200);
+    a = embed("\"input\":[[1,2,3],[4],\"vector 1\"]", 200);
     assert_int_equal(json_array_size(json_object_get(a, "data")), 3);
     json_decref(a);
 }
@@ -119,39 +93,40 @@ static void tokens_are_taken_as_they_are(void **state)
 static void a_vector_can_be_had_as_bytes(void **state)
 {
     /* {3, 6, 6} / 3 as float32 */
-    json_t *a = ask("\"input\":\"vector 3\",\"encoding_format\":\"base64\"", 200);
+    json_t *a = embed("\"input\":\"vector 3\",\"encoding_format\":\"base64\"", 200);
 
     assert_string_equal(json_string_value(json_object_get(item(a, 0), "embedding")),
                         "AACAPwAAAEAAAABA");
     json_decref(a);
-    a = ask("\"input\":\"vector 3\",\"encoding_format\":\"base64\",\"dimensions\":1", 200);
+    a = embed("\"input\":\"vector 3\",\"encoding_format\":\"base64\",\"dimensions\":1", 200);
     assert_string_equal(json_string_value(json_object_get(item(a, 0), "embedding")), "AACAPw==");
     json_decref(a);
 }
 
 static void a_shorter_vector_is_of_length_one_again(void **state)
 {
-    json_t *a = ask("\"input\":\"vector 1\",\"dimensions\":2", 200);
+    json_t *a = embed("\"input\":\"vector 1\",\"dimensions\":2", 200);
     const double want[] = {1 / sqrt(5), 2 / sqrt(5)};
 
     assert_vector(a, 0, want, 2);
     json_decref(a);
-    refused("\"input\":\"vector 1\",\"dimensions\":4", 400, "dimensions", "have 3");
-    refused("\"input\":\"vector 1\",\"dimensions\":0", 400, "dimensions", "at least 1");
+    embed_refused("\"input\":\"vector 1\",\"dimensions\":4", 400, "dimensions", "have 3");
+    embed_refused("\"input\":\"vector 1\",\"dimensions\":0", 400, "dimensions", "at least 1");
 }
 
 static void bad_requests_are_told_what_is_wrong(void **state)
 {
-    refused("", 400, "input", "missing");
-    refused("\"input\":\"\"", 400, "input", "empty");
-    refused("\"input\":[]", 400, "input", "empty");
-    refused("\"input\":[\"vector 1\",\"\"]", 400, "input", "empty");
-    refused("\"input\":[[1],[]]", 400, "input", "empty");
-    refused("\"input\":[1,-2]", 400, "input", "item 1");
-    refused("\"input\":{\"text\":\"x\"}", 400, "input", "an object");
-    refused("\"input\":[\"vector 1\",null]", 400, "input", "null");
-    refused("\"input\":\"vector 1\",\"encoding_format\":\"hex\"", 400, "encoding_format", "hex");
-    refused("\"input\":\"vector 1\",\"service_tier\":\"gold\"", 400, "service_tier", "gold");
+    embed_refused("", 400, "input", "missing");
+    embed_refused("\"input\":\"\"", 400, "input", "empty");
+    embed_refused("\"input\":[]", 400, "input", "empty");
+    embed_refused("\"input\":[\"vector 1\",\"\"]", 400, "input", "empty");
+    embed_refused("\"input\":[[1],[]]", 400, "input", "empty");
+    embed_refused("\"input\":[1,-2]", 400, "input", "item 1");
+    embed_refused("\"input\":{\"text\":\"x\"}", 400, "input", "an object");
+    embed_refused("\"input\":[\"vector 1\",null]", 400, "input", "null");
+    embed_refused("\"input\":\"vector 1\",\"encoding_format\":\"hex\"", 400, "encoding_format",
+                  "hex");
+    embed_refused("\"input\":\"vector 1\",\"service_tier\":\"gold\"", 400, "service_tier", "gold");
 }
 
 /* One that fails fails all, named by its place; what has begun is not waited for. */
@@ -159,9 +134,9 @@ static void the_input_that_fails_is_named(void **state)
 {
     struct fake_seen seen;
 
-    refused("\"input\":[\"wait\",\"toolong\"]", 400, "input", "input 1: the prompt has 9000");
-    refused("\"input\":\"toolong\"", 400, "input", "the prompt has 9000");
-    refused("\"input\":[\"vector 1\",\"spent\"]", 429, "", "input 1: ");
+    embed_refused("\"input\":[\"wait\",\"toolong\"]", 400, "input", "input 1: the prompt has 9000");
+    embed_refused("\"input\":\"toolong\"", 400, "input", "the prompt has 9000");
+    embed_refused("\"input\":[\"vector 1\",\"spent\"]", 429, "", "input 1: ");
     fake_engine_look(house.engine, &seen);
     assert_int_equal(seen.n_running, 0);
 }
@@ -170,8 +145,8 @@ static void time_and_class_hold_as_for_answers(void **state)
 {
     struct fake_seen seen;
 
-    refused("\"input\":\"wait\",\"timeout\":0.05", 504, "", "time");
-    json_decref(ask("\"input\":\"vector 1\",\"service_tier\":\"flex\"", 200));
+    embed_refused("\"input\":\"wait\",\"timeout\":0.05", 504, "", "time");
+    json_decref(embed("\"input\":\"vector 1\",\"service_tier\":\"flex\"", 200));
     fake_engine_look(house.engine, &seen);
     assert_int_equal(seen.params.class, ENGINE_BACKGROUND);
     assert_int_equal(seen.n_running, 0);
@@ -186,10 +161,8 @@ static void a_client_that_leaves_frees_its_places(void **state)
     WAIT_FOR(house_look(&house).n_running == 2);
     close(fd);
     WAIT_FOR(house_look(&house).n_running == 0);
-    json_decref(ask("\"input\":\"vector 1\"", 200));
+    json_decref(embed("\"input\":\"vector 1\"", 200));
 }
-
-#define IN_HOUSE(test) cmocka_unit_test_setup_teardown(test, open_house, close_house)
 
 int main(int argc, char **argv)
 {

@@ -82,9 +82,14 @@ int state_slots_create(const struct model *m, struct device *dev, uint32_t n_slo
     s->slot_bytes = state_slots_memory_bytes(m, 1);
     s->buffers = calloc(n_layers, sizeof(struct buffer *));
     s->layers = calloc(n_layers, sizeof(*s->layers));
-    s->slots = calloc(n_slots, sizeof(*s->slots));
-    if (!s->buffers || !s->layers || !s->slots)
+    s->blocks = calloc(n_slots, sizeof(*s->blocks));
+    s->links = calloc(n_slots, sizeof(*s->links));
+    if (!s->buffers || !s->layers || !s->blocks || !s->links)
         r = error_set(err, ENOMEM, "out of memory");
+    index_list_init(&s->free_slots, s->links);
+    index_list_init(&s->checkpoints, s->links);
+    for (uint32_t i = 0; r == 0 && i < n_slots; i++)
+        index_list_push(&s->free_slots, i);
     if (r == 0)
         r = buffer_create(dev, sizeof(struct step_header), BUFFER_HOST, &s->step, err);
     for (uint32_t i = 0; r == 0 && i < n_layers; i++)
@@ -106,38 +111,32 @@ void state_slots_destroy(struct state_slots *s)
         buffer_destroy(s->buffers[i]);
     free(s->buffers);
     free(s->layers);
-    free(s->slots);
+    free(s->blocks);
+    free(s->links);
     buffer_destroy(s->step);
     free(s);
 }
 
-/* A free slot, or that of the checkpoint that was not used for longest. */
-static bool find_room(const struct state_slots *s, uint32_t *ret_slot)
+/* Takes a free slot out of its list, or that of the checkpoint that was not used for longest. */
+static bool take_room(struct state_slots *s, uint32_t *ret_slot)
 {
-    const struct state_slot *best = NULL;
+    struct index_list *from = s->free_slots.n ? &s->free_slots : &s->checkpoints;
 
-    for (const struct state_slot *it = s->slots; it < s->slots + s->n_slots; it++) {
-        if (it->use == SLOT_SEQUENCE || (best && best->use == SLOT_FREE))
-            continue;
-        if (!best || it->use == SLOT_FREE || it->last_used < best->last_used)
-            best = it;
-    }
-    if (best)
-        *ret_slot = (uint32_t)(best - s->slots);
-    return best;
+    if (!from->n)
+        return false;
+    *ret_slot = from->first;
+    index_list_remove(from, *ret_slot);
+    return true;
 }
 
 int state_slots_take(struct state_slots *s, uint32_t *ret_slot)
 {
-    if (!find_room(s, ret_slot))
-        return -ENOSPC;
-    s->slots[*ret_slot].use = SLOT_SEQUENCE;
-    return 0;
+    return take_room(s, ret_slot) ? 0 : -ENOSPC;
 }
 
 void state_slots_give(struct state_slots *s, uint32_t slot)
 {
-    s->slots[slot].use = SLOT_FREE;
+    index_list_push_first(&s->free_slots, slot);
 }
 
 /* ---- copies ---- */
@@ -196,62 +195,62 @@ int state_slots_copy(struct state_slots *s, uint32_t from, uint32_t to, struct e
 
 /* ---- checkpoints ---- */
 
-static struct state_slot *find(const struct state_slots *s, uint32_t block)
+/* INDEX_NONE: there is none. */
+static uint32_t find(const struct state_slots *s, uint32_t block)
 {
-    for (struct state_slot *it = s->slots; it < s->slots + s->n_slots; it++)
-        if (it->use == SLOT_CHECKPOINT && it->block == block)
-            return it;
-    return NULL;
+    uint32_t i = s->checkpoints.first;
+
+    while (i != INDEX_NONE && s->blocks[i] != block)
+        i = s->links[i].after;
+    return i;
 }
 
 bool state_slots_keep(struct state_slots *s, uint32_t slot, uint32_t block)
 {
-    struct state_slot *it;
     uint32_t room;
 
     if (state_slots_use(s, block))
         return true;
-    if (!find_room(s, &room))
+    if (!take_room(s, &room))
         return false;
-    it = &s->slots[room];
-    it->use = SLOT_FREE; /* of no use while it is written, nor if that fails */
-    if (state_slots_copy(s, slot, room, NULL) < 0)
+    if (state_slots_copy(s, slot, room, NULL) < 0) {
+        state_slots_give(s, room);
         return false;
-    *it = (struct state_slot){SLOT_CHECKPOINT, block, ++s->clock};
+    }
+    s->blocks[room] = block;
+    index_list_push(&s->checkpoints, room);
     return true;
 }
 
 bool state_slots_use(struct state_slots *s, uint32_t block)
 {
-    struct state_slot *it = find(s, block);
+    uint32_t i = find(s, block);
 
-    if (it)
-        it->last_used = ++s->clock;
-    return it;
+    if (i == INDEX_NONE)
+        return false;
+    index_list_remove(&s->checkpoints, i);
+    index_list_push(&s->checkpoints, i);
+    return true;
 }
 
 int state_slots_restore(struct state_slots *s, uint32_t slot, uint32_t block)
 {
-    const struct state_slot *it = find(s, block);
+    uint32_t i = find(s, block);
 
-    if (!it)
-        return -ENOENT;
-    return state_slots_copy(s, (uint32_t)(it - s->slots), slot, NULL);
+    return i == INDEX_NONE ? -ENOENT : state_slots_copy(s, i, slot, NULL);
 }
 
 void state_slots_forget(struct state_slots *s, uint32_t block)
 {
-    struct state_slot *it = s ? find(s, block) : NULL;
+    uint32_t i = s ? find(s, block) : INDEX_NONE;
 
-    if (it)
-        it->use = SLOT_FREE;
+    if (i == INDEX_NONE)
+        return;
+    index_list_remove(&s->checkpoints, i);
+    state_slots_give(s, i);
 }
 
 uint32_t state_slots_n_checkpoints(const struct state_slots *s)
 {
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; s && i < s->n_slots; i++)
-        n += s->slots[i].use == SLOT_CHECKPOINT;
-    return n;
+    return s ? s->checkpoints.n : 0;
 }

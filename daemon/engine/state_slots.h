@@ -13,6 +13,7 @@
 #define HEARTH_ENGINE_STATE_SLOTS_H
 
 #include "device/device.h"
+#include "engine/index_list.h"
 #include "model/model.h"
 #include "model/plan.h"
 
@@ -23,14 +24,12 @@ struct state_slots {
     struct buffer **buffers;    /* [n_layers]; NULL for layers without state */
     struct layer_state *layers; /* [n_layers], for plans */
     uint32_t n_layers, n_slots;
-    struct state_slot {
-        enum { SLOT_FREE, SLOT_SEQUENCE, SLOT_CHECKPOINT } use;
-        uint32_t block;     /* of a checkpoint: after whose last token */
-        uint64_t last_used; /* of a checkpoint: the clock then */
-    } * slots;              /* [n_slots] */
-    uint64_t clock;         /* of uses */
-    uint64_t slot_bytes;    /* of one slot over all layers */
-    struct buffer *step;    /* the header of copies */
+    struct index_link *links; /* [n_slots], of the lists; a sequence's slot is in none */
+    struct index_list free_slots;
+    struct index_list checkpoints; /* the first was not used for longest */
+    uint32_t *blocks;              /* [n_slots], of checkpoints: after whose last token */
+    uint64_t slot_bytes;           /* of one slot over all layers */
+    struct buffer *step;           /* the header of copies */
 };
 
 /* What so many slots take; 0 for models without state. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * out[t] = row tokens[t].token - first_row of table, dequantised, times scale; zeros for a token that
- * the table has not, where it begins with row 0, else what was there. See args_embed; one variant per weight type, with the very numbers of ref_embed.
+ * out[t] = row tokens[t].token - first_row of table, dequantised, times scale; zeros for a token
+ * that the table has not, where it begins with row 0, else what was there. See args_embed; one
+ * variant per weight type, with the very numbers of ref_embed.
  * Grid: y is t, x the units of 16 values (dequant.glsl) of the row, one an invocation.
  */
 #version 460

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tiled forms of matmul share (product.glsl comes before this): a workgroup's tile of TILE_ROWS rows of W and TILE_BATCH
- * rows of x, and an invocation's 8 x 8 of its sums. Of the rows of W an invocation has those at
- * 4 * m and half a tile further, m its place among TILE_ROWS / 8, and of x likewise with n, so that
- * neighbours read neighbouring 16 bytes of shared memory.
+ * What the tiled forms of matmul share (product.glsl comes before this): a workgroup's tile of
+ * TILE_ROWS rows of W and TILE_BATCH rows of x, and an invocation's 8 x 8 of its sums. Of the rows
+ * of W an invocation has those at 4 * m and half a tile further, m its place among TILE_ROWS / 8,
+ * and of x likewise with n, so that neighbours read neighbouring 16 bytes of shared memory.
  * Grid: x is the tile of x, the fastest, so that workgroups at work together read the same part of
  * W; y and z count the tiles of W. Tiles past the step's rows end at once.
  * With EXPERTS (args_matmul_experts with rows): x is the tile among an expert's pairs, y that of W,

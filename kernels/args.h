@@ -400,6 +400,22 @@ struct args_matmul_experts {
     u32 reserved;
 };
 
+/* What a weight's scales make of its products, f32[rows][U][n_cols]:
+ *   out[r][u][i] = scale[e] * x[r][u][i] (+ bias[e][i]) (+ out[r][u][i] when accumulate is 1)
+ * with e the expert of (r, u). x may equal out where nothing is accumulated. A matrix of its own is
+ * one expert of one. What belongs to an expert that there is not is left as it is. */
+struct args_scale {
+    addr_t step, x, out;
+    addr_t scale;   /* f32[E] */
+    addr_t bias;    /* f32[E][n_cols] or 0 */
+    addr_t choices; /* struct expert_choice[T][U]; 0: slot u is always of expert u, and U is E */
+    u32 n_cols;
+    u32 n_experts, n_used;
+    u32 rows; /* ROWS_TOKENS or ROWS_OUTPUTS */
+    u32 accumulate;
+    u32 reserved;
+};
+
 /* out[t] (+)= sum over slots of weight[t][u] * y[t][u], f32[T][n_cols]. */
 struct args_expert_sum {
     addr_t step;

@@ -19,6 +19,7 @@ static const char *const op_names[KERNEL_OP_COUNT] = {
     [KERNEL_ROUTE] = "route",
     [KERNEL_EXPERT_ROWS] = "expert_rows",
     [KERNEL_MATMUL_EXPERTS] = "matmul_experts",
+    [KERNEL_SCALE] = "scale",
     [KERNEL_EXPERT_SUM] = "expert_sum",
     [KERNEL_SHORT_CONV] = "short_conv",
     [KERNEL_DELTA_NET] = "delta_net",

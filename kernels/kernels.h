@@ -30,6 +30,7 @@ enum kernel_op {
     KERNEL_ROUTE,
     KERNEL_EXPERT_ROWS,
     KERNEL_MATMUL_EXPERTS,
+    KERNEL_SCALE,
     KERNEL_EXPERT_SUM,
     KERNEL_SHORT_CONV,
     KERNEL_DELTA_NET,
@@ -82,6 +83,7 @@ struct dispatch {
         struct args_route route;
         struct args_expert_rows expert_rows;
         struct args_matmul_experts matmul_experts;
+        struct args_scale scale;
         struct args_expert_sum expert_sum;
         struct args_short_conv short_conv;
         struct args_delta_net delta_net;

@@ -190,6 +190,9 @@ void ref_run(const struct dispatch *d)
     case KERNEL_MATMUL_EXPERTS:
         ref_matmul_experts(d);
         break;
+    case KERNEL_SCALE:
+        ref_scale(d);
+        break;
     case KERNEL_EXPERT_SUM:
         ref_expert_sum(d);
         break;

@@ -170,6 +170,28 @@ void ref_matmul_experts(const struct dispatch *d)
     }
 }
 
+void ref_scale(const struct dispatch *d)
+{
+    const struct args_scale *a = &d->args.scale;
+    const struct expert_choice *choices = addr_ptr(a->choices);
+    const float *scale = addr_ptr(a->scale), *bias = addr_ptr(a->bias);
+    size_t n = (size_t)step_rows(a->step, a->rows, d->max_rows) * a->n_used;
+
+    for (size_t pair = 0; pair < n; pair++) {
+        const float *x = (const float *)addr_ptr(a->x) + pair * a->n_cols;
+        float *out = (float *)addr_ptr(a->out) + pair * a->n_cols;
+        size_t expert = choices ? choices[pair].expert : pair % a->n_used;
+
+        for (size_t i = 0; expert < a->n_experts && i < a->n_cols; i++) {
+            double y = (double)scale[expert] * (double)x[i];
+
+            if (bias)
+                y += (double)bias[expert * a->n_cols + i];
+            out[i] = (float)(a->accumulate ? (double)out[i] + y : y);
+        }
+    }
+}
+
 void ref_expert_sum(const struct dispatch *d)
 {
     const struct args_expert_sum *a = &d->args.expert_sum;

@@ -22,6 +22,7 @@ void ref_index_choose(const struct dispatch *d, uint32_t begin, uint32_t end);
 void ref_route(const struct dispatch *d, uint32_t begin, uint32_t end);
 void ref_expert_rows(const struct dispatch *d);
 void ref_matmul_experts(const struct dispatch *d);
+void ref_scale(const struct dispatch *d);
 void ref_expert_sum(const struct dispatch *d);
 void ref_short_conv(const struct dispatch *d);
 void ref_delta_net(const struct dispatch *d);

@@ -462,6 +462,27 @@ static int check_matmul_experts(const struct checker *c)
     return r;
 }
 
+static int check_scale(const struct checker *c)
+{
+    const struct args_scale *a = &c->d->args.scale;
+    int r = a->choices ? need_choices(c, a->step, a->choices, a->n_experts, a->n_used)
+                       : need_step(c, a->step);
+
+    if (r == 0)
+        r = check_rows_kind(c, a->rows);
+    if (r == 0 && !a->choices && a->n_used != a->n_experts)
+        r = FAIL(c, "%u slots of %u experts without choices", a->n_used, a->n_experts);
+    if (r == 0)
+        r = need_rows(c, "x", a->x, (uint64_t)a->n_used * a->n_cols);
+    if (r == 0 && a->accumulate && a->x == a->out)
+        r = FAIL(c, "%s", "x and out are one");
+    if (r == 0)
+        r = need(c, "scale", a->scale, a->n_experts, sizeof(float), 4);
+    if (r == 0 && a->bias)
+        r = need(c, "bias", a->bias, (uint64_t)a->n_experts * a->n_cols, sizeof(float), 4);
+    return r < 0 ? r : need_rows(c, "out", a->out, (uint64_t)a->n_used * a->n_cols);
+}
+
 static int check_expert_sum(const struct checker *c)
 {
     const struct args_expert_sum *a = &c->d->args.expert_sum;
@@ -607,6 +628,7 @@ static check_fn *const checks[KERNEL_OP_COUNT] = {
     [KERNEL_ROUTE] = check_route,
     [KERNEL_EXPERT_ROWS] = check_expert_rows,
     [KERNEL_MATMUL_EXPERTS] = check_matmul_experts,
+    [KERNEL_SCALE] = check_scale,
     [KERNEL_EXPERT_SUM] = check_expert_sum,
     [KERNEL_SHORT_CONV] = check_short_conv,
     [KERNEL_DELTA_NET] = check_delta_net,

@@ -400,6 +400,67 @@ static bool experts_of_bytes(struct check *c)
     return true;
 }
 
+/* ---- scales of weights ---- */
+
+/* In place, added to what is there, with a bias; what there is no expert for, and what lies behind
+ * the rows of the step, stays. */
+static bool scale_one(struct check *c, struct shape s, enum choices kind, unsigned form)
+{
+    bool in_place = form == 1, adds = form >= 2, is_biased = form % 2;
+    size_t n = (size_t)s.rows * s.n_used * s.n_cols;
+    struct dispatch d = {.op = KERNEL_SCALE, .max_rows = s.rows + 3};
+    uint64_t choices, x, out, scale, bias;
+
+    c->used = 0;
+    choices = choices_of(c, s.rows + 3, s.n_experts, s.n_used, kind);
+    x = check_take(c, (n + 3 * s.n_used * s.n_cols) * sizeof(float));
+    out = check_take(c, (n + 3 * s.n_used * s.n_cols) * sizeof(float));
+    scale = check_take(c, s.n_experts * sizeof(float));
+    bias = check_take(c, (size_t)s.n_experts * s.n_cols * sizeof(float));
+    check_fill(c, x, n + 3 * s.n_used * s.n_cols, INPUT_NORMAL);
+    check_fill(c, out, n + 3 * s.n_used * s.n_cols, INPUT_NORMAL);
+    check_fill(c, scale, s.n_experts, INPUT_NORMAL);
+    check_fill(c, bias, (size_t)s.n_experts * s.n_cols, INPUT_NORMAL);
+    ((float *)check_at(c, x))[n - 1] = NAN;
+    out = in_place ? x : out;
+    d.args.scale = (struct args_scale){
+        .step = check_address(c, check_step(c, kind == CHOICES_NONE ? 1 : s.rows, s.rows)),
+        .x = check_address(c, x),
+        .out = check_address(c, out),
+        .scale = check_address(c, scale),
+        .bias = is_biased ? check_address(c, bias) : 0,
+        .choices = kind == CHOICES_NONE ? 0 : check_address(c, choices),
+        .n_cols = s.n_cols,
+        .n_experts = s.n_experts,
+        .n_used = s.n_used,
+        .rows = kind == CHOICES_NONE ? ROWS_OUTPUTS : ROWS_TOKENS,
+        .accumulate = adds,
+    };
+    if (check_run(c, &d) && check_floats(c, out, n, 4e-6, 1e-6) &&
+        check_bytes(c, out + n * sizeof(float), 3 * s.n_used * s.n_cols * sizeof(float)))
+        return true;
+    printf("# %u of %u experts, %u columns, %u rows, choices %d, form %u\n", s.n_used, s.n_experts,
+           s.n_cols, s.rows, kind, form);
+    return false;
+}
+
+static bool scale(struct check *c)
+{
+    static const struct shape shapes[] = {{.n_experts = 1, .n_used = 1, .n_cols = 2048, .rows = 1},
+                                          {.n_experts = 1, .n_used = 1, .n_cols = 33, .rows = 37},
+                                          {.n_experts = 7, .n_used = 7, .n_cols = 45, .rows = 5},
+                                          {.n_experts = 60, .n_used = 4, .n_cols = 100, .rows = 1},
+                                          {.n_experts = 9, .n_used = 3, .n_cols = 129, .rows = 70}};
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+        for (int kind = 0; kind <= CHOICES_NONE; kind++)
+            for (unsigned form = 0; form < 4; form++)
+                if ((kind != CHOICES_NONE || shapes[i].n_used == shapes[i].n_experts) &&
+                    !scale_one(c, shapes[i], (enum choices)kind, form))
+                    return false;
+    return true;
+}
+
 /* ---- the sum of what the experts say ---- */
 
 static bool expert_sum(struct check *c)
@@ -444,6 +505,7 @@ const struct check_case check_experts_cases[] = {
     {"route_groups", route_groups},
     {"expert_rows", expert_rows},
     CHECK_WEIGHT_TYPES(CASE){"experts_of_bytes", experts_of_bytes},
+    {"scale", scale},
     {"expert_sum", expert_sum},
     {0},
 };

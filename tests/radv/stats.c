@@ -250,6 +250,10 @@ static struct dispatch example(enum kernel_op op, enum gguf_type type, enum acti
         d.args.matmul_experts = (struct args_matmul_experts){
             .n_rows = 1536, .n_cols = 4096, .n_experts = 128, .n_used = 8};
         break;
+    case KERNEL_SCALE:
+        d.args.scale.n_used = 1;
+        d.args.scale.n_cols = 4096;
+        break;
     case KERNEL_EXPERT_SUM:
         d.args.expert_sum.n_cols = 4096;
         break;

@@ -75,6 +75,7 @@ const struct cpu_kernels IN_LEVEL(kernels) = {
             [KERNEL_SOFTCAP] = KERNEL(softcap),
             [KERNEL_ROUTE] = KERNEL(route),
             [KERNEL_MATMUL_EXPERTS] = KERNEL(matmul_experts),
+            [KERNEL_SCALE] = KERNEL(scale),
             [KERNEL_EXPERT_SUM] = KERNEL(expert_sum),
             [KERNEL_SHORT_CONV] = KERNEL(short_conv),
             [KERNEL_DELTA_NET] = KERNEL(delta_net),

@@ -95,6 +95,8 @@ uint32_t IN_LEVEL(matmul_experts_items)(const struct dispatch *d);
 void IN_LEVEL(matmul_experts)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(route_items)(const struct dispatch *d);
 void IN_LEVEL(route)(const struct dispatch *d, uint32_t item, void *scratch);
+uint32_t IN_LEVEL(scale_items)(const struct dispatch *d);
+void IN_LEVEL(scale)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(expert_sum_items)(const struct dispatch *d);
 void IN_LEVEL(expert_sum)(const struct dispatch *d, uint32_t item, void *scratch);
 uint32_t IN_LEVEL(short_conv_items)(const struct dispatch *d);

@@ -251,6 +251,42 @@ void IN_LEVEL(route)(const struct dispatch *d, uint32_t item, void *scratch)
     ref_route(d, (uint32_t)t, (uint32_t)end);
 }
 
+uint32_t IN_LEVEL(scale_items)(const struct dispatch *d)
+{
+    const struct args_scale *a = &d->args.scale;
+
+    return row_items(a->step, a->rows, d->max_rows, (uint64_t)a->n_cols * a->n_used);
+}
+
+void IN_LEVEL(scale)(const struct dispatch *d, uint32_t item, void *scratch)
+{
+    const struct args_scale *a = &d->args.scale;
+    const struct expert_choice *choices = addr_ptr(a->choices);
+    uint64_t pair, end;
+
+    item_range(step_rows(a->step, a->rows, d->max_rows), IN_LEVEL(scale_items)(d), item, &pair,
+               &end);
+    end *= a->n_used;
+    for (pair *= a->n_used; pair < end; pair++) {
+        const float *x = (const float *)addr_ptr(a->x) + pair * a->n_cols;
+        float *out = (float *)addr_ptr(a->out) + pair * a->n_cols;
+        uint64_t expert = choices ? choices[pair].expert : pair % a->n_used;
+        const float *bias = addr_ptr(a->bias);
+        float by;
+
+        if (expert >= a->n_experts)
+            continue;
+        by = ((const float *)addr_ptr(a->scale))[expert];
+        if (bias)
+            bias += expert * a->n_cols;
+        for (uint32_t i = 0; i < a->n_cols; i++) {
+            float y = by * x[i] + (bias ? bias[i] : 0);
+
+            out[i] = a->accumulate ? out[i] + y : y;
+        }
+    }
+}
+
 uint32_t IN_LEVEL(expert_sum_items)(const struct dispatch *d)
 {
     const struct args_expert_sum *a = &d->args.expert_sum;

@@ -99,6 +99,11 @@ void vk_launch_for(const struct vk_caps *caps, const struct dispatch *d,
     case KERNEL_MATMUL_EXPERTS:
         vk_launch_matmul_experts(caps, d, &l);
         break;
+    case KERNEL_SCALE:
+        l.groups[0] = vk_groups(caps, (uint64_t)d->args.scale.n_used * d->args.scale.n_cols,
+                                l.workgroup_size);
+        l.groups[1] = d->max_rows;
+        break;
     case KERNEL_EXPERT_SUM:
         l.groups[0] = vk_groups(caps, d->args.expert_sum.n_cols, l.workgroup_size);
         l.groups[1] = d->max_rows;
@@ -159,6 +164,7 @@ size_t vk_args_bytes(enum kernel_op op)
         [KERNEL_ROUTE] = sizeof(struct args_route),
         [KERNEL_EXPERT_ROWS] = sizeof(struct args_expert_rows),
         [KERNEL_MATMUL_EXPERTS] = sizeof(struct args_matmul_experts),
+        [KERNEL_SCALE] = sizeof(struct args_scale),
         [KERNEL_EXPERT_SUM] = sizeof(struct args_expert_sum),
         [KERNEL_SHORT_CONV] = sizeof(struct args_short_conv),
         [KERNEL_DELTA_NET] = sizeof(struct args_delta_net),

@@ -139,6 +139,11 @@ static size_t accesses(const struct dispatch *d, uint32_t max_tokens, struct acc
         return 2;
     case KERNEL_MATMUL_EXPERTS:
         return expert_accesses(d, a);
+    case KERNEL_SCALE:
+        a[0] = floats(x->scale.x, rows * x->scale.n_used, x->scale.n_cols, false);
+        a[1] = floats(x->scale.out, rows * x->scale.n_used, x->scale.n_cols, true);
+        a[2] = floats(x->scale.choices, rows, 2ull * x->scale.n_used, false);
+        return x->scale.choices ? 3 : 2;
     case KERNEL_EXPERT_SUM:
         a[0] = floats(x->expert_sum.y, rows * x->expert_sum.n_used, x->expert_sum.n_cols, false);
         a[1] = floats(x->expert_sum.choices, rows, 2ull * x->expert_sum.n_used, false);

@@ -144,8 +144,8 @@ static int build_nodes(struct graph *g, const struct model *m, const struct grap
         most += count_steps(model_layer_kind(m, i)->steps);
 
     g->nodes = calloc(most, sizeof(*g->nodes));
-    /* a node becomes at most two calls: itself, and one before or behind it */
-    g->calls = calloc(most * 2, sizeof(*g->calls));
+    /* a node becomes at most three calls: itself, one before it and one behind it */
+    g->calls = calloc(most * 3, sizeof(*g->calls));
     if (!g->nodes || !g->calls)
         return -ENOMEM;
     add_nodes(g, m, cfg, a->before, MODEL_GLOBAL);
@@ -161,6 +161,7 @@ enum {
     PLACE_ALIGN = 256,
     PARTS_PLACE = VALUE_COUNT * ACT_TYPE_COUNT, /* of an attention, until they are combined */
     ROWS_PLACE,                                 /* of CALL_EXPERT_ROWS, as long as the choices */
+    PRODUCT_PLACE,                              /* until it is scaled and added */
     N_PLACES,
 };
 
@@ -366,6 +367,29 @@ static void lay_out_expert_rows(struct graph *g, struct layout *l)
     };
 }
 
+/* Behind a product's call, the last one, whose weight has scales. */
+static void lay_out_scale(struct graph *g, struct layout *l)
+{
+    struct call *call = &g->calls[g->n_calls - 1];
+    struct place *product = &l->places[PRODUCT_PLACE];
+    struct call *scale = &g->calls[g->n_calls++];
+
+    *scale = (struct call){
+        .node = call->node,
+        .kind = CALL_SCALE,
+        .out = call->out,
+        .out_bytes = call->out_bytes,
+        .in2 = call->in2,
+        .in2_bytes = call->in2_bytes,
+    };
+    if (call->node->op != STEP_MATMUL_ADD)
+        return;
+    allocate_bytes(l, product, call->out_bytes);
+    scale->in = call->out = product->offset;
+    scale->in_bytes = call->out_bytes = product->bytes;
+    product->bytes = 0; /* free again behind the two */
+}
+
 static void release_unneeded(const struct graph *g, struct layout *l, size_t i)
 {
     const struct node *n = &g->nodes[i];
@@ -423,6 +447,8 @@ static int lay_out_node(struct graph *g, struct layout *l, const struct device *
         lay_out_ranges(g, l, dev);
     if (n->op == STEP_ROUTE)
         lay_out_expert_rows(g, l);
+    if (is_matmul(n) && n->weight->scale)
+        lay_out_scale(g, l);
     release_unneeded(g, l, i);
     return 0;
 }

@@ -24,6 +24,7 @@ enum call_kind {
     CALL_QUANTIZE,    /* of the node's input, before it */
     CALL_EXPERT_ROWS, /* of a router's choices, behind it: for products of many rows */
     CALL_COMBINE,     /* of what an attention in ranges of positions left, behind it */
+    CALL_SCALE,       /* of a product, behind it: by its weight's scales; then its bias */
 };
 
 /* One kernel call, of a node or for it. Places are byte offsets into the workspace. */
@@ -32,8 +33,8 @@ struct call {
     enum call_kind kind;
     enum activation_type activation; /* of a quantize, or of a matmul's input */
     uint32_t n_splits;               /* of an attention, whose out are then parts if it is over 1 */
-    uint64_t out, in, in2, in3;
-    uint64_t rows; /* of a product by experts: what CALL_EXPERT_ROWS made */
+    uint64_t out, in, in2, in3;      /* of a CALL_SCALE without in_bytes: in place */
+    uint64_t rows;                   /* of a product by experts: what CALL_EXPERT_ROWS made */
     uint64_t out_bytes, in_bytes, in2_bytes, in3_bytes,
         rows_bytes; /* at the full batch; 0 where unused */
 };

@@ -4,6 +4,7 @@
 #include "kernels/kernels.h"
 #include "model/layers.h"
 #include "model/model_size.h"
+#include "model/scales.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -84,6 +85,7 @@ static int bind_role(struct model *m, const struct arch_weight *row, uint32_t la
 {
     char name[128];
     const struct gguf_tensor *t;
+    struct weight_ref *ref;
     int r;
 
     tensor_name(name, sizeof(name), row->pattern, layer);
@@ -99,9 +101,12 @@ static int bind_role(struct model *m, const struct arch_weight *row, uint32_t la
     r = check_shape(m, row, layer, t, err);
     if (r < 0)
         return r;
-    *slot(m, row->role, layer) = weight_of(m, row, layer, t);
-    *n_bound += !slot(m, row->role, layer)->offset; /* a tensor of several weights counts once */
-    return 0;
+    ref = slot(m, row->role, layer);
+    *ref = weight_of(m, row, layer, t);
+    r = scales_bind(m, row, layer, ref, err);
+    if (!ref->offset) /* a tensor of several weights counts once */
+        *n_bound += 1 + !!ref->scale + !!ref->input_scale;
+    return r;
 }
 
 /* Whether a tensor is of a layer that predicts further tokens: computing one token needs none. */
@@ -126,7 +131,8 @@ static int refuse_unknown(const struct model *m, struct error *err)
         const struct gguf_tensor *t = gguf_tensor(m->gguf, i);
         bool found = is_of_next(m, t->name);
         for (size_t k = 0; k < n_slots && !found; k++)
-            found = m->weights[k].tensor == t;
+            found = m->weights[k].tensor == t || m->weights[k].scale == t ||
+                    m->weights[k].input_scale == t;
         if (!found)
             return error_set(err, ENOTSUP,
                              "has the tensor %s, which architecture %s of this version does not "
@@ -286,9 +292,14 @@ void model_set_address(struct model *m, const struct gguf_tensor *tensor, uint64
 {
     size_t n_slots = ((size_t)m->dims.dim[DIM_LAYERS] + 1) * WEIGHT_COUNT;
 
-    for (size_t i = 0; i < n_slots; i++)
-        if (m->weights[i].tensor == tensor)
-            m->weights[i].address = address + m->weights[i].offset;
+    for (size_t i = 0; i < n_slots; i++) {
+        struct weight_ref *ref = &m->weights[i];
+
+        if (ref->tensor == tensor)
+            ref->address = address + ref->offset;
+        if (ref->scale == tensor)
+            ref->scale_address = address;
+    }
 }
 
 int model_cut(struct model *m, uint64_t most_bytes, struct error *err)

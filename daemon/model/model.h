@@ -17,6 +17,10 @@ struct weight_ref {
     uint64_t address;                 /* of the weight; 0 until told, or without a tensor */
     uint64_t offset;                  /* of the weight in the tensor, which may hold several */
     uint32_t n_rows;                  /* the weight's; 1 for vectors */
+    /* By what its products are multiplied, f32[planes]; NULL: by nothing. And what is of no
+     * account: see scales.h. */
+    const struct gguf_tensor *scale, *input_scale;
+    uint64_t scale_address; /* 0 until told */
 };
 
 struct layer {

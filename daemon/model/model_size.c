@@ -46,7 +46,7 @@ static unsigned use_of(const struct model *m, const struct uses *uses, const str
         const struct weight_ref *slots = &m->weights[(size_t)layer * WEIGHT_COUNT];
 
         for (const struct arch_weight *row = m->arch->weights; row->pattern; row++) {
-            if (slots[row->role].tensor == t)
+            if (slots[row->role].tensor == t || slots[row->role].scale == t)
                 use |= uses->of[row->role] ? uses->of[row->role] : USE_WHOLE;
             else if (row->fallback && !slots[row->role].tensor && slots[row->fallback].tensor == t)
                 use |= uses->of[row->role];

@@ -118,7 +118,9 @@ static void (*const record_step[])(const struct recording *c, struct dispatch *d
 
 static uint64_t out_address(const struct recorder *r, const struct call *c)
 {
-    if (r->cfg->host_logits && c->kind == CALL_NODE && c->node->out == VALUE_LOGITS)
+    bool is_value = c->kind == CALL_NODE || c->kind == CALL_SCALE;
+
+    if (r->cfg->host_logits && is_value && c->node->out == VALUE_LOGITS)
         return r->results + r->layout.logits;
     if (r->cfg->host_normed && c->kind == CALL_NODE && c->node->out == VALUE_LAST_NORMED)
         return r->results + r->layout.normed;
@@ -173,6 +175,9 @@ static void record_dispatch(struct recorder *r, const struct call *call,
         break;
     case CALL_COMBINE:
         record_combine(&c, d);
+        break;
+    case CALL_SCALE:
+        record_scale(&c, d);
         break;
     }
 }

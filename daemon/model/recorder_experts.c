@@ -58,7 +58,7 @@ void record_experts(const struct recording *c, struct dispatch *d)
         .weight = c->node->weight->address,
         .x = c->in,
         .out = c->out,
-        .bias = c->node->bias->address,
+        .bias = c->node->weight->scale ? 0 : c->node->bias->address,
         .choices = c->node->in2 ? c->in2 : 0,
         .rows = c->call->rows_bytes ? c->rows : 0,
         .n_rows = (uint32_t)t->shape[1],
@@ -66,6 +66,27 @@ void record_experts(const struct recording *c, struct dispatch *d)
         .n_experts = (uint32_t)t->shape[2],
         .n_used = c->out_width / (uint32_t)t->shape[1],
         .x_per_slot = c->in_width != t->shape[0],
+    };
+}
+
+void record_scale(const struct recording *c, struct dispatch *d)
+{
+    const struct weight_ref *weight = c->node->weight;
+
+    d->op = KERNEL_SCALE;
+    d->label = weight->scale->name;
+    d->args.scale = (struct args_scale){
+        .step = c->rec->step,
+        .x = c->call->in_bytes ? c->in : c->out,
+        .out = c->out,
+        .scale = weight->scale_address,
+        .bias = c->node->bias->address,
+        .choices = c->node->in2 ? c->in2 : 0,
+        .n_cols = weight->n_rows,
+        .n_experts = (uint32_t)weight->scale->shape[0],
+        .n_used = c->out_width / weight->n_rows,
+        .rows = value_rows(c->node->out),
+        .accumulate = c->node->op == STEP_MATMUL_ADD,
     };
 }
 

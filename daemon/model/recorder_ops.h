@@ -53,6 +53,9 @@ void record_index_choose(const struct recording *c, struct dispatch *d);
 void record_route(const struct recording *c, struct dispatch *d);
 void record_expert_rows(const struct recording *c, struct dispatch *d);
 void record_experts(const struct recording *c, struct dispatch *d);
+/* What a product left, by the scales of its weight; the product itself then has no bias, and is
+ * added to nothing. */
+void record_scale(const struct recording *c, struct dispatch *d);
 void record_expert_sum(const struct recording *c, struct dispatch *d);
 
 void record_short_conv(const struct recording *c, struct dispatch *d);

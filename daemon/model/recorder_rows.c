@@ -91,11 +91,11 @@ void record_matmul(const struct recording *c, struct dispatch *d)
         .weight = c->node->weight->address,
         .x = c->in,
         .out = c->out,
-        .bias = c->node->bias->address,
+        .bias = c->node->weight->scale ? 0 : c->node->bias->address,
         .n_rows = c->node->weight->n_rows,
         .n_cols = (uint32_t)t->shape[0],
         .rows = value_rows(c->node->in),
-        .accumulate = c->node->op == STEP_MATMUL_ADD,
+        .accumulate = c->node->op == STEP_MATMUL_ADD && !c->node->weight->scale,
     };
 }
 

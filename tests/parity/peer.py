@@ -106,7 +106,8 @@ def make_model(case, version):
                 ggufedit.write_even_importance(plain, importance[1])
             run([os.path.join(PEER, "peer"), "llama-quantize"] + importance +
                 [o for name, kind in case.others for o in ("--tensor-type", "%s=%s" % (name, kind))] +
-                [plain, quantised, case.kind, "1"])
+                # of NVFP4 it has no whole files, but weights
+                [plain, quantised, "Q8_0" if case.kind == "NVFP4" else case.kind, "1"])
             plain = quantised
         place(plain, path)
     return path

@@ -657,3 +657,26 @@ void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape
     if (!s->is_tied)
         gguf_builder_tensor(b, "output.weight", s->matrix, s->embd, s->vocab);
 }
+
+static bool is_looked_up(const struct builder_tensor *t)
+{
+    return strstr(t->name, "_embd.") || strstr(t->name, "token_types.") ||
+           strstr(t->name, "conv1d.");
+}
+
+void gguf_builder_scales(struct gguf_builder *b)
+{
+    for (size_t i = 0, n = b->n_tensors; i < n; i++) {
+        struct builder_tensor *t = &b->tensors[i];
+        int stem = (int)(strlen(t->name) - strlen(".weight"));
+        char name[64];
+
+        if (!t->rows || stem < 0 || strcmp(t->name + stem, ".weight") || is_looked_up(t))
+            continue;
+        snprintf(name, sizeof(name), "%.*s.scale", stem, t->name);
+        if (!gguf_builder_find(b, name))
+            gguf_builder_tensor(b, name, GGUF_TYPE_F32, t->planes ? t->planes : 1, 0);
+        snprintf(name, sizeof(name), "%.*s.input_scale", stem, t->name);
+        gguf_builder_tensor(b, name, GGUF_TYPE_F32, t->planes ? t->planes : 1, 0);
+    }
+}

@@ -17,7 +17,7 @@ enum {
     BUILDER_CHUNK = 21,        /* of llama4 */
     BUILDER_INDEXER_HEADS = 5, /* of deepseek32 */
     BUILDER_INDEXER_TOP = 8,
-    BUILDER_TENSORS_MOST = 192
+    BUILDER_TENSORS_MOST = 512
 };
 
 struct gguf_builder {
@@ -76,5 +76,9 @@ struct builder_shape {
  * chunks of BUILDER_CHUNK, and every third has experts; gemma4 and its kin: see gemma4_builder.h.
  */
 void gguf_builder_transformer(struct gguf_builder *b, const struct builder_shape *s);
+
+/* To each matrix that steps multiply by, of a file that is made already: scales, as NVFP4 has them.
+ */
+void gguf_builder_scales(struct gguf_builder *b);
 
 #endif

@@ -21,9 +21,10 @@ struct content {
 };
 
 enum {
-    CONTENTS_MOST = (VALUE_COUNT + 2) * ACT_TYPE_COUNT * 4,
+    CONTENTS_MOST = (VALUE_COUNT + 3) * ACT_TYPE_COUNT * 4,
     PARTS = VALUE_COUNT, /* what an attention in ranges leaves: no value of the model's */
     ROWS,                /* a router's choices by experts, likewise */
+    PRODUCT,             /* that is scaled before it is added */
     REPLAYED_COUNT,
     RANGES = 7,
 };
@@ -35,7 +36,8 @@ struct replay {
     struct content list[CONTENTS_MOST];
     size_t n;
     unsigned versions[REPLAYED_COUNT];
-    uint32_t layer; /* of the call that is replayed */
+    enum value product_of; /* what it is added to */
+    uint32_t layer;        /* of the call that is replayed */
 };
 
 static uint64_t value_bytes(const struct replay *r, enum value v, enum activation_type form)
@@ -47,6 +49,8 @@ static uint64_t value_bytes(const struct replay *r, enum value v, enum activatio
         return 4ull * r->cfg->max_tokens * dim[DIM_HEADS] * RANGES * (2 + dim[DIM_HEAD_V]);
     if (v == (enum value)ROWS)
         return expert_rows_bytes(dim[DIM_EXPERTS], dim[DIM_EXPERTS_USED], r->cfg->max_tokens);
+    if (v == (enum value)PRODUCT)
+        v = r->product_of;
     rows = value_rows(v) == ROWS_TOKENS ? r->cfg->max_tokens : r->cfg->max_outputs;
     return rows * activation_bytes(form, value_width(r->model, r->layer, v));
 }
@@ -90,6 +94,33 @@ static bool reads_out(const struct node *n)
            n->op == STEP_ADD || n->op == STEP_SOFTCAP || n->op == STEP_COPY_MORE;
 }
 
+static bool is_product(enum step_op op)
+{
+    return op == STEP_MATMUL || op == STEP_MATMUL_ADD || op == STEP_EXPERTS || op == STEP_HEADS;
+}
+
+/* Its product, in place or elsewhere until it is added. */
+static void replay_scale(struct replay *r, size_t i)
+{
+    const struct call *c = &r->graph->calls[i];
+    const struct node *n = c->node;
+    bool is_apart = n->op == STEP_MATMUL_ADD;
+
+    assert_ptr_equal(r->graph->calls[i - 1].node, n);
+    assert_non_null(n->weight->scale);
+    assert_int_equal(c->in_bytes != 0, is_apart);
+    assert_lies(r, i, c->out, n->out, ACT_F32);
+    if (n->in2)
+        assert_lies(r, i, c->in2, n->in2, ACT_F32);
+    if (is_apart)
+        assert_lies(r, i, c->in, (enum value)PRODUCT, ACT_F32);
+    overwrite(r, c->out, n->out, ACT_F32);
+    if (is_apart)
+        assert_lies(r, i, c->in, (enum value)PRODUCT, ACT_F32);
+    if (n->in2)
+        assert_lies(r, i, c->in2, n->in2, ACT_F32);
+}
+
 static void replay_call(struct replay *r, size_t i)
 {
     const struct call *c = &r->graph->calls[i];
@@ -115,7 +146,16 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in, (enum value)PARTS, ACT_F32);
         return;
     }
+    if (c->kind == CALL_SCALE) {
+        replay_scale(r, i);
+        return;
+    }
     out = n->op == STEP_ATTENTION && c->n_splits > 1 ? (enum value)PARTS : n->out;
+    if (is_product(n->op) && n->weight->scale) {
+        assert_int_equal(r->graph->calls[i + 1].kind, CALL_SCALE);
+        out = n->op == STEP_MATMUL_ADD ? (enum value)PRODUCT : out;
+        r->product_of = n->out;
+    }
     if (n->in)
         assert_lies(r, i, c->in, n->in, c->activation);
     if (n->in2)
@@ -124,7 +164,7 @@ static void replay_call(struct replay *r, size_t i)
         assert_lies(r, i, c->in3, n->in3, ACT_F32);
     if (n->op == STEP_EXPERTS && r->cfg->max_tokens > EXPERTS_FEW_ROWS)
         assert_lies(r, i, c->rows, (enum value)ROWS, ACT_F32);
-    if (n->out && reads_out(n))
+    if (n->out && reads_out(n) && out == n->out)
         assert_lies(r, i, c->out, n->out, ACT_F32);
     if (out)
         overwrite(r, c->out, out, ACT_F32);
@@ -144,6 +184,7 @@ static void replay(const struct model *m, const struct device *dev, const struct
     struct replay r = {.model = m, .cfg = cfg};
     struct error err = {0};
     struct graph *g;
+    int n_writings;
 
     if (graph_create(m, dev, cfg, &g, &err) < 0)
         fail_msg("%s", err.text);
@@ -153,9 +194,9 @@ static void replay(const struct model *m, const struct device *dev, const struct
     assert_lies(&r, g->n_calls, g->result_place,
                 cfg->ends_normed ? VALUE_LAST_NORMED : VALUE_LOGITS, ACT_F32);
     assert_int_equal(r.versions[VALUE_LAST_NORMED], 1);
-    assert_int_equal(r.versions[VALUE_LOGITS], cfg->ends_normed                       ? 0
-                                               : m->dims.real[REAL_LOGIT_SOFTCAP] > 0 ? 2
-                                                                                      : 1);
+    n_writings = 1 + (m->dims.real[REAL_LOGIT_SOFTCAP] > 0) +
+                 (model_weight(m, WEIGHT_OUTPUT, MODEL_GLOBAL)->scale != NULL);
+    assert_int_equal(r.versions[VALUE_LOGITS], cfg->ends_normed ? 0 : n_writings);
     graph_destroy(g);
 }
 
@@ -183,8 +224,8 @@ static void no_live_value_is_overwritten(void **state)
     dev->ops = &ops;
     srand(7);
     for (unsigned i = 0; i < 420; i++) {
-        struct builder_shape shape =
-            model_fixture_shape(archs[i % 14], types[(unsigned)rand() % 3]);
+        struct builder_shape shape = model_fixture_shape(
+            archs[i % (sizeof(archs) / sizeof(*archs))], types[(unsigned)rand() % 3]);
         unsigned block = shape.matrix == GGUF_TYPE_Q4_K ? 256 : 32;
         struct graph_config cfg = {.ends_normed = i % 2};
         struct gguf_builder b;
@@ -200,6 +241,8 @@ static void no_live_value_is_overwritten(void **state)
         cfg.max_tokens = 1 + (unsigned)rand() % 40;
         cfg.max_outputs = 1 + (unsigned)rand() % cfg.max_tokens;
         gguf_builder_transformer(&b, &shape);
+        if (i % 3 == 0)
+            gguf_builder_scales(&b);
         model_fixture_init(&f, &b);
         replay(f.model, dev, &cfg);
         model_fixture_finish(&f);

@@ -3,8 +3,8 @@
 #include "accesses.h"
 #include "harness.h"
 #include "model_fixture.h"
+#include "spy.h"
 
-#include "device/device_backend.h"
 #include "model/plan.h"
 
 #include <math.h>
@@ -12,72 +12,6 @@
 #include <string.h>
 
 enum { CONTEXT = 96, SEQS = 3, KV_BLOCKS = SEQS * CONTEXT / KV_BLOCK_TOKENS };
-
-/* ---- a device that keeps what is recorded ---- */
-
-struct spy {
-    struct device device; /* first */
-    struct dispatch *list;
-    size_t n;
-    struct program program;
-};
-
-static void spy_destroy(struct device *dev)
-{
-    free(((struct spy *)dev)->list);
-}
-
-static int spy_activation(const struct device *dev, enum gguf_type type, uint32_t n_cols,
-                          uint32_t max_rows)
-{
-    return type == GGUF_TYPE_Q8_0 ? ACT_Q8_32 : ACT_F32;
-}
-
-static int spy_buffer_create(struct device *dev, struct buffer *buf, unsigned usage,
-                             struct error *err)
-{
-    buf->host = calloc(1, buf->bytes);
-    buf->address = (uint64_t)(uintptr_t)buf->host;
-    return buf->host ? 0 : error_set(err, 12, "out of memory");
-}
-
-static void spy_buffer_destroy(struct device *dev, struct buffer *buf)
-{
-    free(buf->host);
-}
-
-static int spy_program_create(struct device *dev, const struct dispatch *list, size_t n,
-                              struct program **ret_program, struct error *err)
-{
-    struct spy *s = (struct spy *)dev;
-
-    free(s->list);
-    s->list = malloc(n * sizeof(*list));
-    assert_non_null(s->list);
-    memcpy(s->list, list, n * sizeof(*list));
-    s->n = n;
-    s->program.device = dev;
-    *ret_program = &s->program;
-    return 0;
-}
-
-static void spy_program_destroy(struct program *p) {}
-
-static uint32_t few_rows_in_ranges(const struct device *dev, const struct args_attention *a,
-                                   uint32_t max_rows)
-{
-    return max_rows < 20 ? 5 : 1;
-}
-
-static const struct device_ops spy_ops = {
-    .destroy = spy_destroy,
-    .activation_for = spy_activation,
-    .attention_splits = few_rows_in_ranges,
-    .buffer_create = spy_buffer_create,
-    .buffer_destroy = spy_buffer_destroy,
-    .program_create = spy_program_create,
-    .program_destroy = spy_program_destroy,
-};
 
 /* ---- order ---- */
 
@@ -223,10 +157,11 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
                                         "glm4moe", "gemma2",   "qwen3next",     "phi3",
                                         "llama4",  "gemma4",   "gemma4-experts"};
 
-    for (unsigned i = 0; i < 8 * sizeof(archs) / sizeof(*archs); i++) {
-        struct spy *spy = calloc(1, sizeof(*spy));
+    for (unsigned i = 0; i < 16 * sizeof(archs) / sizeof(*archs); i++) {
+        struct spy *spy = spy_create();
         struct builder_shape shape =
-            model_fixture_shape(archs[i / 8], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+            model_fixture_shape(archs[i / 16], i & 4 ? GGUF_TYPE_Q8_0 : GGUF_TYPE_F16);
+        struct gguf_builder builder;
         struct plan_config cfg = {
             .max_tokens = i & 1 ? 7 : 32,
             .max_outputs = 3,
@@ -239,10 +174,11 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
         struct plan *p;
         size_t n_barriers;
 
-        spy->device.ops = &spy_ops;
-        spy->device.info.max_rows = 4096;
         shape.layers = 4;
-        bench_init(&b, &spy->device, &shape, &cfg);
+        gguf_builder_transformer(&builder, &shape);
+        if (i & 8)
+            gguf_builder_scales(&builder);
+        bench_init_built(&b, &spy->device, &builder, &cfg);
         p = record(&b, &cfg);
         assert_ordered(spy, cfg.max_tokens, &n_barriers);
         assert_int_equal(p->n_barriers, n_barriers);
@@ -256,7 +192,6 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
         plan_destroy(p);
         bench_finish(&b);
         device_destroy(&spy->device);
-        free(spy);
     }
 }
 
@@ -264,14 +199,12 @@ static void barriers_stand_where_data_flows_and_nowhere_else(void **state)
  * whatever ends an attention. */
 static void windows_and_sinks_are_of_the_layers_that_have_them(void **state)
 {
-    struct spy *spy = calloc(1, sizeof(*spy));
+    struct spy *spy = spy_create();
     struct builder_shape shape = model_fixture_shape("gpt-oss", GGUF_TYPE_F16);
     struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
     uint32_t layer = 0;
     struct bench b;
 
-    spy->device.ops = &spy_ops; /* attention of so few rows is in ranges */
-    spy->device.info.max_rows = 4096;
     shape.layers = 4;
     bench_init(&b, &spy->device, &shape, &cfg);
     plan_destroy(record(&b, &cfg));
@@ -290,21 +223,78 @@ static void windows_and_sinks_are_of_the_layers_that_have_them(void **state)
     assert_int_equal(layer, 4);
     bench_finish(&b);
     device_destroy(&spy->device);
-    free(spy);
+}
+
+/* Whether a product is scaled behind it, and only there gets its bias and is added. */
+static void assert_scaled(const struct dispatch *product, const struct weight_ref *weight,
+                          uint64_t bias, bool adds)
+{
+    const struct args_matmul *m = &product->args.matmul;
+    const struct args_scale *s = &product[1].args.scale;
+
+    assert_int_equal(m->weight, weight->address);
+    assert_int_equal(m->bias, 0);
+    assert_int_equal(m->accumulate, 0);
+    assert_int_equal(product[1].op, KERNEL_SCALE);
+    assert_string_equal(product[1].label, weight->scale->name);
+    assert_int_equal(s->scale, weight->scale_address);
+    assert_int_equal(s->x, m->out);
+    assert_int_equal(s->x != s->out, adds);
+    assert_int_equal(s->accumulate, adds);
+    assert_int_equal(s->bias, bias);
+    assert_int_equal(s->n_cols, m->n_rows);
+    assert_int_equal(s->choices, 0);
+}
+
+static void products_are_scaled_before_their_biases_are_added(void **state)
+{
+    struct spy *spy = spy_create();
+    struct builder_shape shape = model_fixture_shape("qwen2moe", GGUF_TYPE_F16);
+    struct plan_config cfg = {.max_tokens = 5, .max_outputs = 2, .max_seqs = SEQS};
+    size_t n_products = 0, n_scaled = 0, n_seen = 0;
+    struct gguf_builder builder;
+    struct bench b;
+
+    gguf_builder_transformer(&builder, &shape);
+    gguf_builder_scales(&builder);
+    bench_init_built(&b, &spy->device, &builder, &cfg);
+    plan_destroy(record(&b, &cfg));
+    for (size_t i = 0; i < spy->n; i++) {
+        const struct dispatch *d = &spy->list[i];
+        const struct weight_ref *q = model_weight(b.f.model, WEIGHT_ATTN_Q, 1);
+        const struct weight_ref *out = model_weight(b.f.model, WEIGHT_ATTN_OUT, 0);
+        const struct weight_ref *up = model_weight(b.f.model, WEIGHT_EXPERTS_UP, 1);
+
+        n_products += d->op == KERNEL_MATMUL || d->op == KERNEL_MATMUL_EXPERTS;
+        n_scaled += d->op == KERNEL_SCALE;
+        if (!strcmp(d->label, "blk.1.attn_q.weight") && ++n_seen)
+            assert_scaled(d, q, model_weight(b.f.model, WEIGHT_ATTN_Q_BIAS, 1)->address, false);
+        if (!strcmp(d->label, "blk.0.attn_output.weight") && ++n_seen)
+            assert_scaled(d, out, 0, true);
+        if (!strcmp(d->label, "blk.1.ffn_up_exps.scale") && ++n_seen) {
+            assert_int_equal(d->args.scale.scale, up->scale_address);
+            assert_int_equal(d->args.scale.n_experts, BUILDER_EXPERTS);
+            assert_int_equal(d->args.scale.n_used, BUILDER_EXPERTS_USED);
+            assert_int_equal(d->args.scale.choices, d[-1].args.matmul_experts.choices);
+            assert_true(d->args.scale.choices != 0);
+        }
+    }
+    assert_int_equal(n_seen, 3);
+    assert_int_equal(n_scaled, n_products - shape.layers); /* the shared router is a vector */
+    bench_finish(&b);
+    device_destroy(&spy->device);
 }
 
 /* Every third layer, as the file has it, sees all and rotates by the scaled base, the others a
  * window and by the local one; scores and logits are capped, embeddings scaled. */
 static void gemma_layers_differ_in_window_and_rope(void **state)
 {
-    struct spy *spy = calloc(1, sizeof(*spy));
+    struct spy *spy = spy_create();
     struct builder_shape shape = model_fixture_shape("gemma3", GGUF_TYPE_F16);
     struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
     uint32_t layer = 0, n_ropes = 0;
     struct bench b;
 
-    spy->device.ops = &spy_ops;
-    spy->device.info.max_rows = 4096;
     shape.layers = 4;
     bench_init(&b, &spy->device, &shape, &cfg);
     plan_destroy(record(&b, &cfg));
@@ -332,22 +322,19 @@ static void gemma_layers_differ_in_window_and_rope(void **state)
     assert_int_equal(spy->list[spy->n - 1].op, KERNEL_SOFTCAP);
     bench_finish(&b);
     device_destroy(&spy->device);
-    free(spy);
 }
 
 /* Two weights in one tensor are read apart; sessions longer than the first context have their own
  * divisors. */
 static void phi_reads_parts_of_tensors_and_the_divisors_of_its_context(void **state)
 {
-    struct spy *spy = calloc(1, sizeof(*spy));
+    struct spy *spy = spy_create();
     struct builder_shape shape = model_fixture_shape("phi3", GGUF_TYPE_F16);
     struct plan_config cfg = {.max_tokens = 7, .max_outputs = 1, .max_seqs = SEQS};
     struct gguf_builder builder;
     uint64_t qkv[3], n_qkv = 0;
     struct bench b;
 
-    spy->device.ops = &spy_ops;
-    spy->device.info.max_rows = 4096;
     shape.layers = 1;
     gguf_builder_transformer(&builder, &shape);
     gguf_builder_tensor(&builder, "rope_factors_long.weight", GGUF_TYPE_F32, 16, 0);
@@ -378,21 +365,18 @@ static void phi_reads_parts_of_tensors_and_the_divisors_of_its_context(void **st
     }
     bench_finish(&b);
     device_destroy(&spy->device);
-    free(spy);
 }
 
 /* Records a model whose layers of the first kind have these steps, and looks at the order. */
 static void assert_steps_ordered(const char *name, const struct arch_step *steps)
 {
-    struct spy *spy = calloc(1, sizeof(*spy));
+    struct spy *spy = spy_create();
     struct builder_shape shape = model_fixture_shape(name, GGUF_TYPE_F16);
     struct plan_config cfg = {.max_tokens = 8, .max_outputs = 2, .max_seqs = SEQS};
     struct arch arch;
     struct bench b;
     size_t n_barriers;
 
-    spy->device.ops = &spy_ops;
-    spy->device.info.max_rows = 4096;
     bench_init(&b, &spy->device, &shape, &cfg);
     arch = *b.f.model->arch;
     arch.kinds[0].steps = steps;
@@ -403,7 +387,6 @@ static void assert_steps_ordered(const char *name, const struct arch_step *steps
     assert_ordered(spy, cfg.max_tokens, &n_barriers);
     bench_finish(&b);
     device_destroy(&spy->device);
-    free(spy);
 }
 
 static void barriers_do_not_hang_on_where_values_lie(void **state)
@@ -731,6 +714,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(barriers_stand_where_data_flows_and_nowhere_else),
     cmocka_unit_test(windows_and_sinks_are_of_the_layers_that_have_them),
     cmocka_unit_test(gemma_layers_differ_in_window_and_rope),
+    cmocka_unit_test(products_are_scaled_before_their_biases_are_added),
     cmocka_unit_test(phi_reads_parts_of_tensors_and_the_divisors_of_its_context),
     cmocka_unit_test(barriers_do_not_hang_on_where_values_lie),
     cmocka_unit_test(the_third_input_of_a_step_is_waited_for),

@@ -327,6 +327,71 @@ static void a_tensor_that_no_table_knows_is_named(void **state)
     for_each_table(add_a_tensor);
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), n = strlen(end);
+
+    return len >= n && !strcmp(text + len - n, end);
+}
+
+/* Every weight that is multiplied by may have them, of the one shape and type. */
+static void add_scales(struct subject *s)
+{
+    size_t n = s->b.n_tensors;
+    struct error err = {0};
+
+    gguf_builder_scales(&s->b);
+    if (model_fixture_try(&s->b, &err) < 0)
+        fail_msg("%s with scales is refused: %s", s->arch->name, err.text);
+    assert_true(s->b.n_tensors > n);
+    for (size_t i = n; i < s->b.n_tensors; i++) {
+        static const char *const changes[] = {"of one number more", "of another row",
+                                              "of another type"};
+
+        struct subject changed = {.arch = s->arch, .b = s->b};
+        struct builder_tensor *t = &changed.b.tensors[i];
+
+        assert_true(ends_with(t->name, "scale"));
+        if (i % 3 == 0)
+            t->cols++;
+        else if (i % 3 == 1)
+            t->rows = t->cols > 1 ? t->cols : 2, t->cols = 1;
+        else
+            t->type = GGUF_TYPE_F16;
+        about(&changed, changes[i % 3], t->name);
+        assert_refused(&changed, t->name);
+    }
+}
+
+static void scales_are_taken_and_odd_ones_are_named(void **state)
+{
+    for_each_table(add_scales);
+}
+
+/* Of what is looked up, added or normed they would have to count, and do not. */
+static void add_odd_scales(struct subject *s)
+{
+    for (size_t i = 0, n = s->b.n_tensors; i < n; i++) {
+        struct subject changed = {.arch = s->arch, .b = s->b};
+        const char *weight = s->b.tensors[i].name;
+        char name[64];
+
+        snprintf(name, sizeof(name), "%.*s.scale", (int)strcspn(weight, "."), weight);
+        if (ends_with(weight, "_norm.weight") && strncmp(weight, "output", 6))
+            snprintf(name, sizeof(name), "%.*s.scale", (int)(strlen(weight) - 7), weight);
+        else if (strncmp(weight, "token_embd", 10) && strncmp(weight, "output_norm", 11))
+            continue;
+        gguf_builder_tensor(&changed.b, name, GGUF_TYPE_F32, 1, 0);
+        about(&changed, "added", name);
+        assert_refused(&changed, name);
+    }
+}
+
+static void scales_that_would_not_count_are_named(void **state)
+{
+    for_each_table(add_odd_scales);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_table_takes_the_file_that_is_made_of_it),
     cmocka_unit_test(a_key_that_is_missing_is_named),
@@ -336,6 +401,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_tensor_that_is_missing_is_named),
     cmocka_unit_test(a_tensor_of_another_shape_or_type_is_named),
     cmocka_unit_test(a_tensor_that_no_table_knows_is_named),
+    cmocka_unit_test(scales_are_taken_and_odd_ones_are_named),
+    cmocka_unit_test(scales_that_would_not_count_are_named),
 };
 
 int main(int argc, char **argv)

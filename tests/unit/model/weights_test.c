@@ -103,10 +103,53 @@ static void sections_may_leave_out_pairs_where_the_model_turns_them(void **state
     assert_says(err.text, "qwen35.rope.dimension_sections");
 }
 
+/* What is one tensor has one scale; experts have one each; Gemma 4 has a role of its own for what
+ * is called like one; what inputs were scaled by has no address. */
+static void scales_belong_to_the_weight_beside_them(void **state)
+{
+    struct builder_shape shape = model_fixture_shape("phi3", GGUF_TYPE_F16);
+    const struct weight_ref *q, *v, *up, *down;
+    struct gguf_builder b;
+    struct model_fixture f;
+    struct error err = {0};
+
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_tensor(&b, "blk.1.attn_qkv.scale", GGUF_TYPE_F32, 1, 0);
+    gguf_builder_tensor(&b, "blk.1.attn_qkv.input_scale", GGUF_TYPE_F32, 1, 0);
+    model_fixture_init(&f, &b);
+    model_set_address(f.model, gguf_find_tensor(f.gguf, "blk.1.attn_qkv.weight"), 4096);
+    model_set_address(f.model, gguf_find_tensor(f.gguf, "blk.1.attn_qkv.scale"), 512);
+    model_set_address(f.model, gguf_find_tensor(f.gguf, "blk.1.attn_qkv.input_scale"), 640);
+    q = model_weight(f.model, WEIGHT_ATTN_Q, 1);
+    v = model_weight(f.model, WEIGHT_ATTN_V, 1);
+    assert_int_equal(q->address, 4096);
+    assert_int_equal(q->scale_address, 512);
+    assert_int_equal(v->scale_address, 512);
+    assert_ptr_equal(v->scale, gguf_find_tensor(f.gguf, "blk.1.attn_qkv.scale"));
+    assert_null(model_weight(f.model, WEIGHT_ATTN_Q, 0)->scale);
+    model_fixture_finish(&f);
+    gguf_builder_tensor(&b, "blk.1.attn_norm.scale", GGUF_TYPE_F32, 1, 0);
+    assert_int_equal(model_fixture_try(&b, &err), -ENOTSUP);
+    assert_says(err.text, "blk.1.attn_norm.scale");
+
+    shape.arch = "gemma4-experts";
+    gguf_builder_transformer(&b, &shape);
+    gguf_builder_tensor(&b, "blk.0.ffn_gate_up_exps.scale", GGUF_TYPE_F32, BUILDER_EXPERTS, 0);
+    model_fixture_init(&f, &b);
+    up = model_weight(f.model, WEIGHT_EXPERTS_GATE_UP, 0);
+    down = model_weight(f.model, WEIGHT_EXPERTS_DOWN, 0);
+    assert_string_equal(up->scale->name, "blk.0.ffn_gate_up_exps.scale");
+    assert_null(down->scale);
+    assert_string_equal(model_weight(f.model, WEIGHT_EXPERTS_SCALES, 0)->tensor->name,
+                        "blk.0.ffn_down_exps.scale");
+    model_fixture_finish(&f);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(names_of_families_lead_to_their_tables),
     cmocka_unit_test(sections_may_leave_out_pairs_where_the_model_turns_them),
     cmocka_unit_test(several_weights_are_rows_of_one_tensor),
+    cmocka_unit_test(scales_belong_to_the_weight_beside_them),
     cmocka_unit_test(long_contexts_have_divisors_of_their_own),
 };
 

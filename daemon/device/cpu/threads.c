@@ -181,6 +181,10 @@ static void wait_for_epoch(struct threads *t, uint32_t seen)
             is_new = atomic_load(&t->epoch) != seen;
             relax();
         }
+        /* who else wants this core had better take it now than in the middle of an item, for which
+         * the other workers would wait */
+        if (!is_new)
+            sched_yield();
     } while (!is_new && atomic_load(&t->is_running) && clock_now_ns() < until);
     atomic_fetch_add(&t->n_asleep, !is_new);
     atomic_fetch_sub(&t->n_looking, 1);

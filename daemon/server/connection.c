@@ -437,10 +437,12 @@ static void free_if_over(struct connection *c)
     server_connection_over(s);
 }
 
-/* Ends it if nothing more is received, else leaves it to be read on. */
+/* Ends it if nothing more is received, else leaves it to be read on. One that lingers ends after
+ * that. */
 static void end_when_quiet(struct connection *c)
 {
-    if (c->exchange.is_active || c->waiting.len || unsent(c) || c->parser.state != HTTP_STATE_IDLE)
+    if (c->exchange.is_active || c->waiting.len || unsent(c) || c->is_lingering ||
+        c->parser.state != HTTP_STATE_IDLE)
         return;
     /* what the kernel has received already comes before the end of the operation */
     if (c->recv.is_pending)

@@ -144,6 +144,16 @@ static void take_who_waits(struct listener *listener)
     }
 }
 
+/* Where an accept is pending, once that is over. */
+static void end_listener(struct listener *listener)
+{
+    if (listener->fd < 0 || listener->accept.is_pending)
+        return;
+    if (!listener->server->is_ending)
+        take_who_waits(listener);
+    close_listener(listener);
+}
+
 static void on_accepted(struct loop_op *op, const struct loop_event *event)
 {
     struct listener *listener = container_of(op, struct listener, accept);
@@ -155,11 +165,8 @@ static void on_accepted(struct loop_op *op, const struct loop_event *event)
         return;
     if (event->result < 0 && event->result != -ECANCELED)
         log_warn("accepting connections paused: %s", strerror(-event->result));
-    if (s->is_draining && listener->fd >= 0) {
-        if (!s->is_ending)
-            take_who_waits(listener);
-        close_listener(listener);
-    }
+    if (s->is_draining)
+        end_listener(listener);
     accept_later(s);
     end_if_drained(s);
 }
@@ -220,7 +227,7 @@ void server_drain(struct server *s, void (*drained)(void *user), void *user)
     loop_timer_clear(s->loop, &s->accept_timer);
     stop_accepting(s);
     list_for_each (listener, &s->listeners, struct listener, link)
-        close_listener(listener); /* else once its last accept is over */
+        end_listener(listener);
     list_for_each_safe (c, &s->connections, struct connection, link)
         connection_close_softly(c);
     /* the next process has more time for it */

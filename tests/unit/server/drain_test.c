@@ -119,6 +119,58 @@ static void a_connection_kept_between_requests_does_not_hold_up_draining(void **
     close(fd);
 }
 
+/* Whoever still sends when a refusal comes would not get to read it if the connection were gone. */
+static void who_is_refused_while_it_drains_may_finish_sending(void **state)
+{
+    enum { PIECES = 20, PIECE_US = 10000 };
+    struct house h;
+    struct response r;
+    int fd;
+
+    house_defaults(&h);
+    h.is_gated = true;
+    house_open(&h);
+    fd = client_connect(&h);
+    client_post(fd, "/v1/completions", COUNT);
+    assert_whole(fd);
+    house_drain(&h);
+    client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n");
+    sem_post(&h.gate);
+    client_read(fd, &r);
+    assert_int_equal(r.status, 413);
+    assert_int_equal(r.is_whole, 1);
+    response_free(&r);
+    for (int i = 0; i < PIECES; i++) {
+        assert_int_equal(send(fd, "piece", 5, MSG_NOSIGNAL), 5);
+        usleep(PIECE_US);
+    }
+    close(fd);
+    assert_int_equal(house_wait(&h), 1);
+}
+
+/* The server had as many as it takes, and does not look for more at once when one ends. */
+static void who_waits_for_a_place_when_draining_begins_is_answered(void **state)
+{
+    struct house h;
+    int first, next;
+
+    house_defaults(&h);
+    h.config.max_connections = 1;
+    house_open(&h);
+    first = client_connect(&h);
+    client_post(first, "/v1/completions", COUNT);
+    assert_whole(first);
+    next = client_connect(&h);
+    client_post(next, "/v1/completions", COUNT);
+    shutdown(first, SHUT_WR);
+    assert_int_equal(client_sees_end(first), 1);
+    house_drain(&h);
+    assert_whole(next);
+    close(first);
+    close(next);
+    assert_int_equal(house_wait(&h), 1);
+}
+
 static void who_connects_while_it_drains_is_refused_at_once(void **state)
 {
     struct house h;
@@ -228,6 +280,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(requests_on_their_way_when_draining_begins_are_answered),
         cmocka_unit_test(a_request_behind_the_answer_that_runs_when_draining_begins_is_answered),
         cmocka_unit_test(a_connection_kept_between_requests_does_not_hold_up_draining),
+        cmocka_unit_test(who_is_refused_while_it_drains_may_finish_sending),
+        cmocka_unit_test(who_waits_for_a_place_when_draining_begins_is_answered),
         cmocka_unit_test(who_connects_while_it_drains_is_refused_at_once),
         cmocka_unit_test(who_waits_for_a_load_is_told_to_come_again),
         cmocka_unit_test(what_is_cut_off_is_told),

@@ -79,7 +79,8 @@ static struct kv_directory_file *append(struct listing *l)
     return &l->files[l->n++];
 }
 
-/* Whether a file of that size is likely whole; what is not is removed. */
+/* Whether a file of that size is likely whole; what is not is removed. One that cannot be looked
+ * into now counts as there, as it takes room and may have to be forgotten. */
 static bool is_whole(struct listing *l, int dir_fd, uid_t uid, const char *name, uint64_t bytes)
 {
     int e;
@@ -92,7 +93,7 @@ static bool is_whole(struct listing *l, int dir_fd, uid_t uid, const char *name,
         l->sizes[l->n_sizes++] = bytes;
     if (e == -EBADMSG)
         unlinkat(dir_fd, name, 0);
-    return e == 0;
+    return e != -EBADMSG;
 }
 
 static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name)

@@ -152,11 +152,13 @@ static void drop_old(struct kv_disk *d)
 
 static void wake(struct kv_disk *d)
 {
-    if (!d->config.wake)
+    void (*call)(void *user) = d->config.wake; /* end_thread() takes it away under the lock */
+
+    if (!call)
         return;
     d->is_waking = true;
     pthread_mutex_unlock(&d->lock);
-    d->config.wake(d->config.user);
+    call(d->config.user);
     pthread_mutex_lock(&d->lock);
     d->is_waking = false;
     pthread_cond_broadcast(&d->done);

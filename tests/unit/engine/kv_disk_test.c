@@ -3,19 +3,23 @@
  * what limits, full drives and writers that died leave of it. */
 #include "harness.h"
 
+#include "engine/kv_directory.h"
 #include "engine/kv_disk.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -506,6 +510,106 @@ static void who_waits_to_write_is_woken_when_the_drive_is_tried_again(void **sta
     sem_destroy(&wakes);
 }
 
+/* Where the disk's thread stops: between its lock and the call that wakes somebody, which is the
+ * second time that it gives the lock back after a job began. */
+static struct {
+    _Atomic int unlocks_left; /* until it stops; of threads other than the test's */
+    _Atomic bool has_stopped, may_go_on;
+    pthread_t tester;
+} wakes;
+
+int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock)
+{
+    int r = __real_pthread_mutex_unlock(lock);
+
+    if (wakes.unlocks_left && !pthread_equal(pthread_self(), wakes.tester) &&
+        !--wakes.unlocks_left) {
+        wakes.has_stopped = true;
+        while (!wakes.may_go_on)
+            usleep(100);
+    }
+    return r;
+}
+
+int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock);
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock);
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+    wakes.may_go_on = true;
+    return __real_pthread_cond_wait(cond, lock);
+}
+
+/* Whoever is about to be woken when the disk is given up is still woken, and nobody after. */
+static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
+{
+    struct place p;
+    struct kv_job job = {.kind = KV_JOB_WRITE};
+    sem_t n_woken;
+    int value, fd = -1;
+
+    assert_int_equal(sem_init(&n_woken, 0, 0), 0);
+    place_init(&p, 1 << 20);
+    kv_disk_client_finish(p.disk, &p.client);
+    kv_disk_destroy(p.disk);
+    p.config.end_ns = 1;
+    p.config.wake = on_wake;
+    p.config.user = &n_woken;
+    come(&p);
+    assert_int_equal(sem_wait(&n_woken), 0); /* it has looked */
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    assert_int_equal(sem_wait(&n_woken), 0);
+    wakes.tester = pthread_self();
+    wakes.unlocks_left = 2;
+    job.record = record(&p, ALICE, 2);
+    kv_disk_start(p.disk, &p.client, &job);
+    while (!wakes.has_stopped)
+        usleep(100);
+    kv_disk_client_finish(p.disk, &p.client);
+    kv_disk_destroy(p.disk);
+    assert_int_equal(sem_getvalue(&n_woken, &value), 0);
+    assert_int_equal(value, 1);
+    while (kv_directory_open(p.path, &fd, NULL) < 0) /* its thread has let go */
+        usleep(100);
+    close(fd);
+    come(&p);
+    assert_true(has(&p, 2));
+    place_finish(&p);
+    sem_destroy(&n_woken);
+}
+
+static bool reads_fail;
+
+ssize_t __real_readv(int fd, const struct iovec *parts, int n);
+ssize_t __wrap_readv(int fd, const struct iovec *parts, int n);
+ssize_t __wrap_readv(int fd, const struct iovec *parts, int n)
+{
+    if (!reads_fail)
+        return __real_readv(fd, parts, n);
+    errno = EIO;
+    return -1;
+}
+
+/* It takes room, and is a conversation of somebody's. */
+static void a_file_that_cannot_be_looked_into_counts_and_can_be_forgotten(void **state)
+{
+    struct place p;
+    char path[160];
+
+    place_init(&p, 1 << 20);
+    path_of(&p, ALICE, 1, path);
+    assert_int_equal(put(&p, ALICE, 1), 0);
+    reads_fail = true;
+    restart(&p);
+    reads_fail = false;
+    assert_int_equal(stats_of(&p).bytes, FILE_BYTES);
+    assert_int_equal(forget(&p, ALICE), FILE_BYTES);
+    restart(&p);
+    assert_int_equal(access(path, F_OK), -1);
+    place_finish(&p);
+}
+
 static void a_directory_that_takes_no_file_costs_the_block_and_no_more(void **state)
 {
     struct place p;
@@ -710,6 +814,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_use_is_remembered_over_a_restart),
     cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),
     cmocka_unit_test(who_waits_to_write_is_woken_when_the_drive_is_tried_again),
+    cmocka_unit_test(a_disk_that_is_given_up_waits_for_whom_it_wakes),
+    cmocka_unit_test(a_file_that_cannot_be_looked_into_counts_and_can_be_forgotten),
     cmocka_unit_test(a_directory_that_takes_no_file_costs_the_block_and_no_more),
     cmocka_unit_test(a_writer_that_is_killed_leaves_whole_files_alone),
     cmocka_unit_test(an_unfinished_file_is_removed_at_the_start),

@@ -3,6 +3,7 @@
 """The service as installed, under a systemd of its own (tests/vm/systemd).  -t GLOB chooses.
 
 Its socket is systemd's, its weights lie in memfds of systemd's descriptor store, and the unit's walls are all up."""
+import ctypes
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import NAME, PATIENCE, UnixConnection, equal, has, run
+from harness import NAME, PATIENCE, Skip, UnixConnection, equal, has, run
 
 SOCKET = "/run/hearth/hearth.sock"
 QUESTION, ANSWER = "What is 12 + 34?", "12 + 34 = 46."
@@ -114,6 +115,24 @@ def weights_come_back_from_the_descriptor_store_without_a_read():
     equal(chat(), ANSWER)
 
 
+def slice_ns(tid=0):
+    """The slice that a thread asked of the scheduler, or has; 0 before Linux 6.12."""
+    attr = (ctypes.c_uint64 * 6)()
+    number = {"x86_64": 315, "aarch64": 275}[os.uname().machine]    # sched_getattr
+    equal(ctypes.CDLL(None).syscall(number, tid, attr, ctypes.sizeof(attr), 0), 0)
+    return attr[3]
+
+
+def workers_may_ask_for_short_slices():
+    load()
+    if not slice_ns():
+        raise Skip("this kernel gives every thread slices of its own choice")
+    tasks = "/proc/%s/task" % show("MainPID")
+    workers = [t for t in os.listdir(tasks) if open(os.path.join(tasks, t, "comm")).read().startswith("hearth-cpu")]
+    assert workers
+    equal({slice_ns(int(t)) for t in workers}, {100000})
+
+
 class Client(threading.Thread):
     """Asks for so many tokens, and never a second time."""
 
@@ -211,7 +230,7 @@ def reload_keeps_the_process_and_what_users_may_have_is_as_it_says_then():
 if __name__ == "__main__":
     systemctl("start", "hearthd.socket")
     run([a_connection_starts_the_service_as_it_is_installed, weights_come_back_from_the_descriptor_store_without_a_read,
-         no_request_is_lost_over_restarts,
+         workers_may_ask_for_short_slices, no_request_is_lost_over_restarts,
          who_has_connected_is_answered_by_the_process_that_stops_and_who_connects_then_by_the_next,
          a_killed_service_comes_back_with_its_weights, weights_of_a_stopped_service_are_given_up,
          reload_keeps_the_process_and_what_users_may_have_is_as_it_says_then])

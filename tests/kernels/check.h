@@ -68,8 +68,8 @@ bool check_finish(struct check *c, int r, struct program *p, struct error *err);
 bool check_floats(struct check *c, uint64_t offset, size_t n, double absolute, double relative);
 bool check_bytes(struct check *c, uint64_t offset, size_t n);
 /* f32[rows][n] of a matmul: the error of row r is measured against the sum of magnitudes of its
- * terms: what adding in another order may lose is allowed, and what products with weights of the
- * type round. magnitudes: f64[rows * n]. */
+ * terms: what adding in another order may lose is allowed, and what the device's products
+ * with weights of the type round. magnitudes: f64[rows * n]. */
 bool check_sums(struct check *c, uint64_t offset, const double *magnitudes, size_t n,
                 enum gguf_type type);
 /* Sum of |w x| of a row of weights, dequantised, and a row of activations. K-quants subtract

@@ -216,7 +216,8 @@ static inline void vec_sincos(vd x, float *sines, float *cosines)
     half f;
 
     n -= magic;
-    /* pi / 2 in two parts, of which the first has 33 bits: its multiples are exact */
+    /* pi / 2 in two parts, of which the first has 33 bits: its multiples are exact up to 2^20, and
+     * off by 2^-26 at the end */
     r = x - n * 1.57079632673412561417 - n * 6.07710050650619224932e-11;
     r2 = r * r;
     s = r2 * (-1.0 / 39916800) + 1.0 / 362880;

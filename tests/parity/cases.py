@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is compared: families of models in shapes that are odd on purpose, in every type."""
+import collections
+
 import numpy as np
 
 from ggufedit import ARR, BOOL, F32, I32, STR, U32, Tensor
@@ -52,7 +54,15 @@ SHAPES = {
     # little enough for thousands of positions
     "slim": (5, 32, 48, 2, 1, 16, 271),
     "blocks6": (6, 256, 512, 4, 1, 64, 640),
+    "square-blocks": (3, 768, 1280, 6, 3, 128, 911),
+    "deep-blocks": (9, 512, 768, 8, 2, 64, 811),
+    "delta-blocks64": (6, 512, 768, 4, 1, 64, 523),
+    "wide6": (6, 512, 768, 4, 2, 128, 811),
+    "mha-blocks64": (3, 256, 512, 4, 4, 64, 523),
 }
+# Where a family is in one shape of whole blocks, its quantised types are in this one, too.
+SECOND_SHAPES = {"blocks": "square-blocks", "blocks128": "blocks", "deep": "deep-blocks", "delta-blocks": "delta-blocks64",
+                 "blocks6": "wide6", "mha-blocks": "mha-blocks64"}
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
 
 
@@ -781,7 +791,7 @@ class Case:
 
     def __init__(self, family, arch, shape, kind, options=(), edit=None, n_tokens=120, others=()):
         self.family, self.arch, self.shape, self.kind = family, arch, shape, kind
-        self.edit, self.n_tokens = edit, n_tokens
+        self.edit, self.n_tokens, self.extra = edit, n_tokens, tuple(options)
         self.others = tuple((name, "f32") for name in HEADS) if edit is plain_heads else tuple(others)
         self.options = list(options)
         for name, value in zip(SHAPE_OPTIONS, SHAPES[shape]):
@@ -790,9 +800,14 @@ class Case:
         self.is_quantised = kind in QUANTS + RARE_QUANTS
         self.vocab_size = SHAPES[shape][-1]
 
+    def second(self):
+        return Case(self.family, self.arch, SECOND_SHAPES[self.shape], self.kind, self.extra, self.edit, self.n_tokens, self.others)
+
 
 # What every family is in, and of the others one.
 USUAL_QUANTS = ("Q8_0", "Q4_K_M", "IQ4_XS", "Q6_K")
+# What is compared in two shapes; of the rarer types the families' parts are the same.
+TWICE = ("Q8_0", "Q4_K_M", "IQ4_XS", "MXFP4_MOE")
 #        family, architecture of the generator, shapes in plain types, shape in quantised types, which more
 FAMILIES = [
     ("llama", "llama", ("narrow", "heads80", "mha128"), "blocks", "Q4_0"),
@@ -829,4 +844,6 @@ def all_cases():
                                                                   ("blk.0.", "f16"), ("ffn_gate", "q3_k")]),
         Case("qwen2-tied", "qwen2", "blocks", "Q4_K_M", options=["--tied"]),
     ]
-    return cases + expert_cases() + gemma_cases() + gemma4_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()
+    cases += expert_cases() + gemma_cases() + gemma4_cases() + delta_cases() + phi3_cases() + llama4_cases() + family_cases()
+    shapes = collections.Counter((c.family, c.kind) for c in cases)
+    return cases + [c.second() for c in cases if c.kind in TWICE and shapes[c.family, c.kind] == 1 and c.shape in SECOND_SHAPES]

@@ -56,12 +56,12 @@ SHAPES = {
     "blocks6": (6, 256, 512, 4, 1, 64, 640),
     "square-blocks": (3, 768, 1280, 6, 3, 128, 911),
     "deep-blocks": (9, 512, 768, 8, 2, 64, 811),
-    "delta-blocks64": (6, 512, 768, 4, 1, 64, 523),
+    "delta-wide": (6, 512, 768, 4, 1, 128, 523),
     "wide6": (6, 512, 768, 4, 2, 128, 811),
     "mha-blocks64": (3, 256, 512, 4, 4, 64, 523),
 }
 # Where a family is in one shape of whole blocks, its quantised types are in this one, too.
-SECOND_SHAPES = {"blocks": "square-blocks", "blocks128": "blocks", "deep": "deep-blocks", "delta-blocks": "delta-blocks64",
+SECOND_SHAPES = {"blocks": "square-blocks", "blocks128": "blocks", "deep": "deep-blocks", "delta-blocks": "delta-wide",
                  "blocks6": "wide6", "mha-blocks": "mha-blocks64"}
 SHAPE_OPTIONS = ("layers", "embd", "ff", "heads", "kv-heads", "head-dim", "vocab-size")
 

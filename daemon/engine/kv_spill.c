@@ -186,9 +186,21 @@ uint32_t kv_spill_n_on_disk(struct kv_spill *s, const uint32_t *blocks, uint32_t
     return i;
 }
 
+static uint64_t bytes_of(uint64_t n_blocks, uint64_t block_bytes)
+{
+    return SPILL_JOBS * block_bytes +
+           n_blocks * (sizeof(struct spilled) + sizeof(struct index_link) + sizeof(uint32_t));
+}
+
 uint64_t kv_spill_bytes(const struct kv_spill *s)
 {
-    return s ? SPILL_JOBS * (s->block_bytes + s->window_bytes) : 0;
+    return s ? bytes_of(s->kv->n_blocks, s->block_bytes + s->window_bytes) : 0;
+}
+
+uint64_t kv_spill_bytes_for(const struct model *m, const struct kv_size *size)
+{
+    return bytes_of(kv_blocks_for(size->tokens),
+                    kv_size_block_bytes(m, size, false) + kv_size_block_bytes(m, size, true));
 }
 
 /* ---- writes ---- */

@@ -15,6 +15,7 @@
 
 #include "engine/kv_cost.h"
 #include "engine/kv_disk.h"
+#include "engine/kv_size.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,8 +48,10 @@ uint32_t kv_spill_n_waiting(const struct kv_spill *s);
  * their files. */
 uint32_t kv_spill_n_on_disk(struct kv_spill *s, const uint32_t *blocks, uint32_t n,
                             uint64_t *ret_bytes);
-/* Bytes of blocks on their way. NULL: 0. */
+/* Of memory: copies of blocks on their way, and what is known of each block. NULL: 0. */
 uint64_t kv_spill_bytes(const struct kv_spill *s);
+/* What a spill of a cache of that size takes. */
+uint64_t kv_spill_bytes_for(const struct model *m, const struct kv_size *size);
 
 /* The beginning of a prompt: whole blocks. */
 struct kv_chain {

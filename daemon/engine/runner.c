@@ -263,13 +263,17 @@ const char *runner_spill_note(const struct runner *r)
 uint64_t runner_cache_bytes(const struct runner *r)
 {
     return kv_cache_memory_bytes(r->lm->model, &r->kv->size) +
-           state_slots_memory_bytes(r->lm->model, n_state_slots(&r->config));
+           state_slots_memory_bytes(r->lm->model, n_state_slots(&r->config)) +
+           kv_spill_bytes(r->spill);
 }
 
 uint64_t runner_least_cache_bytes(const struct model *m, const struct runner_config *cfg)
 {
-    return kv_cache_memory_bytes(m, cfg->least.tokens ? &cfg->least : &cfg->cache) +
-           state_slots_memory_bytes(m, n_state_slots(cfg));
+    const struct kv_size *size = cfg->least.tokens ? &cfg->least : &cfg->cache;
+    bool spills = cfg->disk && cfg->prefix_tokens && !model_state_bytes(m);
+
+    return kv_cache_memory_bytes(m, size) + state_slots_memory_bytes(m, n_state_slots(cfg)) +
+           (spills ? kv_spill_bytes_for(m, size) : 0);
 }
 
 uint32_t runner_batch_tokens(const struct runner *r)

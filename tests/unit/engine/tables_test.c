@@ -6,11 +6,13 @@
 
 #include "engine/footprint.h"
 #include "engine/kv_cache.h"
+#include "engine/kv_spill.h"
 #include "engine/loaded_model.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { TOKENS = 45, SEQS = 3, CACHE_TOKENS = 1 << 16, LARGE_PAGE = 2 << 20 };
 
@@ -46,7 +48,8 @@ struct table_bench {
     struct runner *runner;
 };
 
-static void bench_init(struct table_bench *b, const struct arch *arch)
+/* disk: for what it has of the cache that nobody uses; NULL: it shares nothing. */
+static void bench_init(struct table_bench *b, const struct arch *arch, struct kv_disk *disk)
 {
     struct gguf_builder file;
     struct error err = {0};
@@ -60,6 +63,8 @@ static void bench_init(struct table_bench *b, const struct arch *arch)
         .batch_tokens = 64,
         .max_seqs = SEQS,
         .cache = kv_size_of(m, KV_F16, CACHE_TOKENS, SEQS, 64),
+        .prefix_tokens = disk ? CACHE_TOKENS : 0,
+        .disk = disk,
         .pools = {.kind = POOL_KIND_ANON, .numa_node = -1},
     };
     if (device_create("cpu:2", &b->dev, &err) < 0 ||
@@ -116,11 +121,41 @@ static void memory_is_what_was_told_of_every_table(void **state)
     for (; (arch = table_file_arch(n)); n++) {
         struct table_bench b;
 
-        bench_init(&b, arch);
+        bench_init(&b, arch, NULL);
         takes_what_is_told(&b);
         bench_finish(&b);
     }
     assert_true(n > 30);
+}
+
+static void memory_of_what_is_on_its_way_to_disk_is_told_of_every_table(void **state)
+{
+    char path[] = "/tmp/hearth-tables-XXXXXX";
+    struct kv_disk_config config = {.path = path, .most_bytes = 1 << 30};
+    const struct arch *arch;
+    struct kv_disk *disk;
+    size_t n_spills = 0;
+
+    assert_non_null(mkdtemp(path));
+    assert_int_equal(kv_disk_create(&config, &disk, NULL), 0);
+    for (size_t n = 0; (arch = table_file_arch(n)); n++) {
+        struct runner_config without;
+        struct table_bench b;
+
+        bench_init(&b, arch, disk);
+        without = b.cfg;
+        without.disk = NULL;
+        assert_int_equal(runner_least_cache_bytes(b.lm->model, &b.cfg),
+                         runner_cache_bytes(b.runner));
+        assert_int_equal(runner_cache_bytes(b.runner) -
+                             runner_least_cache_bytes(b.lm->model, &without),
+                         kv_spill_bytes(runner_spill(b.runner)));
+        n_spills += runner_spill(b.runner) != NULL;
+        bench_finish(&b);
+    }
+    assert_true(n_spills > 20);
+    kv_disk_destroy(disk);
+    rmdir(path);
 }
 
 static void assert_numbers(const struct arch *arch, const float *values, size_t n)
@@ -190,7 +225,7 @@ static void every_table_runs(void **state)
     for (size_t i = 0; (arch = table_file_arch(i)); i++) {
         struct table_bench b;
 
-        bench_init(&b, arch);
+        bench_init(&b, arch, NULL);
         if (model_makes_logits(b.lm->model))
             runs(&b);
         else
@@ -201,6 +236,7 @@ static void every_table_runs(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(memory_is_what_was_told_of_every_table),
+    cmocka_unit_test(memory_of_what_is_on_its_way_to_disk_is_told_of_every_table),
     cmocka_unit_test(every_table_runs),
 };
 

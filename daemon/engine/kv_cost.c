@@ -4,6 +4,14 @@
 #define SECOND_NS     1e9
 #define DRIVE_KEEP_NS 60000000000ull /* what is known of it holds so long */
 
+uint64_t kv_cost_learn_token_ns(uint64_t token_ns, uint32_t n_tokens, uint32_t full_tokens,
+                                uint64_t ns)
+{
+    uint64_t parts = 4ull * (n_tokens > full_tokens ? n_tokens : full_tokens);
+
+    return token_ns ? (token_ns * (parts - n_tokens) + ns) / parts : ns / n_tokens;
+}
+
 void kv_drive_note(struct kv_drive *d, uint64_t bytes, uint64_t ns, uint64_t now_ns)
 {
     double speed = (double)bytes * SECOND_NS / (double)(ns ? ns : 1);

@@ -23,6 +23,12 @@ struct kv_loss {
     uint64_t disk_bytes;  /* of the files that hold them; 0: there are none */
 };
 
+/* What a token of a prompt takes by now, when so many of one step took so long: one of full_tokens
+ * changes what is known by a quarter, one of fewer by as much less, as few tokens take longer than
+ * their share of many, and prompts are computed by the many. token_ns 0: nothing is known yet. */
+uint64_t kv_cost_learn_token_ns(uint64_t token_ns, uint32_t n_tokens, uint32_t full_tokens,
+                                uint64_t ns);
+
 /* How fast a drive is read. Zeroed: not known. */
 struct kv_drive {
     uint64_t bytes_per_second;

@@ -309,9 +309,10 @@ static int run_batch(struct running_model *m, const struct batch *b, struct erro
  * the last ones took. */
 static void learn_pace(struct running_model *m, uint32_t n_tokens, uint64_t ns)
 {
-    uint64_t token_ns = ns / n_tokens, n;
+    uint64_t n;
 
-    m->prompt_token_ns = m->prompt_token_ns ? (3 * m->prompt_token_ns + token_ns) / 4 : token_ns;
+    m->prompt_token_ns =
+        kv_cost_learn_token_ns(m->prompt_token_ns, n_tokens, m->scheduler.shared_batch_tokens, ns);
     n = m->prompt_token_ns ? PACE_NS / m->prompt_token_ns : UINT32_MAX;
     m->shared_batch_tokens = n < PACE_LEAST_TOKENS ? PACE_LEAST_TOKENS
                              : n < UINT32_MAX      ? (uint32_t)n

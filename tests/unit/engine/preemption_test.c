@@ -19,6 +19,31 @@ static void generated_tokens_cost_what_their_kernels_do(void **state)
     assert_int_equal(kv_cost_return_ns(&s, &l), 1700); /* no disk */
 }
 
+/* A device that takes 10 ms for a step and 0.1 ms more for each token of it. */
+static void a_prompts_last_few_tokens_hardly_change_what_a_token_takes(void **state)
+{
+    enum { FULL = 500, FULL_NS = 60000000, FEW = 5, FEW_NS = 10500000 };
+    uint64_t token_ns = kv_cost_learn_token_ns(0, FEW, FULL, FEW_NS);
+
+    assert_int_equal(token_ns, FEW_NS / FEW); /* all that is known */
+    for (int i = 0; i < 30; i++)
+        token_ns = kv_cost_learn_token_ns(token_ns, FULL, FULL, FULL_NS);
+    assert_in_range(token_ns, FULL_NS / FULL, FULL_NS / FULL + 1000);
+    /* eight prompts of 505 tokens */
+    for (int i = 0; i < 8; i++) {
+        token_ns = kv_cost_learn_token_ns(token_ns, FULL, FULL, FULL_NS);
+        token_ns = kv_cost_learn_token_ns(token_ns, FEW, FULL, FEW_NS);
+    }
+    assert_in_range(token_ns, FULL_NS / FULL, FULL_NS / FULL * 5 / 4);
+    /* what is twice as slow from now on is known to be after a few steps, however large they are */
+    for (uint32_t n = 16; n <= 4 * FULL; n *= 2) {
+        token_ns = 1000;
+        for (int i = 0; i < 8; i++)
+            token_ns = kv_cost_learn_token_ns(token_ns, n, n < FULL ? n : FULL, n * 2000ull);
+        assert_in_range(token_ns, 1850, 2000);
+    }
+}
+
 static void what_is_on_disk_is_read_where_that_is_cheaper(void **state)
 {
     struct kv_speeds s = {
@@ -348,6 +373,7 @@ static void a_drive_that_was_slow_is_tried_again_after_a_while(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(generated_tokens_cost_what_their_kernels_do),
+    cmocka_unit_test(a_prompts_last_few_tokens_hardly_change_what_a_token_takes),
     cmocka_unit_test(what_is_on_disk_is_read_where_that_is_cheaper),
     cmocka_unit_test(reading_is_tried_where_nothing_is_known),
     cmocka_unit_test(one_slow_read_of_a_drive_does_not_decide),

@@ -296,26 +296,13 @@ bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes)
 
 static void disk_stats(const struct engine *e, struct engine_disk_stats *ret)
 {
-    struct kv_disk_stats s;
-
     *ret = (struct engine_disk_stats){
         .is_used = e->disk != NULL,
         .why_not = e->disk_error.text,
         .limit_bytes = e->disk_limit_bytes,
     };
-    if (!e->disk)
-        return;
-    kv_disk_get_stats(e->disk, &s);
-    ret->bytes = s.bytes;
-    ret->blocks = s.files;
-    ret->written_blocks = s.written_blocks;
-    ret->written_bytes = s.written_bytes;
-    ret->read_blocks = s.read_blocks;
-    ret->read_bytes = s.read_bytes;
-    ret->failed_writes = s.failed_writes;
-    ret->write_error = s.write_error;
-    ret->damaged_blocks = s.damaged_blocks;
-    ret->dropped_blocks = s.dropped_blocks;
+    if (e->disk)
+        kv_disk_get_stats(e->disk, &ret->tier);
 }
 
 void engine_get_stats(struct engine *e, struct engine_stats *ret_stats)

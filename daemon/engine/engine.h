@@ -12,6 +12,7 @@
 #define HEARTH_ENGINE_ENGINE_H
 
 #include "base/error.h"
+#include "engine/kv_disk_stats.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -337,12 +338,9 @@ struct engine_stats {
     uint32_t n_running, n_waiting;
     struct engine_disk_stats {
         bool is_used;
-        const char *why_not; /* a sentence, where it should be and is not; else "" */
-        uint64_t bytes, blocks, limit_bytes; /* that lie there */
-        /* since the start: */
-        uint64_t written_blocks, written_bytes, read_blocks, read_bytes;
-        uint64_t failed_writes, damaged_blocks, dropped_blocks;
-        int write_error;          /* why the last write failed, negative; 0: it did not */
+        const char *why_not;  /* a sentence, where it should be and is not; else "" */
+        uint64_t limit_bytes; /* of what lies there */
+        struct kv_disk_stats tier;
         uint64_t prompts, tokens; /* which began with what was read back, and how much of it */
     } disk;                       /* of the KV caches */
 };

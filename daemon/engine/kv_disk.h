@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "engine/kv_disk_stats.h"
 #include "engine/kv_file.h"
 
 #include <stdbool.h>
@@ -27,17 +28,6 @@ struct kv_disk_config {
     uint64_t end_ns;          /* for the thread to end in; 0: ten seconds */
     void (*wake)(void *user); /* a job is done, or it writes again; from the thread, may be NULL */
     void *user;
-};
-
-struct kv_disk_stats {
-    uint64_t bytes, files;                  /* that lie there */
-    uint64_t written_blocks, written_bytes; /* since the start, as what follows */
-    uint64_t read_blocks, read_bytes;
-    uint64_t failed_writes;
-    int write_error;           /* why the last write failed, negative; 0: it did not */
-    uint64_t damaged_blocks;   /* found not to be what they should, and thrown away */
-    uint64_t dropped_blocks;   /* by the limits, or by a user's wish */
-    uint64_t bytes_per_second; /* of reads; 0: nothing was read of late */
 };
 
 /* A cache that uses the tier. Zeroed but for the lists: kv_disk_client_init(). */

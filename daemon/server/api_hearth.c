@@ -329,13 +329,13 @@ static void write_disk(const struct exchange *x, const struct engine_disk_stats 
         return;
     jsonout_key(out, "kv_disk");
     strbuf_add_char(out, '{');
-    jsonout_key_uint(out, "bytes", d->bytes);
+    jsonout_key_uint(out, "bytes", d->tier.bytes);
     jsonout_key_uint(out, "limit_bytes", d->limit_bytes);
     if (engine_disk_bytes(x->server->engine, x->peer->uid, &own_bytes))
         jsonout_key_uint(out, "own_bytes", own_bytes);
-    if (d->write_error) {
+    if (d->tier.write_error) {
         jsonout_key(out, "write_error");
-        jsonout_string(out, strerror(-d->write_error));
+        jsonout_string(out, strerror(-d->tier.write_error));
     }
     strbuf_add_char(out, '}');
 }

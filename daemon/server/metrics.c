@@ -82,25 +82,26 @@ static void disk_part(struct strbuf *out, const struct engine_disk_stats *d)
 {
     if (!d->is_used)
         return;
-    one(out, "kv_disk_bytes", "gauge", "Bytes of KV caches on disk.", (double)d->bytes);
+    one(out, "kv_disk_bytes", "gauge", "Bytes of KV caches on disk.", (double)d->tier.bytes);
     one(out, "kv_disk_limit_bytes", "gauge", "Most bytes that may lie there.",
         (double)d->limit_bytes);
-    one(out, "kv_disk_blocks", "gauge", "Blocks of KV caches on disk.", (double)d->blocks);
+    one(out, "kv_disk_blocks", "gauge", "Blocks of KV caches on disk.", (double)d->tier.files);
     one(out, "kv_disk_written_blocks_total", "counter", "Blocks written to disk.",
-        (double)d->written_blocks);
+        (double)d->tier.written_blocks);
     one(out, "kv_disk_written_bytes_total", "counter", "Bytes written to disk.",
-        (double)d->written_bytes);
+        (double)d->tier.written_bytes);
     one(out, "kv_disk_read_blocks_total", "counter", "Blocks read back from disk.",
-        (double)d->read_blocks);
+        (double)d->tier.read_blocks);
     one(out, "kv_disk_read_bytes_total", "counter", "Bytes read back from disk.",
-        (double)d->read_bytes);
+        (double)d->tier.read_bytes);
     one(out, "kv_disk_failed_writes_total", "counter", "Blocks that could not be written.",
-        (double)d->failed_writes);
+        (double)d->tier.failed_writes);
     one(out, "kv_disk_damaged_blocks_total", "counter",
         "Blocks that were not as they had been written, and were thrown away.",
-        (double)d->damaged_blocks);
+        (double)d->tier.damaged_blocks);
     one(out, "kv_disk_dropped_blocks_total", "counter",
-        "Blocks removed from disk for a limit or at a user's wish.", (double)d->dropped_blocks);
+        "Blocks removed from disk for a limit or at a user's wish.",
+        (double)d->tier.dropped_blocks);
     one(out, "prompts_restored_total", "counter", "Prompts whose beginning was read from disk.",
         (double)d->prompts);
     one(out, "prompt_tokens_restored_total", "counter", "Prompt tokens read from disk.",

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/standard_fds.h"
+#include "base/strbuf.h"
 #include "fd_store.h"
 #include "loop/signals.h"
 #include "options.h"
@@ -192,6 +193,21 @@ static int open_sockets(struct daemon *d, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* No daemon runs that could be asked for the models there are: says where they are looked for. */
+static int fail_not_found(const struct options *o, const char *name, struct error *err)
+{
+    struct strbuf dirs;
+    int rc;
+
+    strbuf_init(&dirs, 0);
+    for (unsigned i = 0; i < o->n_model_dirs; i++)
+        strbuf_printf(&dirs, "%s%s", i ? ", " : "", o->model_dirs[i]);
+    rc = error_set(err, -ENOENT, "preload: there is no model \"%.100s\" in %s", name,
+                   dirs.data ? dirs.data : "any of the directories");
+    strbuf_finish(&dirs);
+    return rc;
+}
+
 /* What the administrator named must be there before anybody is served. */
 static int find_preloads(const struct daemon *d, struct error *err)
 {
@@ -200,6 +216,8 @@ static int find_preloads(const struct daemon *d, struct error *err)
     for (unsigned i = 0; i < d->options.n_preload; i++) {
         int rc = engine_find_model(d->engine, d->options.preload[i], &info, err);
 
+        if (rc == -ENOENT)
+            return fail_not_found(&d->options, d->options.preload[i], err);
         if (rc < 0) {
             error_prefix(err, "preload");
             return rc;

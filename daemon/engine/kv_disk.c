@@ -176,8 +176,8 @@ static void do_errand(struct kv_disk *d, const struct errand *errand)
 static void note_failure(struct kv_disk *d, int error)
 {
     if (error != d->stats.write_error)
-        log_warn("kv-disk: conversations cannot be written there: %s; it is tried again later",
-                 strerror(-error));
+        log_warn("kv-disk %s: conversations cannot be written there: %s; it is tried again later",
+                 d->config.path, strerror(-error));
     d->stats.write_error = error;
     d->stats.failed_writes++;
 }

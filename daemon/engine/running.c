@@ -252,9 +252,11 @@ static int check_prompt(const struct running_model *m, const struct engine_reque
                          r->n_tokens, m->config.context_tokens);
     if (!r->wants_vector && r->n_tokens >= m->config.context_tokens)
         return error_set(err, EMSGSIZE,
-                         "the prompt has %u tokens, and the context holds %u with the answer: "
-                         "shorten it or start the service with a larger context",
-                         r->n_tokens, m->config.context_tokens);
+                         "the prompt has %u tokens, and the context holds %u with the answer: %s",
+                         r->n_tokens, m->config.context_tokens,
+                         m->config.context_tokens < m->lm->model->dims.dim[DIM_CONTEXT]
+                             ? "shorten it or start the service with a larger context"
+                             : "shorten it, the model was trained for no more");
     if (kv_blocks_for((uint64_t)r->n_tokens + 1) > running_blocks_most(m, r))
         return error_set(err, EMSGSIZE,
                          "the prompt has %u tokens, and the cache this user may have holds %llu: "

@@ -231,7 +231,7 @@ def a_drive_that_is_full_costs_hits_and_nothing_else():
         d = place.start()
         first, _ = ask(d)
         wait_for(d, "kv_disk_failed_writes_total", 1)
-        has(d.read_log(), "kv-disk: conversations cannot be written there: No space left on device")
+        has(d.read_log(), "conversations cannot be written there: No space left on device")
         has(d.hearth("status")[1], "nothing can be written there now: No space left on device")
         equal(ask(d)[0], first)
         d.stop(signal.SIGKILL)
@@ -244,7 +244,7 @@ def a_drive_that_is_full_costs_hits_and_nothing_else():
         subprocess.run(["mount", "-o", "remount,ro", place.kv], check=True)
         d = place.start()
         equal(ask(d), (first, cached))
-        d.wait_log("kv-disk: conversations cannot be written there: Read-only file system")
+        d.wait_log("conversations cannot be written there: Read-only file system")
         d.stop()
     finally:
         subprocess.run(["umount", place.kv], check=True)

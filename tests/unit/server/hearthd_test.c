@@ -408,11 +408,11 @@ static void preloading_an_unknown_model_fails_the_start_before_anybody_is_served
 {
     char text[8192];
 
-    assert_int_equal(run(ARGS("--socket", in_dir("f.sock"), "--log-level", "info", "--preload",
-                              "cold", "--preload", "nothing"),
+    assert_int_equal(run(ARGS("--socket", in_dir("f.sock"), "--log-level", "info", "--model-dir",
+                              "/nowhere", "--preload", "cold", "--preload", "nothing"),
                          text, sizeof(text)),
                      1);
-    assert_non_null(strstr(text, "preload: no model is called nothing"));
+    assert_non_null(strstr(text, "preload: there is no model \"nothing\" in /nowhere"));
     assert_null(strstr(text, "serving"));
     assert_int_equal(access(in_dir("f.sock"), F_OK), -1);
 }

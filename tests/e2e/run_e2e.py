@@ -689,11 +689,11 @@ def metrics_are_prometheus_text():
 
 def log_has_requests_and_never_prompts():
     d = Daemon()
-    d.text("What is 12 + 34?")
+    answer = d.text("What is Hearth?")
     equal(d.stop(), 0)
     log = d.read_log()
-    has(log, "/v1/chat/completions", "uid=%d" % os.getuid() if "uid=" in log else "uid")
-    assert "12 + 34" not in log and "46" not in re.sub(r"\d{3,}", "", log).replace(":46", ""), log
+    has(log, "/v1/chat/completions", "uid=%d" % os.getuid())
+    assert len(answer) > 20 and answer[:20] not in log and "What is" not in log, log
 
 
 def help_and_wrong_flags_of_the_daemon():

@@ -278,7 +278,7 @@ def demo_with(make):
 
 def the_demo_says_what_it_does_in_a_few_lines():
     status, out, log = demo_with("seq 400; seq 400 >&2")
-    equal(status, 0)
+    equal(status, 0, out)
     before, after = out.split("> What is Hearth?\n")
     assert len(before.splitlines()) <= 4 and len(out.splitlines()) < 30, out
     assert after.startswith("Hearth is a local AI service for Linux."), out

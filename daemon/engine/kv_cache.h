@@ -101,8 +101,9 @@ bool kv_cache_has_window(const struct kv_cache *kv, uint32_t block);
 
 /* After how many blocks, from the first on, windowed layers find all that they look at. */
 struct kv_seen {
-    uint32_t n, run,
-        most; /* blocks so far; the last of them in a row with a window's; the answer */
+    uint32_t n;    /* blocks so far */
+    uint32_t run;  /* the last of them in a row that have one */
+    uint32_t most; /* the answer */
 };
 /* The next block, and whether it has one for windowed layers. */
 void kv_cache_see(const struct kv_cache *kv, struct kv_seen *seen, bool has_window);

@@ -27,7 +27,7 @@ static uint64_t seen_tokens(const struct recording *c)
     return c->rec->step + (c->model->arch->is_bidirectional ? layout->wholes : layout->tokens);
 }
 
-void record_kv_store(const struct recording *c, struct dispatch *d)
+void recording_store(const struct recording *c, const struct kv_layer *kv, struct dispatch *d)
 {
     d->op = KERNEL_KV_STORE;
     d->args.kv_store = (struct args_kv_store){
@@ -35,9 +35,14 @@ void record_kv_store(const struct recording *c, struct dispatch *d)
         .tokens = c->rec->step + c->rec->layout.tokens,
         .seqs = recording_seqs(c),
         .k = c->in,
-        .v = c->in2,
-        .kv = *recording_kv(c),
+        .v = kv->n_channels_v ? c->in2 : 0,
+        .kv = *kv,
     };
+}
+
+void record_kv_store(const struct recording *c, struct dispatch *d)
+{
+    recording_store(c, recording_kv(c), d);
 }
 
 void record_attention(const struct recording *c, struct dispatch *d)

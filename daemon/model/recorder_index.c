@@ -18,14 +18,9 @@ static struct kv_layer index_kv(const struct recording *c)
 
 void record_index_store(const struct recording *c, struct dispatch *d)
 {
-    d->op = KERNEL_KV_STORE;
-    d->args.kv_store = (struct args_kv_store){
-        .step = c->rec->step,
-        .tokens = c->rec->step + c->rec->layout.tokens,
-        .seqs = recording_seqs(c),
-        .k = c->in,
-        .kv = index_kv(c),
-    };
+    const struct kv_layer kv = index_kv(c);
+
+    recording_store(c, &kv, d);
 }
 
 /* As the indexer's heads and channels are scaled there is of no account to the choice, but for

@@ -45,6 +45,8 @@ void record_combine(const struct recording *c, struct dispatch *d);
 const struct kv_layer *recording_kv(const struct recording *c);
 /* Address of the block tables of that layer, by sequence. */
 uint64_t recording_seqs(const struct recording *c);
+/* Stores what the call reads as kv's keys and, where it has any, values. */
+void recording_store(const struct recording *c, const struct kv_layer *kv, struct dispatch *d);
 
 void record_index_store(const struct recording *c, struct dispatch *d);
 void record_index_scores(const struct recording *c, struct dispatch *d);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { PATIENCE_MS = 20000 };
+
 static char program[4096], dir[64];
 
 struct child {
     pid_t pid;
-    int output; /* stdout and stderr */
-    int passed; /* a descriptor it gets as number 3; -1: none */
+    int output;       /* stdout and stderr */
+    char said[16384]; /* of that, what was read so far */
+    size_t n_said;
 };
 
 static const char *in_dir(const char *name)
@@ -73,18 +77,50 @@ static void start(struct child *c, const char *const *args, int passed)
     }
     close(out[1]);
     c->output = out[0];
+    c->said[0] = 0;
+    c->n_said = 0;
+}
+
+/* Reads more of what it says; false at the end. */
+static bool listen_on(struct child *c)
+{
+    ssize_t n = read(c->output, c->said + c->n_said, sizeof(c->said) - 1 - c->n_said);
+
+    if (n <= 0)
+        return false;
+    c->n_said += (size_t)n;
+    c->said[c->n_said] = 0;
+    return true;
+}
+
+/* Until it has said so as many times. */
+static void hear(struct child *c, const char *what, int times)
+{
+    struct pollfd more = {.fd = c->output, .events = POLLIN};
+
+    for (;;) {
+        const char *at = c->said;
+        int n = 0;
+
+        while ((at = strstr(at, what))) {
+            at++;
+            n++;
+        }
+        if (n >= times)
+            return;
+        if (poll(&more, 1, PATIENCE_MS) < 1 || !listen_on(c))
+            fail_msg("never said %d times '%s':\n%s", times, what, c->said);
+    }
 }
 
 /* Waits for its end; the exit status, and all it said in text. */
 static int finish(struct child *c, char *text, size_t size)
 {
-    size_t len = 0;
-    ssize_t n;
     int status;
 
-    while (len < size - 1 && (n = read(c->output, text + len, size - 1 - len)) > 0)
-        len += (size_t)n;
-    text[len] = 0;
+    while (listen_on(c))
+        ;
+    snprintf(text, size, "%s", c->said);
     close(c->output);
     waitpid(c->pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -266,14 +302,13 @@ static void a_second_signal_ends_it_at_once(void **state)
     char text[8192];
     int fd;
 
-    start(&c, ARGS("--socket", in_dir("b.sock")), -1);
+    start(&c, ARGS("--socket", in_dir("b.sock"), "--drain-seconds", "3600"), -1);
     fd = connect_soon(in_dir("b.sock"));
     ask(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 32\r\n\r\n"
             "{\"prompt\":\"wait\",\"model\":\"tiny\"}");
-    usleep(100000);
+    close(connect_soon(in_dir("b.sock"))); /* it has seen the request by now */
     kill(c.pid, SIGTERM);
-    usleep(100000);
-    assert_int_equal(waitpid(c.pid, NULL, WNOHANG), 0);
+    hear(&c, "stopping: ", 1);
     kill(c.pid, SIGINT);
     assert_int_equal(finish(&c, text, sizeof(text)), 0);
     assert_non_null(strstr(text, "a second signal"));
@@ -332,22 +367,22 @@ static void sighup_reads_the_settings_again(void **state)
     write_file("d.conf", "access-log = no\n", 0600);
     start(&c, ARGS("--config", in_dir("d.conf"), "--socket", in_dir("d.sock")), -1);
     fd = connect_soon(in_dir("d.sock"));
-    ask(fd, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
-    usleep(50000);
+    ask(fd, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    read_all(fd, text, sizeof(text));
+    close(fd);
     write_file("d.conf", "access-log = yes\n", 0600);
     kill(c.pid, SIGHUP);
-    usleep(100000);
+    hear(&c, "settings read again", 1);
+    fd = connect_soon(in_dir("d.sock"));
     ask(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-    usleep(50000);
+    hear(&c, "GET /metrics 200", 1);
     write_file("d.conf", "nonsense\n", 0600);
     kill(c.pid, SIGHUP);
-    usleep(100000);
+    hear(&c, "the settings stay as they were", 1);
     kill(c.pid, SIGTERM);
     close(fd);
     assert_int_equal(finish(&c, text, sizeof(text)), 0);
     assert_null(strstr(text, "GET /health"));
-    assert_non_null(strstr(text, "GET /metrics 200"));
-    assert_non_null(strstr(text, "the settings stay as they were"));
 }
 
 static void sighup_names_the_settings_that_wait_for_a_restart(void **state)
@@ -367,12 +402,12 @@ static void sighup_names_the_settings_that_wait_for_a_restart(void **state)
                "access-log = no\nuser = * streams=2\n",
                0600);
     kill(c.pid, SIGHUP);
-    usleep(100000);
+    hear(&c, "settings read again", 1);
     kill(c.pid, SIGHUP); /* they wait still */
-    usleep(100000);
+    hear(&c, "settings read again", 2);
     write_file("d.conf", "kv-bytes = 1G\nmodel-dir = /a\nmodel-dir = /b\nnuma-node = 0\n", 0600);
     kill(c.pid, SIGHUP); /* no more */
-    usleep(100000);
+    hear(&c, "settings read again", 3);
     kill(c.pid, SIGTERM);
     assert_int_equal(finish(&c, text, sizeof(text)), 0);
     second = strstr(text, names);

@@ -248,6 +248,30 @@ static void bodies_of_all_requests_share_a_budget(void **state)
     house_close(&h);
 }
 
+/* The server looks at its clock, and at whatever is due; what others sent before, it has read. */
+static void have_looked(struct house *h)
+{
+    struct response r;
+
+    client_ask(h, "/v1/completions", ECHO, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+}
+
+static void pass_seconds(struct house *h, unsigned seconds)
+{
+    have_looked(h);
+    moved_clock_add(seconds);
+    have_looked(h);
+}
+
+static bool is_answered(int fd)
+{
+    char c;
+
+    return recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
 static void requests_that_stall_time_out(void **state)
 {
     struct house h;
@@ -255,33 +279,36 @@ static void requests_that_stall_time_out(void **state)
     int idle, head, body, behind;
 
     house_defaults(&h);
-    h.config.idle_timeout = 0.05;
-    h.config.head_timeout = 0.1;
-    h.config.body_timeout = 0.1;
+    h.config.idle_timeout = 50;
+    h.config.head_timeout = 100;
+    h.config.body_timeout = 100;
     house_open(&h);
     idle = client_connect(&h);
     head = client_connect(&h);
-    body = client_connect(&h);
     behind = client_connect(&h);
     client_say(head, "GET /hea");
     client_say(behind, "GET /hea");
-    usleep(20000);
+    pass_seconds(&h, 60);
+    assert_int_equal(client_sees_end(idle), 1);
     /* the rest of a request, and the start of one that never ends */
     client_say(behind, "lth HTTP/1.1\r\nHost: x\r\n\r\nGET /hea");
+    body = client_connect(&h);
     client_say(body, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{");
+    client_read(behind, &r);
+    assert_int_equal(r.status, 200);
+    response_free(&r);
+    pass_seconds(&h, 60);
     client_read(head, &r);
     assert_int_equal(r.status, 408);
     response_free(&r);
+    assert_false(is_answered(body) || is_answered(behind));
+    pass_seconds(&h, 60);
     client_read(body, &r);
     assert_int_equal(r.status, 408);
     response_free(&r);
     client_read(behind, &r);
-    assert_int_equal(r.status, 200);
-    response_free(&r);
-    client_read(behind, &r);
     assert_int_equal(r.status, 408);
     response_free(&r);
-    assert_int_equal(client_sees_end(idle), 1);
     close(idle);
     close(head);
     close(body);
@@ -297,17 +324,19 @@ static void a_body_that_trickles_in_times_out(void **state)
     int fd, n_sent = 0;
 
     house_defaults(&h);
-    h.config.body_timeout = 0.2;
+    h.config.idle_timeout = 1000;
+    h.config.body_timeout = 20;
+    h.config.least_bytes_per_second = 1000;
     house_open(&h);
     fd = client_connect(&h);
     client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n");
-    /* 100 bytes a second, never long without one, until there is an answer */
-    while (n_sent < 200 && recv(fd, block, 1, MSG_PEEK | MSG_DONTWAIT) < 0) {
+    /* a byte a second, never long without one, until there is an answer */
+    while (n_sent < 200 && !is_answered(fd)) {
         client_send(fd, " ", 1);
+        pass_seconds(&h, 1);
         n_sent++;
-        usleep(10000);
     }
-    assert_true(n_sent < 200);
+    assert_in_range(n_sent, 20, 22);
     client_read(fd, &r);
     assert_int_equal(r.status, 408);
     response_free(&r);
@@ -318,7 +347,7 @@ static void a_body_that_trickles_in_times_out(void **state)
     client_say(fd, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 40038\r\n\r\n");
     for (int i = 0; i < 20; i++) {
         client_send(fd, block, sizeof(block));
-        usleep(25000);
+        pass_seconds(&h, 2);
     }
     client_say(fd, ECHO);
     client_read(fd, &r);
@@ -454,16 +483,6 @@ static bool read_a_little(int fd)
         len += (size_t)n;
     }
     return true;
-}
-
-/* The server looks at its clock, and at whatever is due. */
-static void have_looked(struct house *h)
-{
-    struct response r;
-
-    client_ask(h, "/v1/completions", ECHO, &r);
-    assert_int_equal(r.status, 200);
-    response_free(&r);
 }
 
 static void readers_slower_than_the_least_rate_are_dropped(void **state)

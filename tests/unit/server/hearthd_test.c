@@ -116,11 +116,14 @@ static void hear(struct child *c, const char *what, int times)
 /* Waits for its end; the exit status, and all it said in text. */
 static int finish(struct child *c, char *text, size_t size)
 {
+    size_t n;
     int status;
 
     while (listen_on(c))
         ;
-    snprintf(text, size, "%s", c->said);
+    n = c->n_said < size ? c->n_said : size - 1;
+    memcpy(text, c->said, n);
+    text[n] = 0;
     close(c->output);
     waitpid(c->pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

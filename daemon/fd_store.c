@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "fd_store.h"
 
+#include "base/cleanup.h"
 #include "base/list.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +19,30 @@ static struct fd_store *store_of(struct pool_keeper *keeper)
     return container_of(keeper, struct fd_store, keeper);
 }
 
+/* What can be taken under the key, or NULL; under the lock. */
+static struct stored_fd *find(struct fd_store *s, const struct pool_key *key)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->list[i].fd >= 0 && !strcmp(s->list[i].key.hex, key->hex))
+            return &s->list[i];
+    return NULL;
+}
+
+static void remove_name(const struct pool_key *key)
+{
+    sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", key->hex);
+}
+
 static void forget(struct pool_keeper *keeper, const struct pool_key *key)
 {
-    (void)keeper;
-    sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=" PREFIX "%s", key->hex);
+    struct fd_store *s = store_of(keeper);
+    struct stored_fd *it;
+
+    remove_name(key);
+    pthread_mutex_lock(&s->lock);
+    while ((it = find(s, key)))
+        close(steal_fd(&it->fd));
+    pthread_mutex_unlock(&s->lock);
 }
 
 static int keep(struct pool_keeper *keeper, const struct pool_key *key, int fd)
@@ -37,14 +59,28 @@ static int keep(struct pool_keeper *keeper, const struct pool_key *key, int fd)
 static int take(struct pool_keeper *keeper, const struct pool_key *key)
 {
     struct fd_store *s = store_of(keeper);
+    struct stored_fd *it;
     int fd = -ENOENT;
 
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->n && fd < 0; i++) {
-        if (s->list[i].fd < 0 || strcmp(s->list[i].key.hex, key->hex))
-            continue;
-        fd = s->list[i].fd;
-        s->list[i].fd = -1;
+    it = find(s, key);
+    if (it)
+        fd = steal_fd(&it->fd);
+    pthread_mutex_unlock(&s->lock);
+    return fd;
+}
+
+static int look(struct pool_keeper *keeper, const struct pool_key *key)
+{
+    struct fd_store *s = store_of(keeper);
+    const struct stored_fd *it;
+    int fd = -ENOENT;
+
+    pthread_mutex_lock(&s->lock);
+    it = find(s, key);
+    if (it) {
+        fd = fcntl(it->fd, F_DUPFD_CLOEXEC, 3);
+        fd = fd < 0 ? -errno : fd;
     }
     pthread_mutex_unlock(&s->lock);
     return fd;
@@ -76,7 +112,7 @@ void fd_store_init(struct fd_store *s)
     const char *most = getenv("FDSTORE"); /* systemd 254 and later say how many it keeps */
 
     *s = (struct fd_store){
-        .keeper = {.keep = keep, .forget = forget, .take = take, .list = list},
+        .keeper = {.keep = keep, .forget = forget, .take = take, .look = look, .list = list},
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .is_open = getenv("NOTIFY_SOCKET") && (!most || strcmp(most, "0")),
     };
@@ -108,9 +144,8 @@ size_t fd_store_drop_rest(struct fd_store *s)
     for (size_t i = 0; i < s->n; i++) {
         if (s->list[i].fd < 0)
             continue;
-        forget(&s->keeper, &s->list[i].key);
-        close(s->list[i].fd);
-        s->list[i].fd = -1;
+        remove_name(&s->list[i].key);
+        close(steal_fd(&s->list[i].fd));
         n++;
     }
     pthread_mutex_unlock(&s->lock);

@@ -350,8 +350,9 @@ bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint3
     return enter(kv, uid, parent, tokens, *block);
 }
 
-void kv_cache_forget(struct kv_cache *kv, uid_t uid)
+uint64_t kv_cache_forget(struct kv_cache *kv, uid_t uid)
 {
+    uint64_t bytes = 0;
     uint32_t block;
     bool has = prefix_cache_next_idle(kv->prefixes, uid, PREFIX_ROOT, &block);
 
@@ -360,13 +361,15 @@ void kv_cache_forget(struct kv_cache *kv, uid_t uid)
 
         has = prefix_cache_next_idle(kv->prefixes, uid, block, &next);
         prefix_cache_remove(kv->prefixes, block);
+        bytes += kv->block_bytes + (kv_cache_has_window(kv, block) ? kv->window_block_bytes : 0);
         forget_block(kv, block);
         kv->free_list[kv->n_free++] = block;
         block = next;
     }
+    return bytes;
 }
 
-void kv_cache_forget_kept(const struct pool_config *pools, uid_t uid)
+void kv_cache_forget_kept(const struct pool_config *pools, const struct list *forgets)
 {
     struct pool_config config = *pools;
     struct pool_kept *list;
@@ -376,12 +379,15 @@ void kv_cache_forget_kept(const struct pool_config *pools, uid_t uid)
     if (pool_kept_list(pools, &list, &n) < 0)
         return;
     for (size_t i = 0; i < n; i++) {
+        uint64_t bytes = list[i].mapped_bytes;
         struct pool *pool;
 
         config.key = &list[i].key;
-        if (list[i].is_sealed || pool_find(&config, list[i].mapped_bytes, "kv", &pool, NULL) < 0)
+        if ((list[i].is_sealed && bytes) ||
+            pool_look(&config, bytes ? bytes : 1, "kv", &pool, NULL) < 0)
             continue;
-        prefix_directory_forget(pool_data(pool), pool_bytes(pool), uid);
+        list_for_each (f, forgets, struct kv_forget, link)
+            f->bytes += prefix_directory_forget(pool_data(pool), pool_bytes(pool), f->uid);
         pool_set_idle(pool, true, NULL);
         pool_destroy(pool);
     }

@@ -10,6 +10,7 @@
 #ifndef HEARTH_ENGINE_KV_CACHE_H
 #define HEARTH_ENGINE_KV_CACHE_H
 
+#include "base/list.h"
 #include "device/device.h"
 #include "engine/kv_size.h"
 #include "engine/prefix_directory.h"
@@ -81,11 +82,17 @@ bool kv_cache_take_shared(struct kv_cache *kv, uid_t uid, uint32_t parent, const
 bool kv_cache_share(struct kv_cache *kv, uid_t uid, uint32_t parent, const uint32_t *tokens,
                     uint32_t *block);
 
-/* Gives up what is shared of the user's and that nobody holds. */
-void kv_cache_forget(struct kv_cache *kv, uid_t uid);
-/* The same in caches that nobody has open: of models that left the device, and of processes that
- * ended. MEMFD: in none, see worker.c. Those that are open, here or elsewhere, are left alone. */
-void kv_cache_forget_kept(const struct pool_config *pools, uid_t uid);
+/* Gives up what is shared of the user's and that nobody holds; returns its bytes. */
+uint64_t kv_cache_forget(struct kv_cache *kv, uid_t uid);
+/* The same in caches that nobody has open, of each of the users: of models that left the device,
+ * and of processes that ended. Those that are open, here or elsewhere, are left alone. Adds each
+ * one's bytes. Takes a mapping of each cache: not for each step. */
+struct kv_forget {
+    struct list link;
+    uid_t uid;
+    uint64_t bytes; /* so far */
+};
+void kv_cache_forget_kept(const struct pool_config *pools, const struct list *forgets);
 
 /* Takes a block of windowed layers with one reference (window_blocks_unref() gives it back), if
  * need be from the shared block it stayed with for longest; -ENOSPC when all are held. */

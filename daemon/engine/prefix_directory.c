@@ -200,21 +200,29 @@ int prefix_directory_open(struct prefix_directory *d, void *memory, uint32_t n_b
     return n_entered;
 }
 
-void prefix_directory_forget(void *memory, uint64_t bytes, uid_t uid)
+uint64_t prefix_directory_forget(void *memory, uint64_t bytes, uid_t uid)
 {
     struct prefix_directory d = {
         .records = (struct prefix_record *)(void *)((char *)memory + PAGE_BYTES),
     };
     struct directory_header h;
+    uint64_t n = 0;
 
     if (bytes < PAGE_BYTES)
-        return;
+        return 0;
     memcpy(&h, memory, sizeof(h));
-    if (h.magic != MAGIC || h.version != VERSION || prefix_directory_bytes(h.n_blocks) > bytes)
-        return;
-    for (uint32_t i = 0; i < h.n_blocks; i++)
-        if (d.records[i].uid == uid)
-            prefix_directory_clear(&d, i);
+    if (h.magic != MAGIC || h.version != VERSION || !h.n_blocks ||
+        prefix_directory_bytes(h.n_blocks) > bytes)
+        return 0;
+    for (uint32_t i = 0; i < h.n_blocks; i++) {
+        struct prefix_record *r = &d.records[i];
+
+        if (r->uid != uid || !r->checksum)
+            continue;
+        prefix_directory_clear(&d, i);
+        n++;
+    }
+    return n * ((bytes - prefix_directory_bytes(h.n_blocks)) / h.n_blocks);
 }
 
 void prefix_directory_set(struct prefix_directory *d, uid_t uid, uint32_t parent,

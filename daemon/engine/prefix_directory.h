@@ -37,8 +37,8 @@ int prefix_directory_open(struct prefix_directory *d, void *memory, uint32_t n_b
                           struct window_blocks *windows);
 
 /* Of memory of so many bytes that nobody has open, whatever it holds: where it begins with a
- * directory, nothing of the user's is found any more. */
-void prefix_directory_forget(void *memory, uint64_t bytes, uid_t uid);
+ * directory, nothing of the user's is found any more. Returns the bytes of the user's blocks. */
+uint64_t prefix_directory_forget(void *memory, uint64_t bytes, uid_t uid);
 
 /* Records a block that is complete, as it was entered into the tree. */
 void prefix_directory_set(struct prefix_directory *d, uid_t uid, uint32_t parent,

@@ -245,9 +245,9 @@ const struct kv_cache *runner_kv(const struct runner *r)
     return r->kv;
 }
 
-void runner_forget(struct runner *r, uid_t uid)
+uint64_t runner_forget(struct runner *r, uid_t uid)
 {
-    kv_cache_forget(r->kv, uid);
+    return kv_cache_forget(r->kv, uid);
 }
 
 struct kv_spill *runner_spill(const struct runner *r)

@@ -104,7 +104,7 @@ const struct kv_cache *runner_kv(const struct runner *r);
 struct kv_spill *runner_spill(const struct runner *r);
 const char *runner_spill_note(const struct runner *r); /* NULL: there is nothing to say */
 /* Gives up what the user's earlier sessions left, but for what runs. */
-void runner_forget(struct runner *r, uid_t uid);
+uint64_t runner_forget(struct runner *r, uid_t uid);
 /* What its sessions' memory takes: the cache, what of it is on its way to disk or back, and the
  * slots for state of fixed size. */
 uint64_t runner_cache_bytes(const struct runner *r);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define SECOND_NS 1000000000ull
+#define FORGET_NS SECOND_NS /* caches that are kept are mapped for it at most so often */
 
 enum command_kind {
     COMMAND_PREPARE,
@@ -28,8 +29,8 @@ struct command {
     struct model_entry *entry;
     struct loaded_model *lm;
     struct engine_request *request;
-    uid_t uid;        /* FORGET */
-    struct error why; /* DETACH */
+    struct kv_forget forget; /* FORGET; worker.forgets */
+    struct error why;        /* DETACH */
     struct event *ev; /* what will be told, made in advance so that it can be told in any case */
 };
 
@@ -93,16 +94,6 @@ static int create_model(struct worker *w, struct model_entry *entry, struct load
     return r;
 }
 
-/* A kept memfd is first opened by the model that it is of: what it brings is from before this
- * process, and so from before anybody asked it to forget. Caches of the module were gone through at
- * once, and have what was said since. */
-static void forget_found(const struct worker *w, const struct running_model *m)
-{
-    if (w->config.pools.kind == POOL_KIND_MEMFD)
-        list_for_each (c, &w->forgotten, struct command, link)
-            runner_forget(m->runner, c->uid);
-}
-
 static void attach(struct worker *w, struct model_entry *entry, struct loaded_model *lm,
                    struct event *ev)
 {
@@ -111,8 +102,6 @@ static void attach(struct worker *w, struct model_entry *entry, struct loaded_mo
     bool is_new = !m;
     int r = is_new ? create_model(w, entry, lm, &m, &err) : 0;
 
-    if (r == 0 && is_new)
-        forget_found(w, m);
     unprepare(w, lm); /* complete, or there is no device for it */
     if (!is_new)      /* it is back in memory; its next request brings it back on the device */
         m->is_evicted = false;
@@ -174,31 +163,28 @@ static void submit(struct worker *w, struct engine_request *r)
         running_request_end(w->events, r, ENGINE_FINISH_CANCEL);
 }
 
-/* Keeps the command, for caches that are found later. */
-static void remember(struct worker *w, struct command *forget)
+/* All that was asked for since the last time, once it is due. From memory first, or it might go to
+ * disk again; of models that came meanwhile, too. */
+static void forget_due(struct worker *w, bool is_last)
 {
-    list_for_each_safe (c, &w->forgotten, struct command, link)
-        if (c->uid == forget->uid) {
-            list_remove(&c->link);
-            free(c);
-        }
-    list_push_back(&w->forgotten, &forget->link);
-}
+    uint64_t disk_bytes;
 
-/* From memory first, or it might go to disk again. */
-static void forget(struct worker *w, struct command *c)
-{
-    uint64_t bytes;
-
-    list_for_each (m, &w->models, struct running_model, link)
-        if (m->runner)
-            runner_forget(m->runner, c->uid);
-    kv_cache_forget_kept(&w->config.pools, c->uid);
-    if (w->config.disk)
-        kv_disk_forget(w->config.disk, c->uid, &bytes);
+    if (list_empty(&w->forgets) || (!is_last && clock_now_ns() < w->forget_from_ns))
+        return;
+    list_for_each (f, &w->forgets, struct kv_forget, link)
+        list_for_each (m, &w->models, struct running_model, link)
+            if (m->runner)
+                f->bytes += runner_forget(m->runner, f->uid);
+    kv_cache_forget_kept(&w->config.pools, &w->forgets);
+    w->forget_from_ns = clock_now_ns() + FORGET_NS;
     list_for_each (m, &w->models, struct running_model, link)
         worker_device_show(w, m);
-    remember(w, c);
+    list_for_each_safe (f, &w->forgets, struct kv_forget, link) {
+        if (w->config.disk)
+            kv_disk_forget(w->config.disk, f->uid, &disk_bytes);
+        list_remove(&f->link);
+        free(container_of(f, struct command, forget));
+    }
 }
 
 static void handle(struct worker *w, struct command *c)
@@ -226,8 +212,8 @@ static void handle(struct worker *w, struct command *c)
         submit(w, c->request);
         break;
     case COMMAND_FORGET:
-        forget(w, c);
-        return; /* it is kept */
+        list_push_back(&w->forgets, &c->forget.link);
+        return; /* until it is done */
     }
     free(c);
 }
@@ -261,6 +247,14 @@ static bool take_commands(struct worker *w, struct list *ret_commands, uint64_t 
     go_on = !w->is_stopping;
     pthread_mutex_unlock(&w->lock);
     return go_on;
+}
+
+/* When the thread has something to do that nobody wakes it for. */
+static uint64_t next_duty_ns(struct worker *w)
+{
+    uint64_t idle_ns = worker_device_idle_unused(w);
+
+    return list_empty(&w->forgets) || idle_ns < w->forget_from_ns ? idle_ns : w->forget_from_ns;
 }
 
 /* A step of a model whose turn it is, measured. */
@@ -352,11 +346,12 @@ static void *run(void *arg)
     while (go_on) {
         is_busy |= preparation_step(&w->preparations, w->keeper.device);
         worker_device_rest_unused(w);
-        go_on = take_commands(w, &commands, is_busy ? 0 : worker_device_idle_unused(w));
+        go_on = take_commands(w, &commands, is_busy ? 0 : next_duty_ns(w));
         list_for_each_safe (c, &commands, struct command, link) {
             list_remove(&c->link);
             handle(w, c);
         }
+        forget_due(w, !go_on);
         if (go_on)
             is_busy = step_models(w);
     }
@@ -385,7 +380,7 @@ int worker_create(const struct worker_config *cfg, struct event_queue *events,
     w->events = events;
     list_init(&w->models);
     list_init(&w->preparations);
-    list_init(&w->forgotten);
+    list_init(&w->forgets);
     list_init(&w->inbox);
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -436,8 +431,6 @@ void worker_destroy(struct worker *w)
     if (!w)
         return;
     worker_stop(w);
-    list_for_each_safe (c, &w->forgotten, struct command, link)
-        free(c);
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->started);
     pthread_mutex_destroy(&w->lock);
@@ -519,7 +512,7 @@ int worker_submit(struct worker *w, struct engine_request *r)
 
 int worker_forget(struct worker *w, uid_t uid)
 {
-    return post(w, &(struct command){.kind = COMMAND_FORGET, .uid = uid});
+    return post(w, &(struct command){.kind = COMMAND_FORGET, .forget.uid = uid});
 }
 
 void worker_wake(struct worker *w)

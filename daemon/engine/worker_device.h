@@ -19,7 +19,8 @@ struct worker {
     struct device_keeper keeper; /* device thread */
     struct list models;          /* struct running_model; device thread changes it under lock */
     struct list preparations;    /* device thread; see preparation.h */
-    struct list forgotten;       /* struct command, one a user; device thread */
+    struct list forgets;         /* struct kv_forget, to be done; device thread */
+    uint64_t forget_from_ns;     /* from when on they may be; device thread */
 
     pthread_mutex_t lock;
     pthread_cond_t wake, started;

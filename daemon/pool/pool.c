@@ -138,18 +138,20 @@ int pool_create(const struct pool_config *config, uint64_t bytes, const char *na
     return 0;
 }
 
-int pool_find(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
-              struct error *err)
+static int open_kept(const struct pool_config *config, bool is_look, uint64_t bytes,
+                     const char *name, struct pool **ret, struct error *err)
 {
     struct pool *pool = NULL;
     int r = configured(config, bytes, name, &pool, err);
 
     if (r < 0)
         return r;
-    if (pool->is_named)
-        r = pool->ops->find(pool, config, err);
-    else
+    if (!pool->is_named)
         r = error_set(err, ENOENT, "%s: no %s pool is kept", name, pool->ops->kind);
+    else if (is_look && pool->ops->look)
+        r = pool->ops->look(pool, err);
+    else
+        r = pool->ops->find(pool, config, err);
     if (r < 0) {
         pool->is_named = false; /* it keeps its name, which may be another process's */
         pool_destroy(pool);
@@ -157,6 +159,18 @@ int pool_find(const struct pool_config *config, uint64_t bytes, const char *name
     }
     *ret = pool;
     return 0;
+}
+
+int pool_find(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
+              struct error *err)
+{
+    return open_kept(config, false, bytes, name, ret, err);
+}
+
+int pool_look(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
+              struct error *err)
+{
+    return open_kept(config, true, bytes, name, ret, err);
 }
 
 int pool_adopt(int fd, uint64_t bytes, const char *name, struct pool **ret, struct error *err)

@@ -81,6 +81,11 @@ int pool_create(const struct pool_config *config, uint64_t bytes, const char *na
 int pool_find(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
               struct error *err);
 
+/* As pool_find(), of a cache, to change what is in it: when it is made idle and destroyed, it can
+ * be found again. MEMFD: one that cannot be opened nobody finds any more. */
+int pool_look(const struct pool_config *config, uint64_t bytes, const char *name, struct pool **ret,
+              struct error *err);
+
 /*
  * Takes over a pool by the descriptor of an earlier POOL_KIND_MEMFD pool (pool_fd(), kept by a
  * service manager over a restart). The bytes and the seal are as they were left. Takes over fd on

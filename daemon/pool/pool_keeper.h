@@ -18,6 +18,8 @@ struct pool_keeper {
     /* A descriptor of what an earlier process had kept, the caller's to close; it stays kept.
      * -ENOENT when there is none, or it was taken before. */
     int (*take)(struct pool_keeper *keeper, const struct pool_key *key);
+    /* A duplicate of what take() would give, the caller's to close; it can still be taken. */
+    int (*look)(struct pool_keeper *keeper, const struct pool_key *key);
     /* The keys of what can be taken, malloc'd; NULL if there are none. 0 or -ENOMEM. */
     int (*list)(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *ret_n);
 };

@@ -12,7 +12,7 @@ struct pool_kept {
     struct pool_key key;
     uint64_t mapped_bytes; /* as of pool_mapped_bytes(); 0: nobody knows */
     uint64_t used_ns;      /* CLOCK_BOOTTIME of its last use; 0: nobody knows */
-    bool is_sealed;        /* false: a cache, or an image that is not whole */
+    bool is_sealed; /* false: a cache, or an image that is not whole; of unknown size: maybe */
 };
 
 /*

@@ -175,7 +175,41 @@ static int find(struct pool *pool, const struct pool_config *config, struct erro
                : error_set(err, EUCLEAN, "%s: what was kept is of no use", pool->name);
 }
 
-/* Only whole images are kept, and caches, which nobody looks for by a file's key. */
+/* Its name stays with what the keeper has. */
+static int look(struct pool *pool, struct error *err)
+{
+    int fd = pool->keeper ? pool->keeper->look(pool->keeper, &pool->key) : -ENOENT, r;
+
+    pool->is_named = false;
+    if (fd == -ENOENT)
+        return error_set(err, ENOENT, "%s: no pool was kept", pool->name);
+    r = fd < 0 ? error_set_errno(err, fd, "%s: what is kept cannot be opened", pool->name)
+               : pool_memfd_take(pool, fd, err);
+    if (r < 0 && fd >= 0 && pool->fd < 0)
+        close(fd);
+    if (r < 0)
+        pool->keeper->forget(pool->keeper, &pool->key);
+    return r;
+}
+
+/* What it is says its file: its size, and images are kept once they are sealed. Where that cannot
+ * be seen it may be either. */
+static struct pool_kept kept_of(struct pool_keeper *keeper, const struct pool_key *key)
+{
+    struct pool_kept kept = {.key = *key, .is_sealed = true};
+    int fd = keeper->look(keeper, key), seals;
+    struct stat st;
+
+    if (fd < 0)
+        return kept;
+    seals = fcntl(fd, F_GET_SEALS);
+    kept.is_sealed = seals >= 0 && seals & F_SEAL_SEAL;
+    if (fstat(fd, &st) == 0)
+        kept.mapped_bytes = (uint64_t)st.st_size;
+    close(fd);
+    return kept;
+}
+
 static int list(const struct pool_config *config, struct pool_kept **ret_list, size_t *ret_n)
 {
     struct pool_key *keys = NULL;
@@ -188,7 +222,7 @@ static int list(const struct pool_config *config, struct pool_kept **ret_list, s
         r = kept ? 0 : -ENOMEM;
     }
     for (size_t i = 0; r == 0 && i < n; i++)
-        kept[i] = (struct pool_kept){.key = keys[i], .is_sealed = true};
+        kept[i] = kept_of(config->keeper, &keys[i]);
     free(keys);
     if (r < 0)
         return r;
@@ -254,6 +288,7 @@ const struct pool_ops pool_ops_memfd = {
                 "survive a restart only where the service manager keeps their descriptor",
     .create = create,
     .find = find,
+    .look = look,
     .list = list,
     .seal = seal,
     .set_idle = set_idle,

@@ -38,6 +38,8 @@ struct pool_ops {
     int (*create)(struct pool *pool, const struct pool_config *config, struct error *err);
     /* Finds pool->key, maps it as it was left. Results as of pool_find(). NULL: -ENOENT. */
     int (*find)(struct pool *pool, const struct pool_config *config, struct error *err);
+    /* The same for pool_look(): what is made idle and destroyed stays. NULL: as find. */
+    int (*look)(struct pool *pool, struct error *err);
     /* Of pool_kept_list(). NULL: there are none. */
     int (*list)(const struct pool_config *config, struct pool_kept **ret_list, size_t *ret_n);
     int (*seal)(struct pool *pool, struct error *err);

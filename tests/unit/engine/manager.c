@@ -56,7 +56,7 @@ static int list(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *
 
 void manager_init(struct manager *m)
 {
-    *m = (struct manager){.keeper = {keep, forget, take, list}};
+    *m = (struct manager){.keeper = {keep, forget, take, take, list}};
     for (int i = 0; i < MANAGER_KEPT_MOST; i++)
         m->kept[i].fd = -1;
 }

@@ -570,10 +570,13 @@ static void what_a_user_wants_forgotten_is_not_found_in_what_was_left(void **sta
         manager_finish(&manager);
         SKIP("no memfds are chosen here");
     }
+    /* processes that end before the model is there again, or see it asked for more than once */
+    for (int i = 0; i < 2; i++) {
+        engine_init_kept(state, &manager);
+        for (int n = 0; n <= i; n++)
+            assert_int_equal(engine_forget(*state, ALICE, &disk_bytes, NULL), 0);
+    }
     engine_init_kept(state, &manager);
-    /* before the model is there again, and more than once */
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(engine_forget(*state, ALICE, &disk_bytes, NULL), 0);
     assert_int_equal(ask_cached(state, ALICE, &asks[2]), 0);
     assert_int_equal(ask_cached(state, BOB, &asks[3]), 64);
     for (int i = 0; i < 4; i++)

@@ -4,6 +4,7 @@
 
 #include "pool/pool.h"
 #include "pool/pool_keeper.h"
+#include "pool/pool_kept.h"
 #include "pool/pool_window.h"
 
 #include <errno.h>
@@ -232,7 +233,18 @@ static int fake_take(struct pool_keeper *keeper, const struct pool_key *key)
     return k->fd < 0 || strcmp(k->key.hex, key->hex) ? -ENOENT : fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
 }
 
-static struct fake_keeper keeper = {{fake_keep, fake_forget, fake_take}, {""}, -1, 0};
+static int fake_list(struct pool_keeper *keeper, struct pool_key **ret_keys, size_t *ret_n)
+{
+    const struct fake_keeper *k = (struct fake_keeper *)keeper;
+
+    *ret_n = k->fd >= 0;
+    *ret_keys = malloc(sizeof(**ret_keys));
+    **ret_keys = k->key;
+    return 0;
+}
+
+static struct fake_keeper keeper = {
+    {fake_keep, fake_forget, fake_take, fake_take, fake_list}, {""}, -1, 0};
 static const struct pool_key image_key = {"image"};
 
 static struct pool_config kept_config(bool is_cache)
@@ -293,6 +305,48 @@ static void kept_memfd_of_no_use_is_given_up(void **state)
         assert_int_equal(keeper.fd, -1);
     }
     assert_null(again);
+}
+
+static void what_is_kept_tells_what_it_is(void **state)
+{
+    for (int is_cache = 0; is_cache < 2; is_cache++) {
+        struct pool_config config = kept_config(is_cache);
+        struct pool *pool = make(&config, 3 * MIB);
+        struct pool_kept *list;
+        size_t n;
+
+        if (!is_cache)
+            assert_int_equal(pool_seal(pool, NULL), 0);
+        pool_destroy(pool);
+        assert_int_equal(pool_kept_list(&config, &list, &n), 0);
+        assert_int_equal(n, 1);
+        assert_string_equal(list[0].key.hex, image_key.hex);
+        assert_int_equal(list[0].is_sealed, !is_cache);
+        assert_int_equal(list[0].mapped_bytes, 4 * MIB);
+        free(list);
+        fake_forget(&keeper.keeper, &image_key);
+    }
+}
+
+static void kept_cache_is_changed_in_place(void **state)
+{
+    struct pool_config config = kept_config(true);
+    struct pool *pool = make(&config, 4 * MIB);
+
+    memset(pool_data(pool), 5, 4 * MIB);
+    pool_destroy(pool);
+    assert_int_equal(pool_look(&config, 4 * MIB, "test", &pool, NULL), 0);
+    ((uint8_t *)pool_data(pool))[7] = 6;
+    assert_int_equal(pool_set_idle(pool, true, NULL), 0);
+    pool_destroy(pool);
+    assert_int_equal(pool_find(&config, 4 * MIB, "test", &pool, NULL), 0);
+    assert_int_equal(((uint8_t *)pool_data(pool))[7], 6);
+    assert_int_equal(((uint8_t *)pool_data(pool))[8], 5);
+    pool_destroy(pool);
+    /* what cannot be opened nobody finds unchanged */
+    assert_int_equal(pool_look(&config, 2 * MIB, "test", &pool, NULL), -EINVAL);
+    assert_int_equal(pool_find(&config, 4 * MIB, "test", &pool, NULL), -ENOENT);
+    assert_int_equal(pool_look(&config, 4 * MIB, "test", &pool, NULL), -ENOENT);
 }
 
 static void pool_that_cannot_be_kept_says_so_and_serves(void **state)
@@ -519,6 +573,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pool_kept_descriptor_brings_the_pool_back),
     cmocka_unit_test(kept_memfd_is_found_by_its_key),
     cmocka_unit_test(kept_memfd_of_no_use_is_given_up),
+    cmocka_unit_test(what_is_kept_tells_what_it_is),
+    cmocka_unit_test(kept_cache_is_changed_in_place),
     cmocka_unit_test(pool_that_cannot_be_kept_says_so_and_serves),
     cmocka_unit_test(pool_that_is_not_to_be_exported_is_not),
     cmocka_unit_test(exported_memfd_shows_its_bytes_through_udmabuf),

@@ -4,6 +4,7 @@
 #include "base/strbuf.h"
 #include "gemma4_builder.h"
 #include "harness.h"
+#include "kernels/ref.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -111,7 +112,7 @@ static float next_float(uint64_t *state)
 
 static void put_f16(uint8_t *to, float value)
 {
-    _Float16 half = (_Float16)value;
+    uint16_t half = ref_f32_to_f16(value);
 
     memcpy(to, &half, sizeof(half));
 }

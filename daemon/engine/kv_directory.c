@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 
 #define SECOND_NS 1000000000ll
+/* How the name of a directory begins that was a user's: no user is called so. */
+#define GONE ".gone-"
 
 int kv_directory_open(const char *path, int *ret_fd, struct error *err)
 {
@@ -134,6 +136,8 @@ static void each_name(int fd, void (*call)(void *user, const char *name), void *
 
 struct user_listing {
     struct listing *all;
+    void (*between)(void *user);
+    void *between_user;
     int fd; /* the root's, or the user's */
     uid_t uid;
 };
@@ -142,13 +146,15 @@ static void on_file(void *user, const char *name)
 {
     const struct user_listing *u = user;
 
+    if (u->between)
+        u->between(u->between_user);
     list_file(u->all, u->fd, u->uid, name);
 }
 
 static void on_user(void *user, const char *name)
 {
     const struct user_listing *root = user;
-    struct user_listing u = {.all = root->all};
+    struct user_listing u = *root;
     unsigned long uid;
     char *end;
 
@@ -166,14 +172,88 @@ static void on_user(void *user, const char *name)
     close(u.fd);
 }
 
-void kv_directory_list(int root_fd, struct kv_directory_file **ret_files, size_t *ret_n)
+void kv_directory_list(int root_fd, void (*between)(void *user), void *user,
+                       struct kv_directory_file **ret_files, size_t *ret_n)
 {
     struct listing l = {0};
-    struct user_listing root = {.all = &l, .fd = root_fd};
+    struct user_listing root = {.all = &l, .between = between, .between_user = user, .fd = root_fd};
 
     each_name(root_fd, on_user, &root);
     *ret_files = l.files;
     *ret_n = l.n;
+}
+
+/* ---- what goes as a whole ---- */
+
+struct removal {
+    int fd;
+    size_t n, most;
+    int error; /* of the last that could not be removed */
+};
+
+static void remove_file(void *user, const char *name)
+{
+    struct removal *r = user;
+
+    if (r->n == r->most || !strcmp(name, ".") || !strcmp(name, ".."))
+        return;
+    if (unlinkat(r->fd, name, 0) == 0)
+        r->n++;
+    else
+        r->error = -errno;
+}
+
+/* One by one: a drive that is full may have no room for another name. */
+static int remove_all(int root_fd, uid_t uid)
+{
+    struct removal r = {.fd = open_user(root_fd, uid, false), .most = SIZE_MAX};
+
+    if (r.fd < 0)
+        return r.fd;
+    each_name(r.fd, remove_file, &r);
+    close(r.fd);
+    return r.error;
+}
+
+int kv_directory_set_aside(int root_fd, uid_t uid)
+{
+    char from[16], to[64];
+    int e = -EEXIST;
+
+    snprintf(from, sizeof(from), "%u", (unsigned)uid);
+    for (unsigned i = 0; i < 1000 && (e == -EEXIST || e == -ENOTEMPTY); i++) {
+        snprintf(to, sizeof(to), GONE "%u-%u", (unsigned)uid, i);
+        e = renameat(root_fd, from, root_fd, to) < 0 ? -errno : 0;
+    }
+    if (e == -ENOENT)
+        return 0;
+    if (e < 0)
+        e = remove_all(root_fd, uid);
+    fsync(root_fd); /* a power failure brings nothing back */
+    return e;
+}
+
+static void clean_one(void *user, const char *name)
+{
+    struct removal *root = user, r = *root;
+
+    if (r.n == r.most || strncmp(name, GONE, strlen(GONE)) != 0)
+        return;
+    r.fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (r.fd < 0)
+        return;
+    each_name(r.fd, remove_file, &r);
+    close(r.fd);
+    root->n = r.n;
+    unlinkat(root->fd, name, AT_REMOVEDIR); /* if that was all */
+}
+
+bool kv_directory_clean(int root_fd, size_t most)
+{
+    struct removal root = {.fd = root_fd, .most = most};
+
+    each_name(root_fd, clean_one, &root);
+    return root.n == most;
 }
 
 /* ---- one file ---- */

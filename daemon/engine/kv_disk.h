@@ -45,7 +45,13 @@ struct kv_job {
     enum kv_job_kind kind;
     struct kv_record record;
     struct pool_key parent; /* of a write: the block that this one follows; "": none */
-    int result;             /* of a job that is done: 0, or as kv_file_* */
+    struct pool_key
+        common; /* of a write: the last of those before it that is everybody's, likewise */
+    /* Of a job that is done: 0, or as kv_file_*. Of a write, too: -ECANCELED: its user wants
+     * nothing kept; -E2BIG: only what it follows could make room for it; -ESTALE: what it follows
+     * is gone.
+     */
+    int result;
     /* Frees it, with its data; any thread's, when its client ends before it. NULL: it never does */
     void (*release)(struct kv_job *job);
     bool is_void; /* under the lock: its user wants nothing of it kept */
@@ -89,8 +95,9 @@ uint64_t kv_disk_flush_ns(struct kv_disk *d);
 void kv_disk_get_stats(struct kv_disk *d, struct kv_disk_stats *ret_stats);
 /* False: not known yet, the directory is being looked through. */
 bool kv_disk_user_bytes(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes);
-/* Nothing of the user is found from now on, and its files go, soon. *ret_bytes: theirs, as far as
- * they are known. -ENOMEM: nothing has changed. */
+/* Nothing of the user is found from now on, nor by later processes once the drive has answered
+ * next, and its files go, soon. *ret_bytes: theirs, as far as they are known. -ENOMEM: nothing has
+ * changed. */
 int kv_disk_forget(struct kv_disk *d, uid_t uid, uint64_t *ret_bytes);
 
 #endif

@@ -120,6 +120,9 @@ static const struct pool_key *key_of(struct kv_spill *s, uint32_t block)
         at = s->path[n];
         tokens = prefix_cache_get(s->kv->prefixes, at, &uid, &parent);
         kv_spill_next_key(before, uid, tokens, &s->blocks[at].key);
+        s->blocks[at].last_common = uid == PREFIX_COMMON    ? at
+                                    : parent == PREFIX_ROOT ? PREFIX_ROOT
+                                                            : s->blocks[parent].last_common;
     }
     return &s->blocks[block].key;
 }
@@ -145,7 +148,10 @@ static bool is_on_disk(struct kv_spill *s, uint32_t block)
 
 void kv_spill_offer(struct kv_spill *s, uint32_t block)
 {
-    if (!s || s->blocks[block].is_waiting)
+    if (!s)
+        return;
+    s->blocks[block].is_refused = false;
+    if (s->blocks[block].is_waiting)
         return;
     s->blocks[block].is_waiting = true;
     index_list_push(&s->waiting, block);
@@ -224,7 +230,7 @@ static void offer_first(struct kv_spill *s, uint32_t block)
 static void begin_write(struct kv_spill *s, struct spill_job *j, uint32_t block)
 {
     struct kv_record *r = &j->job.record;
-    uint32_t parent;
+    uint32_t parent, common;
     const uint32_t *tokens = prefix_cache_get(s->kv->prefixes, block, &r->uid, &parent);
 
     withdraw(s, block);
@@ -238,9 +244,9 @@ static void begin_write(struct kv_spill *s, struct spill_job *j, uint32_t block)
         kv_cache_read(s->kv, window_blocks_of(s->kv->windows, block), true,
                       (char *)r->data + s->block_bytes);
     }
-    j->job.parent.hex[0] = 0;
-    if (parent != PREFIX_ROOT)
-        j->job.parent = s->blocks[parent].key;
+    j->job.parent = parent != PREFIX_ROOT ? s->blocks[parent].key : (struct pool_key){""};
+    common = parent != PREFIX_ROOT ? s->blocks[parent].last_common : PREFIX_ROOT;
+    j->job.common = common != PREFIX_ROOT ? s->blocks[common].key : (struct pool_key){""};
     j->job.kind = KV_JOB_WRITE;
     j->block = block;
     j->restore = NULL;
@@ -265,6 +271,11 @@ static bool begin_writes(struct kv_spill *s, uint32_t most)
         uint32_t block = s->waiting.first, parent = parent_of(s, block);
         struct spill_job *j = kv_spill_free_job(s);
 
+        if (parent != PREFIX_ROOT && s->blocks[parent].is_refused) {
+            withdraw(s, block);
+            s->blocks[block].is_refused = true;
+            continue;
+        }
         if (has_to_wait(s, parent)) {
             offer_first(s, parent);
             continue;
@@ -286,6 +297,9 @@ static void end_write(struct kv_spill *s, const struct spill_job *j)
     if (j->block == INDEX_NONE)
         return;
     s->blocks[j->block].is_written_now = false;
+    s->blocks[j->block].is_refused = j->job.result == -E2BIG;
+    if (j->job.result == -E2BIG)
+        return;
     if (j->job.result < 0 && j->job.result != -ECANCELED)
         kv_spill_offer(s, j->block); /* when the drive takes writes again */
 }

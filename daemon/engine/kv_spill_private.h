@@ -24,8 +24,10 @@ struct kv_spill {
     struct pool_key contents;
     uint64_t block_bytes, window_bytes;
     struct spilled {
-        struct pool_key key; /* "": not known yet */
+        struct pool_key key;  /* "": not known yet */
+        uint32_t last_common; /* this block or the last before it that is everybody's, if any */
         bool is_waiting, is_written_now;
+        bool is_refused;                /* the disk has no room for it after those before it */
     } * blocks;                         /* [n_blocks] */
     struct index_link *links;           /* [n_blocks] */
     struct index_list waiting;          /* blocks offered */

@@ -49,6 +49,12 @@ static void come(struct place *p)
     kv_disk_client_init(&p->client);
 }
 
+static void leave(struct place *p)
+{
+    kv_disk_client_finish(p->disk, &p->client);
+    kv_disk_destroy(p->disk);
+}
+
 static void place_init_with(struct place *p, uint64_t most_bytes, uint64_t block_bytes)
 {
     *p = (struct place){.block_bytes = block_bytes};
@@ -69,8 +75,7 @@ static void place_finish(struct place *p)
 {
     char command[96];
 
-    kv_disk_client_finish(p->disk, &p->client);
-    kv_disk_destroy(p->disk);
+    leave(p);
     snprintf(command, sizeof(command), "rm -r %s", p->path);
     assert_int_equal(system(command), 0);
     free(p->data);
@@ -78,8 +83,7 @@ static void place_finish(struct place *p)
 
 static void restart(struct place *p)
 {
-    kv_disk_client_finish(p->disk, &p->client);
-    kv_disk_destroy(p->disk);
+    leave(p);
     come(p);
 }
 
@@ -113,13 +117,19 @@ static unsigned char byte_of(unsigned number, size_t i)
     return (unsigned char)(number * 31 + i * 7 + i / 251);
 }
 
+/* Waits for that one, which is under way. */
+static void wait_for(struct place *p, const struct kv_job *job)
+{
+    assert_ptr_equal(kv_disk_wait_done(p->disk, &p->client, UINT64_MAX), job);
+}
+
 /* Does the job to its end; its result. */
 static int do_job(struct place *p, enum kv_job_kind kind, struct kv_record *r)
 {
     struct kv_job job = {.kind = kind, .record = *r};
 
     kv_disk_start(p->disk, &p->client, &job);
-    assert_ptr_equal(kv_disk_wait_done(p->disk, &p->client, UINT64_MAX), &job);
+    wait_for(p, &job);
     *r = job.record;
     return job.result;
 }
@@ -141,7 +151,7 @@ static int put_after(struct place *p, uid_t uid, unsigned number)
     if (number)
         job.parent = key(number - 1);
     kv_disk_start(p->disk, &p->client, &job);
-    assert_ptr_equal(kv_disk_wait_done(p->disk, &p->client, UINT64_MAX), &job);
+    wait_for(p, &job);
     return job.result;
 }
 
@@ -362,6 +372,46 @@ static void the_end_of_a_conversation_goes_first_after_a_restart(void **state)
     place_finish(&p);
 }
 
+/* A beginning without its end is of use, an end without its beginning is of none. */
+static void a_chain_that_is_too_long_keeps_its_beginning(void **state)
+{
+    struct place p;
+
+    place_init(&p, 4 * FILE_BYTES);
+    assert_int_equal(put(&p, ALICE, 90), 0); /* was not used for longest, and makes room */
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(put_after(&p, ALICE, i), 0);
+    assert_int_equal(put_after(&p, ALICE, 4), -E2BIG);
+    assert_int_equal(put_after(&p, ALICE, 5), -ESTALE);
+    assert_true(kv_disk_takes_writes(p.disk));
+    assert_int_equal(stats_of(&p).failed_writes, 0);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(has(&p, i), i < 4);
+    assert_int_equal(put(&p, ALICE, 91), 0); /* of another conversation: the end gives way */
+    assert_int_equal(has(&p, 2), true);
+    assert_int_equal(has(&p, 3), false);
+    place_finish(&p);
+}
+
+/* Everybody's part of a chain is another user's in the index. */
+static void a_chain_that_is_too_long_keeps_what_is_everybodys_of_it(void **state)
+{
+    struct kv_job job = {.kind = KV_JOB_WRITE, .parent = key(2), .common = key(1)};
+    struct place p;
+
+    place_init(&p, 3 * FILE_BYTES);
+    assert_int_equal(put_after(&p, BOB, 0), 0);
+    assert_int_equal(put_after(&p, BOB, 1), 0);
+    assert_int_equal(put_after(&p, ALICE, 2), 0);
+    job.record = record(&p, ALICE, 3);
+    kv_disk_start(p.disk, &p.client, &job);
+    wait_for(&p, &job);
+    assert_int_equal(job.result, -E2BIG);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(has(&p, i));
+    place_finish(&p);
+}
+
 /* Told old ones are marked anew, in the order of the chain. */
 static void a_chain_that_is_used_keeps_its_order_over_a_restart(void **state)
 {
@@ -480,6 +530,93 @@ static void a_drive_that_is_full_costs_the_block_and_no_more(void **state)
     place_finish(&p);
 }
 
+static bool reads_fail, removals_fail;
+
+static _Atomic bool looks_wait;
+
+/* How many users' directories there are, whatever they are called. */
+static unsigned n_entries(const struct place *p)
+{
+    DIR *dir = opendir(p->path);
+    const struct dirent *e;
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)))
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(dir);
+    return n;
+}
+
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd)
+{
+    while (looks_wait)
+        usleep(100);
+    return __real_fdopendir(fd);
+}
+
+int __real_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags)
+{
+    if (!removals_fail)
+        return __real_unlinkat(fd, name, flags);
+    errno = EIO;
+    return -1;
+}
+
+/* However many removals the end of the process cuts short. */
+static void what_a_user_wants_forgotten_does_not_come_back_before_its_files_are_gone(void **state)
+{
+    struct place p;
+
+    place_init(&p, 1 << 20);
+    assert_int_equal(put(&p, BOB, 50), 0);
+    for (int is_again = 0; is_again <= 1; is_again++) {
+        for (unsigned i = 0; i < 40; i++)
+            assert_int_equal(put_after(&p, ALICE, i), 0);
+        removals_fail = true; /* as those that were not reached */
+        assert_int_equal(forget(&p, ALICE), 40 * FILE_BYTES);
+        restart(&p);
+        assert_int_equal(stats_of(&p).files, 1);
+        assert_int_equal(get(&p, ALICE, 0), -ENOENT);
+        removals_fail = false;
+    }
+    assert_int_equal(get(&p, BOB, 50), 0);
+    restart(&p);
+    assert_int_equal(put(&p, ALICE, 1), 0); /* after what was to be removed */
+    restart(&p);
+    assert_int_equal(n_entries(&p), 2);
+    place_finish(&p);
+}
+
+/* Before it is known what there is. */
+static void what_is_forgotten_while_the_directory_is_looked_through_is_not_found(void **state)
+{
+    uint64_t bytes;
+    struct place p;
+
+    place_init(&p, 1 << 20);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(put(&p, i % 2 ? ALICE : BOB, i), 0);
+    for (int is_again = 0; is_again <= 1; is_again++) {
+        leave(&p);
+        looks_wait = !is_again;
+        assert_int_equal(kv_disk_create(&p.config, &p.disk, NULL), 0);
+        kv_disk_client_init(&p.client);
+        if (!is_again)
+            assert_int_equal(kv_disk_forget(p.disk, ALICE, &bytes), 0);
+        looks_wait = false;
+        while (!kv_disk_user_bytes(p.disk, ALICE, &bytes))
+            usleep(100);
+        assert_int_equal(bytes, 0);
+        assert_int_equal(user_bytes(&p, BOB), 2 * FILE_BYTES);
+    }
+    place_finish(&p);
+}
+
 static void on_wake(void *user)
 {
     sem_post(user);
@@ -494,8 +631,7 @@ static void who_waits_to_write_is_woken_when_the_drive_is_tried_again(void **sta
 
     assert_int_equal(sem_init(&wakes, 0, 0), 0);
     place_init(&p, FILE_BYTES - 1);
-    kv_disk_client_finish(p.disk, &p.client);
-    kv_disk_destroy(p.disk);
+    leave(&p);
     p.config.pause_ns = 1000000;
     p.config.wake = on_wake;
     p.config.user = &wakes;
@@ -551,8 +687,7 @@ static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
 
     assert_int_equal(sem_init(&n_woken, 0, 0), 0);
     place_init(&p, 1 << 20);
-    kv_disk_client_finish(p.disk, &p.client);
-    kv_disk_destroy(p.disk);
+    leave(&p);
     p.config.end_ns = 1;
     p.config.wake = on_wake;
     p.config.user = &n_woken;
@@ -566,8 +701,7 @@ static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
     kv_disk_start(p.disk, &p.client, &job);
     while (!wakes.has_stopped)
         usleep(100);
-    kv_disk_client_finish(p.disk, &p.client);
-    kv_disk_destroy(p.disk);
+    leave(&p);
     assert_int_equal(sem_getvalue(&n_woken, &value), 0);
     assert_int_equal(value, 1);
     while (kv_directory_open(p.path, &fd, NULL) < 0) /* its thread has let go */
@@ -578,8 +712,6 @@ static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
     place_finish(&p);
     sem_destroy(&n_woken);
 }
-
-static bool reads_fail;
 
 ssize_t __real_readv(int fd, const struct iovec *parts, int n);
 ssize_t __wrap_readv(int fd, const struct iovec *parts, int n);
@@ -638,8 +770,7 @@ static void a_writer_that_is_killed_leaves_whole_files_alone(void **state)
     place_init_with(&p, 1 << 30, 8 << 20);
     r = record(&p, ALICE, 0);
     assert_int_equal(do_job(&p, KV_JOB_WRITE, &r), 0);
-    kv_disk_client_finish(p.disk, &p.client);
-    kv_disk_destroy(p.disk);
+    leave(&p);
     for (unsigned round = 0; round < 8; round++) {
         pid = fork();
         if (pid == 0) {
@@ -697,7 +828,7 @@ static void what_a_user_wants_forgotten_is_gone_and_others_stays(void **state)
     job.record = record(&p, ALICE, 3); /* under way, or not begun */
     kv_disk_start(p.disk, &p.client, &job);
     forget(&p, ALICE);
-    assert_ptr_equal(kv_disk_wait_done(p.disk, &p.client, UINT64_MAX), &job);
+    wait_for(&p, &job);
     assert_int_equal(user_bytes(&p, ALICE), 0);
     assert_false(has(&p, 1));
     assert_false(has(&p, 3));
@@ -807,12 +938,16 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(no_more_lies_there_than_the_limit),
     cmocka_unit_test(a_block_beyond_the_limit_displaces_nothing),
     cmocka_unit_test(the_end_of_a_conversation_goes_first_after_a_restart),
+    cmocka_unit_test(a_chain_that_is_too_long_keeps_its_beginning),
+    cmocka_unit_test(a_chain_that_is_too_long_keeps_what_is_everybodys_of_it),
     cmocka_unit_test(a_chain_that_is_used_keeps_its_order_over_a_restart),
     cmocka_unit_test(to_ask_is_not_to_use),
     cmocka_unit_test(a_use_that_lies_in_the_future_counts_as_one_of_now),
     cmocka_unit_test(what_was_not_used_for_so_many_seconds_goes),
     cmocka_unit_test(a_use_is_remembered_over_a_restart),
     cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),
+    cmocka_unit_test(what_a_user_wants_forgotten_does_not_come_back_before_its_files_are_gone),
+    cmocka_unit_test(what_is_forgotten_while_the_directory_is_looked_through_is_not_found),
     cmocka_unit_test(who_waits_to_write_is_woken_when_the_drive_is_tried_again),
     cmocka_unit_test(a_disk_that_is_given_up_waits_for_whom_it_wakes),
     cmocka_unit_test(a_file_that_cannot_be_looked_into_counts_and_can_be_forgotten),

@@ -128,6 +128,7 @@ struct house {
     struct kv_cache_config config;
     struct kv_cache *kv;
     struct kv_spill *spill;
+    uint64_t disk_bytes; /* what it may hold */
 };
 
 /* Until the directory was looked through. */
@@ -141,7 +142,7 @@ static void wait_for_look(struct house *h)
 
 static void come(struct house *h)
 {
-    struct kv_disk_config disk = {.path = h->path, .most_bytes = 1 << 30};
+    struct kv_disk_config disk = {.path = h->path, .most_bytes = h->disk_bytes};
     struct error err = {0};
 
     if (kv_disk_create(&disk, &h->disk, &err) < 0)
@@ -175,7 +176,7 @@ static void house_init(struct house *h, const char *arch, uint32_t kv_type)
     struct builder_shape shape = model_fixture_shape(arch, GGUF_TYPE_F16);
     struct gguf_builder b;
 
-    *h = (struct house){0};
+    *h = (struct house){.disk_bytes = 1 << 30};
     strcpy(h->path, "/tmp/hearth-spill-XXXXXX");
     assert_non_null(mkdtemp(h->path));
     shape.layers = 6;
@@ -736,6 +737,28 @@ static void what_a_user_has_forgotten_is_not_written(void **state)
     house_finish(&h);
 }
 
+/* Each block that has no room is tried once, or those after it would be copied without end. */
+static void a_chain_longer_than_the_disk_comes_back_by_its_beginning(void **state)
+{
+    struct kv_disk_stats s;
+    struct house h;
+
+    house_init(&h, "llama", KV_F16);
+    h.disk_bytes = 3 * kv_file_bytes(h.spill->block_bytes, 0) + 1;
+    restart(&h);
+    compute(&h, ALICE, 1, CHAIN, 2, 0);
+    while (kv_spill_step(h.spill, 2) || h.spill->client.n_under_way)
+        usleep(100);
+    assert_int_equal(kv_spill_n_waiting(h.spill), 0);
+    kv_disk_get_stats(h.disk, &s);
+    assert_int_equal(s.written_blocks, 3);
+    assert_int_equal(s.dropped_blocks, 0);
+    restart(&h);
+    assert_int_equal(restore(&h, ALICE, 1, 2), 3);
+    assert_int_equal(found(&h, ALICE, 1, 2), 3);
+    house_finish(&h);
+}
+
 static void a_cache_ends_without_its_drive(void **state)
 {
     struct house h;
@@ -890,6 +913,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_gives_way_in_memory_before_it_is_written_is_not),
     cmocka_unit_test(what_is_gone_from_disk_is_written_again_from_memory),
     cmocka_unit_test(what_a_user_has_forgotten_is_not_written),
+    cmocka_unit_test(a_chain_longer_than_the_disk_comes_back_by_its_beginning),
     cmocka_unit_test(a_cache_ends_without_its_drive),
     cmocka_unit_test(nobody_waits_for_a_drive_that_hangs),
     cmocka_unit_test(nobody_waits_for_the_directory_to_be_looked_through),

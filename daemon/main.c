@@ -309,6 +309,7 @@ static int start(struct daemon *d, struct error *err)
     server_config_defaults(&config);
     config.version = HEARTH_VERSION;
     config.logs_access = o->logs_access;
+    config.model_dirs = o->model_dirs;
     config.drain_timeout = (double)o->drain_seconds;
     config.request_timeout = (double)o->request_seconds;
     config.tokens = o->n_tokens ? o->tokens : NULL;

@@ -49,7 +49,8 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
     case -ENOMEM:
     case -ECANCELED:
         exchange_header(x, "Retry-After", "5");
-        return fields_fail(err, 503, NULL, NULL, "%s", why->text);
+        return fields_fail(err, 503, NULL, x->server->is_draining ? "draining" : NULL, "%s",
+                           why->text);
     default:
         return fields_fail(err, 500, NULL, NULL, "%s", why->text);
     }

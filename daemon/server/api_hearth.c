@@ -97,7 +97,13 @@ void api_hearth_models(struct exchange *x, const char *tail)
 
     strbuf_add_str(out, "{\"models\":");
     write_models(x->server, out);
-    strbuf_add_str(out, "}\n");
+    jsonout_key(out, "model_dirs");
+    strbuf_add_char(out, '[');
+    for (const char *const *dir = x->server->config.model_dirs; dir && *dir; dir++) {
+        jsonout_element(out);
+        jsonout_string(out, *dir);
+    }
+    strbuf_add_str(out, "]}\n");
     exchange_reply_json(x, out);
 }
 
@@ -193,14 +199,16 @@ static void on_gone(struct exchange *x)
     wait_destroy(w);
 }
 
-enum pin { PIN_UNCHANGED, PIN_YES, PIN_NO };
+/* {"model": NAME, "pin": BOOL, "force": BOOL}: the first must be there. */
+struct model_request {
+    char *model; /* the caller's */
+    bool has_pin, is_pinned, is_forced;
+};
 
-/* {"model": NAME, "pin": BOOL}; *ret_model is the caller's. */
-static int read_model(struct exchange *x, char **ret_model, enum pin *ret_pin,
-                      struct api_error *err)
+static int read_model(struct exchange *x, struct model_request *ret_request, struct api_error *err)
 {
+    struct model_request q = {0};
     const char *name = NULL;
-    bool is_pinned = false;
     json_t *object;
     int rc = api_read_object(x, &object, err);
 
@@ -208,18 +216,22 @@ static int read_model(struct exchange *x, char **ret_model, enum pin *ret_pin,
         return rc;
     rc = fields_string(object, "model", &name, err);
     if (rc == 0)
-        rc = fields_bool(object, "pin", &is_pinned, err);
-    *ret_pin = !fields_get(object, "pin") ? PIN_UNCHANGED : is_pinned ? PIN_YES : PIN_NO;
+        rc = fields_bool(object, "pin", &q.is_pinned, err);
+    if (rc == 0)
+        rc = fields_bool(object, "force", &q.is_forced, err);
+    q.has_pin = fields_get(object, "pin") != NULL;
     if (rc == 0 && !name)
         rc = fields_fail(err, 400, "model", "missing_required_parameter", "'model' is missing");
     if (rc == 0)
         rc = api_check_name(x, name, err);
     if (rc == 0) {
-        *ret_model = strdup(name);
-        if (!*ret_model)
+        q.model = strdup(name);
+        if (!q.model)
             rc = fields_fail(err, 503, NULL, NULL, "there is no memory for this request now");
     }
     json_decref(object);
+    if (rc == 0)
+        *ret_request = q;
     return rc;
 }
 
@@ -228,9 +240,9 @@ void api_hearth_load(struct exchange *x, const char *tail)
     static const struct engine_load_events events = {on_progress, on_loaded};
     static const struct exchange_ops ops = {.on_gone = on_gone};
     struct wait *w = calloc(1, sizeof(*w));
+    struct model_request q = {0};
     struct api_error err;
     struct error why;
-    enum pin pin;
     int rc;
 
     if (!w) {
@@ -239,11 +251,12 @@ void api_hearth_load(struct exchange *x, const char *tail)
         return;
     }
     w->x = x;
-    rc = read_model(x, &w->model, &pin, &err);
+    rc = read_model(x, &q, &err);
+    w->model = q.model;
     if (rc == 0 && engine_load(x->server->engine, w->model, &events, w, &w->load, &why) < 0)
         rc = api_engine_error(x, &why, "model", &err);
-    if (rc == 0 && pin != PIN_UNCHANGED) /* known, as it loads */
-        engine_pin(x->server->engine, w->model, pin == PIN_YES, NULL);
+    if (rc == 0 && q.has_pin) /* known, as it loads */
+        engine_pin(x->server->engine, w->model, q.is_pinned, NULL);
     if (rc < 0) {
         exchange_fail(x, &err);
         wait_destroy(w);
@@ -253,18 +266,88 @@ void api_hearth_load(struct exchange *x, const char *tail)
     x->user = w;
 }
 
+/* Those other than a client who have requests on a model, each once, the first few by number. */
+struct users {
+    const struct peer *client;
+    const char *model;
+    uid_t uids[8];
+    size_t n, n_more;
+};
+
+static void note_user(void *user, const struct engine_session *s)
+{
+    struct users *u = user;
+    enum { MOST = sizeof(u->uids) / sizeof(u->uids[0]) };
+
+    /* over TCP nobody can be told from another */
+    if (strcmp(s->model, u->model) != 0 || (u->client->is_local && s->caller.uid == u->client->uid))
+        return;
+    for (size_t i = 0; i < u->n; i++)
+        if (u->uids[i] == s->caller.uid)
+            return;
+    if (u->n < MOST)
+        u->uids[u->n++] = s->caller.uid;
+    else
+        u->n_more++;
+}
+
+static void write_users(const struct users *u, char *to, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < u->n && used < size; i++) {
+        const char *before = i ? ", " : "";
+
+        used += (size_t)(u->uids[i] == ENGINE_UID_UNKNOWN
+                             ? snprintf(to + used, size - used, "%sa client over TCP", before)
+                             : snprintf(to + used, size - used, "%suid %u", before,
+                                        (unsigned)u->uids[i]));
+    }
+    if (u->n_more && used < size)
+        snprintf(to + used, size - used, " and others");
+}
+
+/* What others wait for nobody takes from them by mistake, and who is not to take it not at all. */
+static int check_unload(struct exchange *x, const struct model_request *q, struct api_error *err)
+{
+    struct users users = {.client = x->peer};
+    const struct engine_model_info *info;
+    bool may_force = api_sees_all(x);
+    char who[256];
+
+    if ((may_force && q->is_forced) ||
+        engine_find_model(x->server->engine, q->model, &info, NULL) < 0)
+        return 0;
+    users.model = info->name;
+    engine_each_session(x->server->engine, note_user, &users);
+    if (!users.n)
+        return 0;
+    write_users(&users, who, sizeof(who));
+    if (may_force)
+        return fields_fail(err, 409, "model", "model_in_use",
+                           "%s answers requests of %s: wait until `hearth ps` shows none, or end "
+                           "them with `hearth unload --force`",
+                           info->name, who);
+    return fields_fail(
+        err, 403, "model", "model_in_use",
+        "%s answers requests of %s, which only root and the user the daemon runs "
+        "as may end, with `hearth unload --force`: wait until `hearth ps` shows none",
+        info->name, who);
+}
+
 void api_hearth_unload(struct exchange *x, const char *tail)
 {
     static const char done[] = "{\"status\":\"unloading\"}\n";
+    struct model_request q = {0};
     struct api_error err;
     struct error why;
-    char *model = NULL;
-    enum pin pin;
-    int rc = read_model(x, &model, &pin, &err);
+    int rc = read_model(x, &q, &err);
 
-    if (rc == 0 && engine_unload(x->server->engine, model, &why) < 0)
+    if (rc == 0)
+        rc = check_unload(x, &q, &err);
+    if (rc == 0 && engine_unload(x->server->engine, q.model, &why) < 0)
         rc = api_engine_error(x, &why, "model", &err);
-    free(model);
+    free(q.model);
     if (rc < 0)
         exchange_fail(x, &err);
     else

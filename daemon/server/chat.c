@@ -123,6 +123,28 @@ static int set_reasoning(json_t *message, struct api_error *err)
     return failed ? no_memory(err) : 0;
 }
 
+/* The API's roles, by the names that templates know. */
+static int set_role(json_t *role, size_t at, struct api_error *err)
+{
+    static const struct {
+        const char *name, *known;
+    } roles[] = {{"system", "system"},       {"developer", "system"}, {"user", "user"},
+                 {"assistant", "assistant"}, {"tool", "tool"},        {"function", "tool"}};
+    const char *name = json_string_value(role);
+
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+        if (strcmp(roles[i].name, name) != 0)
+            continue;
+        return roles[i].known != roles[i].name && json_string_set(role, roles[i].known) < 0
+                   ? no_memory(err)
+                   : 0;
+    }
+    return fields_fail(err, 400, where(at, "role"), "invalid_value",
+                       "'%s' must be system, developer, user, assistant, tool or function, not "
+                       "\"%.40s\"",
+                       where(at, "role"), name);
+}
+
 static int check_messages(json_t *messages, struct api_error *err)
 {
     json_t *message;
@@ -153,11 +175,8 @@ static int check_messages(json_t *messages, struct api_error *err)
             return fields_fail(err, 400, where(i, "role"), "invalid_type",
                                "'%s' must be a string, not %s", where(i, "role"),
                                fields_type_name(role));
-        if (strcmp(json_string_value(role), "developer") == 0 &&
-            json_string_set(role, "system") < 0)
-            return no_memory(err);
-        if (set_content(message, i, err) < 0 || set_arguments(message, i, err) < 0 ||
-            set_reasoning(message, err) < 0)
+        if (set_role(role, i, err) < 0 || set_content(message, i, err) < 0 ||
+            set_arguments(message, i, err) < 0 || set_reasoning(message, err) < 0)
             return -1;
     }
     return 0;

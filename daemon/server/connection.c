@@ -122,6 +122,16 @@ static void on_head(struct connection *c)
     }
 }
 
+static void tell_failure(const struct http_parser *p, struct api_error *err)
+{
+    if (p->status == 413)
+        fields_fail(err, 413, NULL, NULL,
+                    "the body is larger than the %llu bytes a request may have",
+                    (unsigned long long)p->limits->body_bytes);
+    else
+        fields_fail(err, p->status, NULL, NULL, "%s", p->reason);
+}
+
 /* Parses and handles what it can; returns how many bytes it took. */
 static size_t parse(struct connection *c, const char *data, size_t len)
 {
@@ -146,7 +156,7 @@ static size_t parse(struct connection *c, const char *data, size_t len)
             start_exchange(c);
             router_handle(&c->exchange);
         } else if (result == HTTP_FAIL) {
-            fields_fail(&err, c->parser.status, NULL, NULL, "%s", c->parser.reason);
+            tell_failure(&c->parser, &err);
             refuse(c, &err);
         }
     }

@@ -28,6 +28,8 @@ struct server_config {
     uint32_t least_bytes_per_second;
     const char *version;
     bool logs_access;
+    const char *const *model_dirs; /* what `hearth ls` names where there is no model;
+                                      NULL-terminated, the caller's; may be NULL */
     /* bearer tokens, NULL-terminated, for connections over TCP; NULL: no TCP connection is served.
      * The caller's, and must stay until server_set_tokens or server_destroy. */
     const char *const *tokens;

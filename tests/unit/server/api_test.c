@@ -401,7 +401,7 @@ static void a_full_queue_says_when_to_come_back(void **state)
     assert_non_null(strstr(r.head, "Retry-After: 3\r\n"));
     response_free(&r);
     /* unloading the model ends what waits for it, and says so */
-    json_decref(ask("/hearth/v1/unload", "{\"model\":\"tiny\"}", 200));
+    json_decref(ask("/hearth/v1/unload", "{\"model\":\"tiny\",\"force\":true}", 200));
     for (int i = 0; i < 2; i++) {
         client_read(fds[i], &r);
         assert_int_equal(r.status, 503);

@@ -222,6 +222,16 @@ static void chats_take_the_shape_templates_expect(void **state)
          "\"reasoning_effort\":\"max\"}"},
         {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":1}",
          "reasoning_effort"},
+        {"{\"messages\":[{\"role\":\"function\",\"name\":\"f\",\"content\":\"1\"}]}",
+         "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"1\",\"name\":\"f\",\"role\":"
+         "\"tool\"}]}"},
+        {"{\"messages\":[{\"role\":\"tool\",\"content\":\"1\"},{\"role\":\"system\",\"content\":"
+         "\"2\"}]}",
+         "{\"add_generation_prompt\":true,\"messages\":[{\"content\":\"1\",\"role\":\"tool\"},"
+         "{\"content\":\"2\",\"role\":\"system\"}]}"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"king\",\"content\":"
+         "\"y\"}]}",
+         "messages[1].role"},
         {"{}", "messages"},
         {"{\"messages\":{}}", "messages"},
         {"{\"messages\":[]}", "messages"},

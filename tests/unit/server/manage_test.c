@@ -159,6 +159,37 @@ static void a_user_sees_its_own_sessions_and_the_sums(void **state)
     assert_null(strstr(text, "{uid="));
 }
 
+/* Of the fake engine's sessions on "tiny" one is this process's user's, one of 4242. */
+static void what_others_use_is_unloaded_by_whom_it_is_known_to_only(void **state)
+{
+    static const char unload[] = "POST /hearth/v1/unload HTTP/1.1\r\nHost: x\r\n"
+                                 "Content-Length: 29\r\n\r\n{\"model\":\"tiny\",\"force\":true}";
+    static const char cold[] = "POST /hearth/v1/unload HTTP/1.1\r\nHost: x\r\n"
+                               "Content-Length: 16\r\n\r\n{\"model\":\"cold\"}";
+    char text[4096];
+    struct response r;
+
+    client_ask(&house, "/hearth/v1/unload", "{\"model\":\"tiny\"}", &r);
+    assert_int_equal(r.status, 409);
+    assert_non_null(strstr(r.body, "\"message\":\"tiny answers requests of uid 4242: wait until "
+                                   "`hearth ps` shows none, or end them with `hearth unload "
+                                   "--force`\""));
+    response_free(&r);
+    json_decref(ask("/hearth/v1/unload", "{\"model\":\"tiny\",\"force\":true}", 200));
+    if (geteuid() != 0)
+        SKIP("only root can ask as another user");
+    assert_int_equal(chmod(house.path, 0666), 0);
+    ask_as(4242, unload, text, sizeof(text));
+    assert_non_null(strstr(text, "tiny answers requests of uid 0, which only root"));
+    ask_as(4243, unload, text, sizeof(text));
+    assert_non_null(strstr(text, "tiny answers requests of uid 0, uid 4242, which only root"));
+    assert_non_null(strstr(text, "\"code\":\"model_in_use\""));
+    client_ask(&house, "/hearth/v1/load", "{\"model\":\"cold\"}", &r);
+    response_free(&r);
+    ask_as(4243, cold, text, sizeof(text));
+    assert_non_null(strstr(text, "\"status\":\"unloading\""));
+}
+
 static uid_t forgotten(void)
 {
     struct fake_seen seen;
@@ -202,6 +233,7 @@ int main(int argc, char **argv)
         IN_HOUSE(text_becomes_tokens_and_back),
         IN_HOUSE(status_models_and_metrics_are_told),
         IN_HOUSE(a_user_sees_its_own_sessions_and_the_sums),
+        IN_HOUSE(what_others_use_is_unloaded_by_whom_it_is_known_to_only),
         IN_HOUSE(a_user_has_forgotten_what_is_its_own),
     };
     return TEST_MAIN(argc, argv, tests);

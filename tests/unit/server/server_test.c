@@ -195,6 +195,7 @@ static void huge_bodies_are_refused_and_the_answer_arrives(void **state)
     client_send(fd, junk, len);
     client_read(fd, &r);
     assert_int_equal(r.status, 413);
+    assert_non_null(strstr(r.body, "larger than the 100000 bytes a request may have"));
     assert_int_equal(r.is_whole, 1);
     response_free(&r);
     close(fd);

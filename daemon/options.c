@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEFAULT_CONFIG "/etc/hearth/hearthd.conf"
 
@@ -36,7 +37,7 @@ static const struct setting {
     const char *name, *argument, *help;
     enum kind kind;
     size_t offset, count_offset;
-    uint64_t max;
+    uint64_t max, min;
     bool is_live; /* taken up while serving; the others wait for the next start */
     const struct choice *choices;
 } settings[] = {
@@ -50,11 +51,11 @@ static const struct setting {
     {"device", "NAME", "auto, cpu, vulkan, vulkan:N; or several: vulkan,cpu", TEXT,
      offsetof(struct options, device)},
     {"context", "TOKENS", "longest context of a request", NUMBER,
-     offsetof(struct options, context_tokens), 0, UINT32_MAX},
+     offsetof(struct options, context_tokens), 0, UINT32_MAX, .min = 1},
     {"batch", "TOKENS", "longest step over a prompt", NUMBER,
-     offsetof(struct options, batch_tokens), 0, UINT32_MAX},
+     offsetof(struct options, batch_tokens), 0, UINT32_MAX, .min = 1},
     {"kv-bytes", "BYTES", "KV cache of each model (K, M, G suffixes)", BYTES,
-     offsetof(struct options, kv_bytes), 0, UINT64_MAX},
+     offsetof(struct options, kv_bytes), 0, UINT64_MAX, .min = 1},
     {"kv-type", "TYPE", "how it keeps keys and values: f16 or q8_0, half as large (f16)", CHOICE,
      offsetof(struct options, kv_type), .choices = kv_types},
     {"prefix-percent", "N", "most of it that answers may leave for later ones (100; 0: none)",
@@ -70,15 +71,15 @@ static const struct setting {
     {"idle-after", "SECONDS", "unused models leave the device (300; 0: never)", NUMBER,
      offsetof(struct options, idle_after_seconds), 0, 1000000000},
     {"queue-limit", "N", "most requests that wait", NUMBER, offsetof(struct options, queue_limit),
-     0, UINT32_MAX},
+     0, UINT32_MAX, .min = 1},
     {"user-limit", "N", "most requests of one user, running and waiting", NUMBER,
-     offsetof(struct options, user_limit), 0, UINT32_MAX},
+     offsetof(struct options, user_limit), 0, UINT32_MAX, .min = 1},
     {"user", "WHO LIMITS", "what a user may have: 'alice weight=4 streams=8' (repeatable)", LIST,
      offsetof(struct options, users), offsetof(struct options, n_users), .is_live = true},
     {"request-seconds", "N", "longest time of a request (0: no limit)", NUMBER,
      offsetof(struct options, request_seconds), 0, 1000000000},
     {"max-connections", "N", "most open connections", NUMBER,
-     offsetof(struct options, max_connections), 0, 1000000},
+     offsetof(struct options, max_connections), 0, 1000000, .min = 1},
     {"drain-seconds", "N", "time running answers have after SIGTERM", NUMBER,
      offsetof(struct options, drain_seconds), 0, 86400},
     {"hugetlb", "yes|no", "take weights' memory from the hugetlb pool", BOOLEAN,
@@ -89,7 +90,7 @@ static const struct setting {
      offsetof(struct options, listen)},
     {"token-file", "PATH", "bearer tokens for TCP, one a line", TEXT,
      offsetof(struct options, token_file), .is_live = true},
-    {"access-log", "yes|no", "a line for each request (yes)", BOOLEAN,
+    {"access-log", "yes|no", "a line for each request (yes, but no on a terminal)", BOOLEAN,
      offsetof(struct options, logs_access), .is_live = true},
     {"log-level", "LEVEL", "error, warn, info or debug", CHOICE,
      offsetof(struct options, log_level), .is_live = true, .choices = levels},
@@ -110,10 +111,15 @@ static void *field(struct options *o, size_t offset)
 static int set_number(const struct setting *s, int base, const char *value, uint64_t *to,
                       struct error *err)
 {
-    if (number_parse(value, base, s->kind == BYTES, s->max, to) < 0)
-        return error_set(err, -EINVAL, "%s: '%s' is not a number up to %llu%s", s->name, value,
-                         (unsigned long long)s->max,
+    uint64_t n;
+
+    if (number_parse(value, base, s->kind == BYTES, s->max, &n) < 0 || n < s->min)
+        return error_set(err, -EINVAL,
+                         base == 8 ? "'%s' is not a number from %llo to %llo%s"
+                                   : "'%s' is not a number from %llu to %llu%s",
+                         value, (unsigned long long)s->min, (unsigned long long)s->max,
                          s->kind == BYTES ? "; K, M, G or T may follow it" : "");
+    *to = n;
     return 0;
 }
 
@@ -130,7 +136,7 @@ static int set_choice(const struct setting *s, struct options *o, const char *va
         }
         strbuf_printf(&names, "%s%s", names.len ? ", " : "", c->name);
     }
-    error_set(err, -EINVAL, "%s: '%s' is not one of %s", s->name, value,
+    error_set(err, -EINVAL, "'%s' is not one of %s", value,
               names.failed ? "what it can be" : names.data);
     strbuf_finish(&names);
     return -EINVAL;
@@ -142,7 +148,7 @@ static int set_word(const struct setting *s, struct options *o, const char *valu
     bool yes = strcmp(value, "yes") == 0 || strcmp(value, "true") == 0;
 
     if (!yes && strcmp(value, "no") != 0 && strcmp(value, "false") != 0)
-        return error_set(err, -EINVAL, "%s: '%s' is neither yes nor no", s->name, value);
+        return error_set(err, -EINVAL, "'%s' is neither yes nor no", value);
     *(bool *)field(o, s->offset) = yes;
     return 0;
 }
@@ -151,7 +157,7 @@ static int set(const struct setting *s, struct options *o, const char *value, st
 {
     const char **text = field(o, s->offset);
     unsigned *count = field(o, s->count_offset);
-    uint64_t n;
+    uint64_t n = 0;
     char *copy;
     int rc;
 
@@ -175,12 +181,12 @@ static int set(const struct setting *s, struct options *o, const char *value, st
         break;
     }
     if (!*value)
-        return error_set(err, -EINVAL, "%s: the value is empty", s->name);
+        return error_set(err, -EINVAL, "the value is empty");
     copy = arena_strndup(&o->arena, value, strlen(value));
     if (!copy)
         return error_set(err, -ENOMEM, "no memory for the settings");
     if (s->kind == LIST && *count >= OPTIONS_LIST)
-        return error_set(err, -E2BIG, "%s: more than %d are given", s->name, OPTIONS_LIST);
+        return error_set(err, -E2BIG, "more than %d are given", OPTIONS_LIST);
     if (s->kind == LIST)
         text += (*count)++;
     *text = copy;
@@ -201,6 +207,7 @@ static char *trim(char *s)
 static int set_line(struct options *o, char *line, struct error *err)
 {
     char *key = trim(line), *value = strchr(key, '=');
+    int rc;
 
     if (!*key || *key == '#')
         return 0;
@@ -208,9 +215,14 @@ static int set_line(struct options *o, char *line, struct error *err)
         return error_set(err, -EINVAL, "'%.80s' is not KEY = VALUE", key);
     *value++ = 0;
     key = trim(key);
-    for (size_t i = 0; i < N_SETTINGS; i++)
-        if (strcmp(settings[i].name, key) == 0)
-            return set(&settings[i], o, trim(value), err);
+    for (size_t i = 0; i < N_SETTINGS; i++) {
+        if (strcmp(settings[i].name, key) != 0)
+            continue;
+        rc = set(&settings[i], o, trim(value), err);
+        if (rc < 0)
+            error_prefix(err, "%s", key);
+        return rc;
+    }
     return error_set(err, -EINVAL, "'%.80s' is not a setting", key);
 }
 
@@ -391,7 +403,7 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
     enum options_result result;
 
     *o = (struct options){.numa_node = -1,
-                          .logs_access = true,
+                          .logs_access = !isatty(STDERR_FILENO),
                           .drain_seconds = 30,
                           .prefix_percent = 100,
                           .kv_disk_days = 30,

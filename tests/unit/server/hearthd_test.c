@@ -219,6 +219,8 @@ static void settings_that_are_wrong_are_named(void **state)
         {"socket\n", "line 1: 'socket' is not KEY = VALUE"},
         {"access-log = perhaps\n", "line 1: access-log: 'perhaps' is neither yes nor no"},
         {"log-level = loud\n", "line 1: log-level: 'loud' is not one of"},
+        {"context = 0\n", "line 1: context: '0' is not a number from 1 to 4294967295"},
+        {"socket-mode = 888\n", "line 1: socket-mode: '888' is not a number from 0 to 777"},
         {"kv-bytes = 99999999999G\n", "line 1: kv-bytes"},
         {"kv-bytes = 3X\n", "K, M, G or T may follow"},
         {"kv-type = q4\n", "line 1: kv-type: 'q4' is not one of f16, q8_0"},
@@ -248,6 +250,8 @@ static void settings_that_are_wrong_are_named(void **state)
     assert_non_null(strstr(text, "No such file"));
     assert_int_equal(run(ARGS("--colour", "red"), text, sizeof(text)), 2);
     assert_int_equal(run(ARGS("extra"), text, sizeof(text)), 2);
+    assert_int_equal(run(ARGS("--kv-type", "q4"), text, sizeof(text)), 2);
+    assert_non_null(strstr(text, "hearthd: --kv-type: 'q4' is not one of"));
     write_file("tokens", "0123456789abcdef\n", 0644);
     assert_int_equal(
         run(ARGS("--listen", "127.0.0.1:0", "--token-file", in_dir("tokens")), text, sizeof(text)),

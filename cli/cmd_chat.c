@@ -2,6 +2,8 @@
 #include "command.h"
 #include "conversation.h"
 
+#include "base/clock.h"
+
 #include <editline/readline.h>
 #include <errno.h>
 #include <getopt.h>
@@ -11,7 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { RETURN_SECONDS = 60 };
 
 static const char help[] = "  /clear   forget the conversation\n"
                            "  /stats   figures after each answer, or no more\n"
@@ -112,7 +117,46 @@ static bool handle_command(const char *line, struct answer_options *o, json_t *m
     return true;
 }
 
-/* One question and its answer. Only a daemon that is gone ends the chat. */
+static bool is_gone(int r)
+{
+    return r == -ENOTCONN || r == -ESHUTDOWN;
+}
+
+/* A daemon that is restarted is back soon: waits for it, and has it load the model again. */
+static int wait_for_daemon(struct client *c, const char *model, struct error *err)
+{
+    const struct timespec pause = {.tv_nsec = 250000000};
+    uint64_t end_ns = clock_now_ns() + RETURN_SECONDS * UINT64_C(1000000000);
+    int r;
+
+    fprintf(stderr,
+            "(the daemon on %s has ended: the conversation goes on when it is back, within %d s; "
+            "Ctrl-C gives up)\n",
+            client_socket(c), RETURN_SECONDS);
+    was_interrupted = 0;
+    do {
+        nanosleep(&pause, NULL);
+        r = was_interrupted ? error_set(err, EINTR, "interrupted")
+                            : conversation_load(c, model, false, err);
+    } while (is_gone(r) && clock_now_ns() < end_ns);
+    return r;
+}
+
+/* One question and its answer. What was said is kept here, so another daemon can go on with it. */
+static int ask(struct client *c, const struct answer_options *o, const json_t *messages,
+               char **ret_text, struct answer_stats *ret_stats, struct error *err)
+{
+    int r = conversation_ask(c, o, messages, ret_text, ret_stats, err);
+
+    if (!is_gone(r))
+        return r;
+    r = wait_for_daemon(c, o->model, err);
+    if (r < 0)
+        return r;
+    free(*ret_text);
+    return conversation_ask(c, o, messages, ret_text, ret_stats, err);
+}
+
 static int turn(struct client *c, const struct answer_options *o, json_t *messages,
                 const char *line)
 {
@@ -122,7 +166,7 @@ static int turn(struct client *c, const struct answer_options *o, json_t *messag
     int r;
 
     json_array_append_new(messages, conversation_message("user", line));
-    r = conversation_ask(c, o, messages, &text, &stats, &err);
+    r = ask(c, o, messages, &text, &stats, &err);
     if (r == 0 || (r == -EINTR && text && *text)) {
         json_array_append_new(messages, conversation_message("assistant", text ? text : ""));
         if (r == 0 && o->shows_stats)
@@ -135,7 +179,7 @@ static int turn(struct client *c, const struct answer_options *o, json_t *messag
     else if (r < 0)
         command_fail(EXIT_FAILED, "%s", err.text);
     free(text);
-    return r == -ENOTCONN ? r : 0;
+    return is_gone(r) ? -ENOTCONN : 0;
 }
 
 static int converse(struct client *c, struct answer_options *o)
@@ -163,6 +207,8 @@ static int converse(struct client *c, struct answer_options *o)
             if (has_history)
                 save_history(path); /* now: a hang-up must not lose it */
             r = turn(c, o, messages, line);
+            if (is_terminal) /* who looks on may start it, and ask again */
+                r = 0;
         }
         free(line);
     }
@@ -192,9 +238,12 @@ static int run(int argc, char **argv)
             return command_usage(&command_chat, answer_options_help);
     if (argc - optind != 1 || !answer_options_check(&o))
         return command_usage(&command_chat, answer_options_help);
-    o.model = absolute_model(argv[optind], resolved);
+    r = find_model(argv[optind], resolved, &o.model, &err);
+    if (r < 0)
+        return command_fail(EXIT_NO_MODEL, "%s", err.text);
     r = client_create(o.socket, &client, &err);
     if (r == 0) {
+        conversation_tell_waits(client);
         r = conversation_load(client, o.model, false, &err);
         if (r == 0)
             return end(client, converse(client, &o));

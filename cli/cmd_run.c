@@ -13,16 +13,28 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool begins_with(const char *s, const char *with)
+{
+    return !strncmp(s, with, strlen(with));
+}
+
 /* A name is the daemon's business; a path that leads somewhere here must not depend on where the
  * daemon was started. */
-const char *absolute_model(const char *model, char resolved[])
+int find_model(const char *model, char resolved[], const char **ret_model, struct error *err)
 {
     size_t n = strlen(model);
+    bool has_slash = strchr(model, '/'), has_ending = n > 5 && !strcmp(model + n - 5, ".gguf");
+    bool is_path = begins_with(model, "/") || begins_with(model, "./") ||
+                   begins_with(model, "../") || (has_slash && has_ending);
 
-    if ((strchr(model, '/') || (n > 5 && !strcmp(model + n - 5, ".gguf"))) &&
-        access(model, F_OK) == 0 && realpath(model, resolved))
-        return resolved;
-    return model;
+    *ret_model = model;
+    if (!has_slash && !has_ending)
+        return 0;
+    if (realpath(model, resolved))
+        *ret_model = resolved;
+    else if (is_path && errno != EACCES) /* where this user may not look the daemon may */
+        return error_set_errno(err, errno, "%s", model);
+    return 0;
 }
 
 /* The words of the command line, or standard input where there are none or "-". */
@@ -52,6 +64,7 @@ static int answer(const struct answer_options *o, const char *prompt, struct err
 
     if (r < 0)
         return EXIT_FAILED;
+    conversation_tell_waits(c);
     r = conversation_load(c, o->model, false, err);
     code = conversation_load_exit_code(r);
     if (r == 0) {
@@ -80,9 +93,10 @@ static int run(int argc, char **argv)
             return command_usage(&command_run, answer_options_help);
     if (optind >= argc || !answer_options_check(&o))
         return command_usage(&command_run, answer_options_help);
-    o.model = absolute_model(argv[optind++], resolved);
     strbuf_init(&prompt, 0);
-    if (read_prompt(argc - optind, argv + optind, &prompt, &err) < 0) {
+    if (find_model(argv[optind++], resolved, &o.model, &err) < 0) {
+        code = EXIT_NO_MODEL;
+    } else if (read_prompt(argc - optind, argv + optind, &prompt, &err) < 0) {
         code = EXIT_FAILED;
     } else if (!prompt.len) {
         error_set(&err, EINVAL, "the prompt is empty");

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/param.h>
+#include <termios.h>
 #include <unistd.h>
 
 static const char options[] = "  --once          one picture, then end\n"
@@ -21,7 +23,13 @@ static const char options[] = "  --once          one picture, then end\n"
                               "  --delay SECONDS between pictures (1)\n"
                               "  --socket PATH   the daemon's socket (HEARTH_SOCKET)\n";
 
-enum { COLUMNS_DEFAULT = 80, ROWS_DEFAULT = 24 };
+enum {
+    COLUMNS_DEFAULT = 80,
+    ROWS_DEFAULT = 24,
+    NAME_LEAST = 5,
+    MODEL_WIDTH = 40,                                          /* of a model's own line */
+    FIGURES_WIDTH = 8 + 1 + 7 + 1 + 1 + 1 + 8 + 6 + 6 + 6 + 6, /* of a session but its names */
+};
 
 struct top {
     struct client *client;
@@ -29,6 +37,9 @@ struct top {
     double delay_seconds;
     json_t *before; /* the picture before, for what the device did since */
     int columns, rows_left;
+    int app_width, model_width; /* of the columns */
+    bool has_keys;              /* stdin is a terminal, which gives each key at once */
+    struct termios keys_before;
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -87,16 +98,50 @@ static void add_app(json_t *session)
         json_object_set_new(session, "unit", json_string(app.unit));
 }
 
+static const char *app_name(const json_t *session)
+{
+    const char *unit = text_of(session, "unit");
+
+    return *unit ? unit : text_of(session, "command");
+}
+
+/* The columns of names get what the figures leave of a line: as much as they need, else as the
+ * other one leaves, else half. */
+static void fit_names(struct top *t, const json_t *sessions)
+{
+    int app = NAME_LEAST, model = NAME_LEAST, room = t->columns - FIGURES_WIDTH, half;
+    size_t i;
+    json_t *s;
+
+    json_array_foreach(sessions, i, s)
+    {
+        app = MAX(app, (int)strlen(app_name(s)));
+        model = MAX(model, (int)strlen(text_of(s, "model")));
+    }
+    room = MAX(room, 2 * NAME_LEAST);
+    half = room / 2;
+    if (app + model > room) {
+        if (app <= half)
+            model = room - app;
+        else if (model <= half)
+            app = room - model;
+        else
+            app = half, model = room - half;
+    }
+    t->app_width = app;
+    t->model_width = model;
+}
+
 static void print_session(struct top *t, const json_t *s)
 {
-    const char *unit = text_of(s, "unit"), *command = text_of(s, "command");
     bool is_background = strcmp(text_of(s, "class"), "background") == 0;
     char user[40], line[256];
 
-    snprintf(line, sizeof(line), "%-9.9s %7llu %-16.16s %-14.14s %-7s%c%6llu%6llu%6.1f%5.0f",
+    snprintf(line, sizeof(line), "%-8.8s %7llu %-*.*s %-*.*s %-7s%c%6llu%6llu%6.1f%6.0f",
              user_name(user, sizeof(user), s), (unsigned long long)number_of(s, "pid"),
-             *unit ? unit : command, text_of(s, "model"), text_of(s, "state"),
-             is_background ? 'b' : ' ', (unsigned long long)number_of(s, "prompt_tokens"),
+             t->app_width, t->app_width, app_name(s), t->model_width, t->model_width,
+             text_of(s, "model"), text_of(s, "state"), is_background ? 'b' : ' ',
+             (unsigned long long)number_of(s, "prompt_tokens"),
              (unsigned long long)number_of(s, "completion_tokens"),
              seconds_of(s, "tokens_per_second"), seconds_of(s, "age_seconds"));
     print_line(t, line);
@@ -123,15 +168,20 @@ static void print_model(struct top *t, const json_t *picture, const json_t *m)
     double interval =
         seconds_of(picture, "uptime_seconds") - seconds_of(t->before, "uptime_seconds");
     double share = interval > 0 ? 100 * device_seconds(t, m) / interval : 0;
-    char pool[FORMAT_BYTES_SIZE], used[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE], line[256];
+    char pool[FORMAT_BYTES_SIZE], used[FORMAT_BYTES_SIZE], kv[FORMAT_BYTES_SIZE];
+    char figures[160], line[256];
+    int width;
 
-    snprintf(line, sizeof(line), "%-22.22s %3llu run %3llu wait  device %3.0f%%  %s, KV %s/%s%s",
-             text_of(m, "name"), (unsigned long long)number_of(m, "running"),
+    snprintf(figures, sizeof(figures), "%llu run, %llu wait, device %.0f%%, %s, KV %s/%s%s",
+             (unsigned long long)number_of(m, "running"),
              (unsigned long long)number_of(m, "waiting"), share < 100 ? share : 100,
              format_bytes(pool, number_of(m, "pool_bytes")),
              format_bytes(used, number_of(m, "kv_used_bytes")),
              format_bytes(kv, number_of(m, "kv_bytes")),
              json_is_true(json_object_get(m, "is_idle")) ? ", idle" : "");
+    width = t->columns - (int)strlen(figures) - 1;
+    width = MAX(NAME_LEAST, width < MODEL_WIDTH ? width : MODEL_WIDTH);
+    snprintf(line, sizeof(line), "%-*.*s %s", width, width, text_of(m, "name"), figures);
     print_line(t, line);
 }
 
@@ -151,8 +201,9 @@ static void print_picture(struct top *t, const json_t *picture)
     print_line(t, line);
     json_array_foreach(json_object_get(picture, "models"), i, it) print_model(t, picture, it);
     print_line(t, strcpy(line, ""));
-    snprintf(line, sizeof(line), "%-9s %7s %-16s %-14s %-8s%6s%6s%6s%5s", "USER", "PID", "APP",
-             "MODEL", "STATE", "IN", "OUT", "T/S", "AGE");
+    fit_names(t, json_object_get(picture, "sessions"));
+    snprintf(line, sizeof(line), "%-8s %7s %-*s %-*s %-8s%6s%6s%6s%6s", "USER", "PID", t->app_width,
+             "APP", t->model_width, "MODEL", "STATE", "IN", "OUT", "T/S", "AGE");
     print_line(t, line);
     json_array_foreach(json_object_get(picture, "sessions"), i, it) print_session(t, it);
     if (number_of(picture, "sessions_of_others")) {
@@ -204,12 +255,43 @@ static int show(struct top *t, struct error *err)
 
 /* ---- the command ---- */
 
-/* Waits for the next picture; false when it shall end: a signal, or nobody reads any more. */
+/* Keys come one by one and unseen, for q; Ctrl-C stays a signal. */
+static void take_keys(struct top *t)
+{
+    struct termios keys;
+
+    if (!t->is_terminal || tcgetattr(STDIN_FILENO, &t->keys_before) < 0)
+        return;
+    keys = t->keys_before;
+    keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    t->has_keys = tcsetattr(STDIN_FILENO, TCSANOW, &keys) == 0;
+}
+
+static void give_keys_back(const struct top *t)
+{
+    if (t->has_keys)
+        tcsetattr(STDIN_FILENO, TCSANOW, &t->keys_before);
+}
+
+/* A key that was pressed; false: it is q, or nobody will press any more. */
+static bool take_key(void)
+{
+    char key;
+
+    return read(STDIN_FILENO, &key, 1) == 1 && key != 'q' && key != 'Q';
+}
+
+/* Waits for the next picture, which any key brings at once; false when it shall end: q, a signal,
+ * or nobody reads any more. */
 static bool wait_for_next(const struct top *t)
 {
-    struct pollfd out = {.fd = STDOUT_FILENO};
+    struct pollfd fds[] = {{.fd = STDOUT_FILENO}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    int n;
 
-    return !is_interrupted && !ferror(stdout) && poll(&out, 1, (int)(t->delay_seconds * 1e3)) == 0;
+    if (is_interrupted || ferror(stdout))
+        return false;
+    n = poll(fds, t->has_keys ? 2 : 1, (int)(t->delay_seconds * 1e3));
+    return n == 0 || (n > 0 && !fds[0].revents && take_key());
 }
 
 static int loop(struct top *t, struct error *err)
@@ -219,6 +301,7 @@ static int loop(struct top *t, struct error *err)
 
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    take_keys(t);
     if (t->is_terminal)
         fputs("\033[?1049h\033[?25l", stdout); /* a screen of its own, without cursor */
     do
@@ -226,6 +309,8 @@ static int loop(struct top *t, struct error *err)
     while (r == 0 && wait_for_next(t));
     if (t->is_terminal)
         fputs("\033[?25h\033[?1049l", stdout);
+    fflush(stdout);
+    give_keys_back(t);
     return is_interrupted ? 0 : r;
 }
 

@@ -6,6 +6,8 @@
 #ifndef HEARTH_CLI_COMMAND_H
 #define HEARTH_CLI_COMMAND_H
 
+#include "base/error.h"
+
 /* Exit codes that scripts can rely on (man page, EXIT STATUS). */
 enum {
     EXIT_OK = 0,
@@ -31,8 +33,10 @@ extern const struct command command_bench, command_chat, command_devices, comman
  * stands behind the command's name, else to stderr with EXIT_USAGE. */
 int command_usage(const struct command *c, const char *options);
 
-/* The absolute path of a model given by one that exists here, else what was given (a name). */
-const char *absolute_model(const char *model, char resolved[]);
+/* *ret_model: the absolute path of a file given by a path (into resolved[PATH_MAX]), else what was
+ * given, a name. -ENOENT: what can only be a path (/..., ./..., ../..., .../....gguf) leads to no
+ * file. */
+int find_model(const char *model, char resolved[], const char **ret_model, struct error *err);
 
 /* Prints "hearth: SENTENCE" to stderr and returns code. */
 int command_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -150,6 +150,26 @@ static void release_interrupts(const struct sigaction *old)
     interruptible = NULL;
 }
 
+/* ---- waiting ---- */
+
+static void on_wait(void *user, const char *words)
+{
+    const struct client *c = user;
+
+    if (words)
+        fprintf(stderr, "(%s; Ctrl-C gives up)\n", words);
+    else
+        fprintf(stderr,
+                "(waiting: the daemon on %s has said nothing for a while; if `hearth status` gets "
+                "no answer, it is stopped or stuck; Ctrl-C gives up)\n",
+                client_socket(c));
+}
+
+void conversation_tell_waits(struct client *c)
+{
+    client_on_wait(c, on_wait, c);
+}
+
 /* ---- loading ---- */
 
 struct load {
@@ -401,8 +421,9 @@ json_t *conversation_message(const char *role, const char *text)
 
 int conversation_load_exit_code(int error)
 {
-    return error == 0 || error == -ENOTCONN || error == -EINTR ? conversation_exit_code(error)
-                                                               : EXIT_NO_MODEL;
+    int code = conversation_exit_code(error);
+
+    return code == EXIT_FAILED ? EXIT_NO_MODEL : code;
 }
 
 int conversation_exit_code(int error)
@@ -411,6 +432,7 @@ int conversation_exit_code(int error)
     case 0:
         return EXIT_OK;
     case -ENOTCONN:
+    case -ETIMEDOUT:
         return EXIT_NO_SERVICE;
     case -ENOENT:
         return EXIT_NO_MODEL;

@@ -35,6 +35,9 @@ bool answer_options_check(const struct answer_options *o);
 /* Loads the model if it is not loaded, with a progress bar. */
 int conversation_load(struct client *c, const char *model, bool pins, struct error *err);
 
+/* Puts a line on stderr when the daemon tells what a load or an answer waits for, or nothing. */
+void conversation_tell_waits(struct client *c);
+
 /* Sends messages (an array, borrowed), prints the answer, and returns its text (malloc'd) and
  * figures. -EINTR: cut short by Ctrl-C; what came by then is returned all the same. */
 int conversation_ask(struct client *c, const struct answer_options *o, const json_t *messages,

@@ -36,6 +36,7 @@ struct doctor_facts {
     uint64_t udmabuf_window_bytes;                  /* 0 unknown */
     uint64_t ttm_limit_bytes;                       /* 0 unknown */
     bool has_socket;                                /* the service's */
+    bool has_systemd;                               /* as what began the machine */
     struct doctor_gpu gpus[DOCTOR_GPUS_MOST];
     size_t n_gpus;
 };

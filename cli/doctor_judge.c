@@ -195,7 +195,9 @@ static void judge_service(struct report *r)
     if (r->facts->has_socket)
         add(r, DOCTOR_GOOD, "service", "", "listens on /run/hearth/hearth.sock");
     else
-        add(r, DOCTOR_NOTE, "service", "systemctl enable --now hearthd.socket",
+        add(r, DOCTOR_NOTE, "service",
+            r->facts->has_systemd ? "systemctl enable --now hearthd.socket"
+                                  : "run `hearthd` as root, or as a user for that user alone",
             "is not running: there is no /run/hearth/hearth.sock");
 }
 

@@ -218,5 +218,6 @@ void doctor_look(const char *root, struct doctor_facts *f)
                               << 20;
     f->ttm_limit_bytes =
         read_number(root, "/sys/module/ttm/parameters/pages_limit") * f->page_bytes;
+    f->has_systemd = look_at(root, "/run/systemd/system") != DOCTOR_ABSENT;
     f->has_socket = look_at(root, "/run/hearth/hearth.sock") != DOCTOR_ABSENT;
 }

@@ -25,7 +25,7 @@ static void print_help(FILE *to)
     for (int i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-9s %-28s %s\n", commands[i]->name, commands[i]->arguments,
                 commands[i]->summary);
-    fputs("\n`hearth COMMAND --help` tells a command's options.\n", to);
+    fputs("\n`hearth COMMAND --help`, or `hearth help COMMAND`, tells a command's options.\n", to);
 }
 
 static bool is_help_asked; /* `hearth COMMAND --help`: an answer, not a complaint */
@@ -70,6 +70,23 @@ static void use_utf8(void)
         setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+static int run_command(const char *name, int argc, char **argv)
+{
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i]->name))
+            return finish_output(commands[i]->run(argc, argv));
+    return command_fail(EXIT_USAGE, "there is no command \"%s\"; `hearth --help` lists them", name);
+}
+
+/* `hearth help COMMAND` is `hearth COMMAND --help`. */
+static int help_of(char *name)
+{
+    char option[] = "--help", *args[] = {name, option, NULL};
+
+    is_help_asked = true;
+    return run_command(name, 2, args);
+}
+
 int main(int argc, char **argv)
 {
     standard_fds_hold();
@@ -78,6 +95,8 @@ int main(int argc, char **argv)
         print_help(stderr);
         return EXIT_USAGE;
     }
+    if (argc > 2 && !strcmp(argv[1], "help"))
+        return help_of(argv[2]);
     if (is_help(argv[1]) || !strcmp(argv[1], "help")) {
         print_help(stdout);
         return finish_output(EXIT_OK);
@@ -87,9 +106,5 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     is_help_asked = argc > 2 && is_help(argv[2]);
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(argv[1], commands[i]->name))
-            return finish_output(commands[i]->run(argc - 1, argv + 1));
-    return command_fail(EXIT_USAGE, "there is no command \"%s\"; `hearth --help` lists them",
-                        argv[1]);
+    return run_command(argv[1], argc - 1, argv + 1);
 }

@@ -12,7 +12,7 @@ _hearth() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "$commands help --help --version" -- "$cur")
 		return
 	fi
 	case $prev in
@@ -26,6 +26,9 @@ _hearth() {
 		;;
 	esac
 	case $cmd in
+	help)
+		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
+		;;
 	run | chat)
 		if [[ $cur == -* ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "$answer" -- "$cur")
@@ -34,7 +37,7 @@ _hearth() {
 		fi
 		;;
 	load | unload)
-		[ "$cmd" = load ] && answer="--pin" || answer=""
+		[ "$cmd" = load ] && answer="--pin" || answer="--force"
 		mapfile -t COMPREPLY < <(compgen -W "$(_hearth_models) --socket $answer" -- "$cur"; compgen -f -X '!*.gguf' -- "$cur")
 		;;
 	info)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client.h"
 
+#include "base/clock.h"
 #include "base/strbuf.h"
 
 #include <curl/curl.h>
@@ -12,13 +13,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWER_LIMIT = 64 << 20 };
+enum { ANSWER_LIMIT = 64 << 20, PATIENCE_SECONDS = 10 };
 
 struct client {
     CURL *curl;
     struct curl_slist *headers;
     char socket[108];
     atomic_bool is_interrupted;
+    double patience_seconds; /* 0: without end */
+    client_wait_fn *on_wait;
+    void *wait_user;
 
     /* the call that runs */
     struct strbuf received; /* the answer, or the line that is not complete yet */
@@ -26,6 +30,8 @@ struct client {
     void *user;
     bool has_ended; /* on_event said so */
     bool is_too_long;
+    uint64_t heard_ns; /* when it began, or something of the answer came last */
+    bool has_waited;   /* since then for as long as its patience */
 };
 
 static bool is_socket(const char *path)
@@ -70,12 +76,26 @@ static long status_of(struct client *c)
     return status;
 }
 
+static void tell_words(const struct client *c, const char *words, size_t len)
+{
+    char text[256];
+
+    if (!c->on_wait || !len)
+        return;
+    snprintf(text, sizeof(text), "%.*s", (int)(len < sizeof(text) ? len : sizeof(text) - 1), words);
+    c->on_wait(c->wait_user, text);
+}
+
 /* One line of a stream: an SSE field, a comment, a JSON object, or nothing. */
 static bool handle_line(struct client *c, const char *line, size_t len)
 {
     json_t *event;
     bool go_on;
 
+    if (len >= 2 && line[0] == ':') {
+        tell_words(c, line + 1 + (line[1] == ' '), len - 1 - (line[1] == ' '));
+        return true;
+    }
     if (len >= 5 && !memcmp(line, "data:", 5)) {
         line += 5;
         len -= 5;
@@ -112,10 +132,17 @@ static bool handle_lines(struct client *c)
     return true;
 }
 
+static void heard(struct client *c)
+{
+    c->heard_ns = clock_now_ns();
+    c->has_waited = false;
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *user)
 {
     struct client *c = user;
 
+    heard(c);
     strbuf_add(&c->received, data, size * n);
     if (c->received.failed) {
         c->is_too_long = true;
@@ -127,14 +154,36 @@ static size_t on_data(char *data, size_t size, size_t n, void *user)
     return size * n;
 }
 
+/* Called once a second at least, even while nothing comes. */
 static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
 {
-    const struct client *c = user;
+    struct client *c = user;
+    double silence = (double)(clock_now_ns() - c->heard_ns) * 1e-9;
 
-    return atomic_load(&c->is_interrupted);
+    if (atomic_load(&c->is_interrupted))
+        return 1;
+    /* of a stream the daemon says after as long what it waits for: that is to come first */
+    if (c->has_waited || c->patience_seconds <= 0 ||
+        silence < c->patience_seconds * (c->on_event ? 1.2 : 1))
+        return 0;
+    c->has_waited = true;
+    if (!c->on_event)
+        return 1;
+    if (c->on_wait)
+        c->on_wait(c->wait_user, NULL);
+    return 0;
 }
 
 /* ---- calls ---- */
+
+static double default_patience(void)
+{
+    const char *given = getenv("HEARTH_TIMEOUT");
+    char *end;
+    double seconds = given ? strtod(given, &end) : 0;
+
+    return given && end != given && !*end && seconds >= 0 ? seconds : PATIENCE_SECONDS;
+}
 
 int client_create(const char *socket_path, struct client **ret_client, struct error *err)
 {
@@ -153,6 +202,7 @@ int client_create(const char *socket_path, struct client **ret_client, struct er
                          path, sizeof(c->socket) - 1);
     }
     memcpy(c->socket, path, strlen(path) + 1);
+    c->patience_seconds = default_patience();
     strbuf_init(&c->received, ANSWER_LIMIT);
     c->curl = curl_easy_init();
     c->headers = curl_slist_append(NULL, "Content-Type: application/json");
@@ -197,34 +247,77 @@ void client_clear_interrupt(struct client *c)
     atomic_store(&c->is_interrupted, false);
 }
 
+void client_set_patience(struct client *c, double seconds)
+{
+    c->patience_seconds = seconds;
+}
+
+void client_on_wait(struct client *c, client_wait_fn *on_wait, void *user)
+{
+    c->on_wait = on_wait;
+    c->wait_user = user;
+}
+
+static int explain_no_connection(const struct client *c, struct error *err)
+{
+    if (access(c->socket, F_OK) == 0 && !is_socket(c->socket))
+        return error_set(err, ENOTCONN,
+                         "%s is no socket: name the daemon's with --socket or HEARTH_SOCKET",
+                         c->socket);
+    if (access(c->socket, W_OK) < 0 && errno == EACCES)
+        return error_set(err, ENOTCONN,
+                         "%s is closed to this user: its daemon's socket-mode lets others in",
+                         c->socket);
+    return error_set(err, ENOTCONN,
+                     "no daemon answers on %s: start it with `hearthd`, or name its socket "
+                     "with --socket or HEARTH_SOCKET",
+                     c->socket);
+}
+
 static int explain_curl(const struct client *c, CURLcode code, struct error *err)
 {
     switch (code) {
     case CURLE_COULDNT_CONNECT:
-        if (access(c->socket, W_OK) < 0 && errno == EACCES)
-            return error_set(err, ENOTCONN,
-                             "%s is closed to this user: its daemon's socket-mode lets others in",
-                             c->socket);
-        return error_set(err, ENOTCONN,
-                         "no daemon answers on %s: start it with `hearthd`, or name its socket "
-                         "with --socket or HEARTH_SOCKET",
-                         c->socket);
+        return explain_no_connection(c, err);
     case CURLE_ABORTED_BY_CALLBACK:
+        if (!atomic_load(&c->is_interrupted) && c->has_waited)
+            return error_set(err, ETIMEDOUT,
+                             "the daemon on %s takes connections but has not answered for %g s: "
+                             "it is stopped, or stuck; see its log, then continue or restart it",
+                             c->socket, c->patience_seconds);
         return error_set(err, EINTR, "interrupted");
     case CURLE_OUT_OF_MEMORY:
         return error_set(err, ENOMEM, "out of memory");
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_PARTIAL_FILE:
+        return error_set(err, EIO,
+                         "the daemon on %s closed the connection before the answer was whole: it "
+                         "has ended, or was restarted; its log tells why, then ask again",
+                         c->socket);
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_WEIRD_SERVER_REPLY:
+        return error_set(err, EIO,
+                         "what answers on %s speaks no HTTP, so it is no hearthd: name its socket "
+                         "with --socket or HEARTH_SOCKET",
+                         c->socket);
     default:
         if (c->is_too_long)
             return error_set(err, EIO, "the answer is longer than %d MiB", ANSWER_LIMIT >> 20);
-        return error_set(err, EIO, "the connection to the daemon broke: %s",
-                         curl_easy_strerror(code));
+        return error_set(err, EIO,
+                         "the answer of the daemon on %s cannot be read (%s): see its log, then "
+                         "ask again",
+                         c->socket, curl_easy_strerror(code));
     }
 }
 
-static int code_of_status(long status)
+static int code_of_status(long status, const char *code)
 {
     if (status == 404)
         return -ENOENT;
+    if (status == 503 && code && !strcmp(code, "draining"))
+        return -ESHUTDOWN;
     if (status == 429 || status == 503)
         return -EAGAIN;
     return status >= 500 ? -EIO : -EINVAL;
@@ -235,9 +328,10 @@ static int explain_status(const struct client *c, long status, struct error *err
 {
     json_t *answer =
         json_loadb(c->received.data ? c->received.data : "", c->received.len, JSON_ALLOW_NUL, NULL);
-    const char *text =
-        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
-    int r = error_set(err, code_of_status(status), "%s", text ? text : "");
+    const json_t *error = json_object_get(answer, "error");
+    const char *text = json_string_value(json_object_get(error, "message"));
+    int code = code_of_status(status, json_string_value(json_object_get(error, "code")));
+    int r = error_set(err, code, "%s", text ? text : "");
 
     if (!text)
         error_set(err, r, "the daemon answered with status %ld", status);
@@ -252,11 +346,13 @@ static int perform(struct client *c, const char *method, const char *path, const
     char url[512];
     CURLcode code;
     long status;
+    int r;
 
     if (body && !text)
         return error_set(err, EINVAL, "the request holds text that is not UTF-8");
     strbuf_reset(&c->received);
     c->has_ended = c->is_too_long = false;
+    heard(c);
     snprintf(url, sizeof(url), "http://hearth%s", path);
     curl_easy_setopt(c->curl, CURLOPT_URL, url);
     curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
@@ -265,9 +361,10 @@ static int perform(struct client *c, const char *method, const char *path, const
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     free(text);
     code = curl_easy_perform(c->curl);
+    r = code != CURLE_OK && !c->has_ended ? explain_curl(c, code, err) : 0;
     atomic_store(&c->is_interrupted, false);
-    if (code != CURLE_OK && !c->has_ended)
-        return explain_curl(c, code, err);
+    if (r < 0)
+        return r;
     status = status_of(c);
     return status >= 400 ? explain_status(c, status, err) : 0;
 }

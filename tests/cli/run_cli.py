@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import signal
 import socket
 import stat
 import subprocess
@@ -63,11 +64,117 @@ def event(text):
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
 
 
+class Raw:
+    """Takes connections, reads what comes, answers with these bytes, and closes; None: never answers."""
+
+    def __init__(self, answer):
+        self.dir = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.dir.name, "s")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        self.answer, self.held = answer, []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            c, _ = self.listener.accept()
+            c.recv(65536)
+            if self.answer is None:
+                self.held.append(c)
+            else:
+                c.sendall(self.answer)
+                c.close()
+
+
+def a_daemon_that_says_nothing_is_given_up():
+    silent = Raw(None)
+    for command in (["status"], ["ls"], ["unload", "m"]):
+        code, out, err = hearth(*command, HEARTH_SOCKET=silent.path, HEARTH_TIMEOUT="1")
+        equal((code, out), (3, ""), command)
+        has(err, silent.path, "has not answered for 1 s", "stopped, or stuck")
+
+
+def who_waits_for_an_answer_is_told_and_can_leave():
+    silent = Raw(None)
+    p = subprocess.Popen([HEARTH, "run", "m", "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env={**os.environ, "HEARTH_SOCKET": silent.path, "HEARTH_TIMEOUT": "1"})
+    has(p.stderr.readline().decode(), "(waiting: the daemon on " + silent.path, "Ctrl-C gives up)")
+    p.send_signal(signal.SIGINT)
+    equal(p.wait(60), 130)
+    s = Server(b'{"done": true}\n', b": waiting for others\n\n" + event("yes"))
+    code, out, err = hearth("run", "--socket", s.path, "m", "hello")
+    equal((code, out, err), (0, "yes\n", "(waiting for others; Ctrl-C gives up)\n"))
+
+
+def what_breaks_is_told_by_who_where_and_what_to_do():
+    for answer, words in ((b"", "closed the connection"), (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "closed the connection"),
+                          (b"220 mail.example ESMTP\r\n", "speaks no HTTP")):
+        s = Raw(answer)
+        code, out, err = hearth("status", HEARTH_SOCKET=s.path)
+        equal((code, out), (1, ""))
+        has(err, s.path, words)
+    plain = os.path.join(s.dir.name, "plain")
+    with open(plain, "w"):
+        pass
+    code, _, err = hearth("status", HEARTH_SOCKET=plain)
+    equal(code, 3)
+    has(err, plain + " is no socket")
+
+
+def an_unload_says_whether_it_is_forced():
+    for words, forced in (([], False), (["--force"], True)):
+        s = Server(b"{}")
+        equal(hearth("unload", *words, "m", HEARTH_SOCKET=s.path)[0], 0)
+        equal(json.loads(s.bodies[0]), {"model": "m", "force": forced})
+
+
+def a_path_that_leads_nowhere_is_no_file():
+    for path in ("./nosuch.gguf", "/nonexistent/nosuch", "models/nosuch.gguf"):
+        for command in (["run", path, "hello"], ["chat", path], ["load", path]):
+            code, out, err = hearth(*command, HEARTH_SOCKET="/nonexistent")
+            equal((code, out, err), (4, "", "hearth: %s: No such file or directory\n" % path))
+
+
+def damaged_files_are_marked_where_they_are_listed():
+    with tempfile.TemporaryDirectory() as d:
+        def entry(name, data, state="available"):
+            path = os.path.join(d, name + ".gguf")
+            with open(path, "wb") as f:
+                f.write(data)
+            return {"name": name, "path": path, "state": state, "file_bytes": len(data)}
+
+        with open(small_model(), "rb") as f:
+            good = f.read()
+        models = [entry("good", good), entry("cut", good[:-1]), entry("part-00001-of-00002", good[:9]), entry("text", b"<html>" * 9),
+                  entry("loaded", b"", "ready")]
+        answer = json.dumps({"models": models}).encode()
+        code, out, err = hearth("ls", HEARTH_SOCKET=Server(answer).path)
+        equal((code, err), (0, ""))
+        states = {words[0]: " ".join(words[4:] or words[3:]) for words in (line.split() for line in out.splitlines()[1:])}
+        for name, state in (("good", "available"), ("cut", "damaged: run hearth info cut"), ("text", "damaged: run hearth info text"),
+                            ("loaded", "ready")):
+            assert states[name].endswith(state), (name, out)
+        code, out, err = hearth("ls", "--json", HEARTH_SOCKET=Server(answer).path)
+        equal([m["name"] for m in json.loads(out) if "damage" in m], ["cut", "part-00001-of-00002", "text"])
+
+
+def where_no_models_are_the_directories_are_named():
+    s = Server(json.dumps({"models": [], "model_dirs": ["/a/models", "/b"]}).encode())
+    code, _, err = hearth("ls", HEARTH_SOCKET=s.path)
+    equal(code, 0)
+    has(err, "into one of /a/models, /b (model-dir")
+
+
 def help_of_a_command_is_an_answer():
     for command in ("run", "chat", "load", "unload", "ls", "ps", "info", "status", "top", "forget", "tokenize", "logits", "bench"):
         code, out, err = hearth(command, "--help")
         equal((code, err), (0, ""), command)
         has(out, "usage: hearth " + command)
+        equal(hearth("help", command), (0, out, ""))
+    code, out, err = hearth("help", "nosuch")
+    equal((code, out), (2, ""))
+    has(err, "no command \"nosuch\"")
     code, out, err = hearth("ls", "--no-such-option")
     equal((code, out), (2, ""))
     has(err, "usage: hearth ls")
@@ -358,4 +465,6 @@ run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure,
      wrong_values_are_wrong_arguments, bench_counts_the_parameters_of_small_models, info_tells_what_a_model_is_without_a_daemon,
      info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,
      daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such,
-     demo_of_root_may_open_the_gpu])
+     demo_of_root_may_open_the_gpu, a_daemon_that_says_nothing_is_given_up, who_waits_for_an_answer_is_told_and_can_leave,
+     what_breaks_is_told_by_who_where_and_what_to_do, an_unload_says_whether_it_is_forced, a_path_that_leads_nowhere_is_no_file,
+     damaged_files_are_marked_where_they_are_listed, where_no_models_are_the_directories_are_named])

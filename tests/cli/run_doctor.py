@@ -86,6 +86,8 @@ def machine_as_it_comes_is_told_what_to_set():
     has(found["udmabuf"]["text"], "64 MiB")
     has(found["shared memory"]["advice"], "shmem_enabled")
     equal(found["service"]["verdict"], "note")
+    has(found["service"]["advice"], "run `hearthd`")
+    has(doctor({**FRESH, "run/systemd/system/x": ""})[1]["service"]["advice"], "systemctl enable --now hearthd.socket")
 
 
 def machine_that_is_set_up_has_nothing_to_fix():

@@ -46,9 +46,10 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """hearthd on a private socket in a directory of its own."""
 
-    def __init__(self, *args, model_dir=True, wait=True, env=None, handed=(), user=None):
-        """handed: (name, descriptor) that a service manager hands to the first process; user: whose it is."""
-        self.env, self.user = env or {}, user
+    def __init__(self, *args, model_dir=True, wait=True, env=None, handed=(), user=None, log=None):
+        """handed: (name, descriptor) that a service manager hands to the first process; user: whose it is;
+        log: a descriptor for the first process's log, in place of the file."""
+        self.env, self.user, self.stderr = env or {}, user, log
         self.handed = list(handed)
         self.dir = tempfile.mkdtemp(prefix="hearth-e2e-")
         if user:
@@ -74,7 +75,9 @@ class Daemon:
             args = ["/bin/bash", "-c", "exec %s; export LISTEN_PID=$$; exec \"$@\"" % moves, "hearthd"] + args
             env.update(LISTEN_FDS=str(len(high)), LISTEN_FDNAMES=":".join(n for n, _ in self.handed))
             self.handed = []
-        self.process = subprocess.Popen(args, stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=env, pass_fds=high,
+        stderr = open(self.log, "ab") if self.stderr is None else self.stderr
+        self.stderr = None
+        self.process = subprocess.Popen(args, stderr=stderr, stdin=subprocess.DEVNULL, env=env, pass_fds=high,
                                         user=self.user)
         for fd in high:
             os.close(fd)
@@ -151,7 +154,7 @@ class Daemon:
     def hearth(self, *args, stdin=None, timeout=120 * PATIENCE):
         """Runs the command; (exit code, stdout, stderr)."""
         p = subprocess.run([HEARTH, *args], input=stdin, capture_output=True, timeout=timeout,
-                           env={**os.environ, "HEARTH_SOCKET": self.socket})
+                           env={**os.environ, "HEARTH_TIMEOUT": str(10 * PATIENCE), "HEARTH_SOCKET": self.socket})
         return p.returncode, p.stdout.decode(errors="replace"), p.stderr.decode(errors="replace")
 
     def stop(self, sig=signal.SIGTERM, timeout=60 * PATIENCE):

@@ -17,7 +17,7 @@ import termios
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import BUILD, HEARTH, HEARTHD, MODEL, NAME, ROOT, Daemon, Skip, UnixConnection, equal, has, run
+from harness import BUILD, HEARTH, HEARTHD, MODEL, NAME, PATIENCE, ROOT, Daemon, Skip, UnixConnection, equal, has, run
 
 _daemon = None
 
@@ -402,6 +402,29 @@ def chat_goes_on_after_ctrl_c():
     equal(d.stop(), 0)
 
 
+def chat_goes_on_after_the_daemon_was_restarted():
+    d = Daemon()
+    first, second = "What is Hearth?", "What is 12 + 34?"
+    said = [{"role": "user", "content": first}, {"role": "assistant", "content": d.text(first)}, {"role": "user", "content": second}]
+    want = d.chat(said)
+    p = subprocess.Popen([HEARTH, "chat", "--temperature", "0", "--stats", NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, env={**os.environ, "HEARTH_SOCKET": d.socket})
+    p.stdin.write(first + "\n")
+    p.stdin.flush()
+    equal(p.stdout.readline(), said[1]["content"] + "\n")
+    p.stderr.readline()
+    d.stop()
+    p.stdin.write(second + "\n")
+    p.stdin.flush()
+    has(p.stderr.readline(), "(the daemon on %s has ended" % d.socket)
+    d.start()
+    out, err = p.communicate(timeout=60 * PATIENCE)
+    equal((p.returncode, out), (0, want["choices"][0]["message"]["content"] + "\n"), err)
+    has(err, "%d prompt tokens" % want["usage"]["prompt_tokens"])   # the conversation, not the question alone
+    equal(len(err.splitlines()), 1, err)
+    d.stop()
+
+
 # ---- bad input ----
 
 def bad_model_files_are_refused_by_a_sentence():
@@ -767,7 +790,7 @@ TESTS = [
     a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     a_model_without_a_template_is_given_chatml_and_says_so,
-    wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, bad_model_files_are_refused_by_a_sentence,
+    wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, chat_goes_on_after_the_daemon_was_restarted, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused,
     a_pin_is_kept_until_the_model_is_unloaded, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,

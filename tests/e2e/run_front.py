@@ -109,6 +109,61 @@ def top_leaves_the_terminal_as_it_was():
     d.stop()
 
 
+def top_fits_its_columns_and_ends_by_a_key():
+    d = Daemon(model_dir=False)
+    name = "a-model-whose-name-is-far-too-long-for-a-column-of-it"
+    shutil.copy(MODEL, os.path.join(d.models, name + ".gguf"))
+    events = d.stream({**UNREAD, "model": name})
+    next(events)
+    for columns, key in ((80, b"q"), (120, b"Q"), (80, b"\x03")):
+        main, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        before = termios.tcgetattr(side)
+        p = subprocess.Popen([HEARTH, "top", "--socket", d.socket, "--delay", "60"], stdin=side, stdout=side, stderr=side,
+                             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        text = b""
+        while b"\x1b[J" not in text:
+            assert select.select([main], [], [], 60)[0], text
+            text += os.read(main, 65536)
+        os.write(main, b"x")                # any other key brings the next picture
+        while text.count(b"\x1b[J") < 2:
+            assert select.select([main], [], [], 60)[0], text
+            text += os.read(main, 65536)
+        os.write(main, key)
+        equal(p.wait(60), 0)
+        equal(termios.tcgetattr(side), before)
+        lines = text.replace(b"\x1b[K", b"").replace(b"\x1b[H", b"\n").decode().splitlines()
+        head = [line for line in lines if line.startswith("USER")][0]
+        assert head.endswith("   AGE") and len(head) <= columns, head
+        row = [line for line in lines if "prompt" in line or "answer" in line][0]
+        equal(len(row), len(head))
+        has(row, "a-model-wh")
+        has([line for line in lines if line.startswith("a-model-")][0], ", KV ")
+        assert re.search("KV .*iB/.*iB$", [line for line in lines if line.startswith("a-model-")][0]), lines
+        os.close(main)
+        os.close(side)
+    events.close()
+    d.stop()
+
+
+def a_terminal_gets_no_line_for_each_request():
+    for asked, want in (((), 0), (("--access-log", "yes"), 1)):
+        main, side = pty.openpty()
+        d = Daemon(*asked, log=side)
+        os.close(side)
+        equal(d.get("/v1/models")[0], 200)
+        d.stop()
+        text = b""
+        try:
+            while data := os.read(main, 65536):
+                text += data
+        except OSError:
+            pass
+        has(text.decode(), "serving " + d.socket)
+        equal(min(text.count(b"GET /v1/models"), 1), want, text)
+        os.close(main)
+
+
 def models_answer_side_by_side_and_one_is_unloaded():
     d = Daemon()
     shutil.copy(MODEL, os.path.join(d.models, "second.gguf"))
@@ -302,7 +357,8 @@ def a_demo_that_cannot_be_built_shows_the_end_and_names_the_log():
 
 if __name__ == "__main__":
     run([metrics_follow_the_exposition_format, malformed_expositions_are_found, top_tells_who_uses_what,
-         top_leaves_the_terminal_as_it_was, models_answer_side_by_side_and_one_is_unloaded,
+         top_leaves_the_terminal_as_it_was, top_fits_its_columns_and_ends_by_a_key, a_terminal_gets_no_line_for_each_request,
+         models_answer_side_by_side_and_one_is_unloaded,
          a_load_on_a_full_machine_takes_the_place_of_an_idle_model_and_of_a_pinned_one_last,
          a_load_that_has_no_place_is_refused_with_the_sum_and_disturbs_nobody,
          loads_that_come_together_where_one_fits_take_no_more_than_there_is,

@@ -346,6 +346,7 @@ enum step_op {
     STEP_ADD_TYPE,   /* out += in; left out when its weight is absent */
     STEP_SOFTCAP,    /* out capped in place; left out when REAL_LOGIT_SOFTCAP is 0 */
     STEP_GATHER,     /* out = rows of in whose logits are wanted */
+    STEP_COUNT
 };
 
 struct arch_step {

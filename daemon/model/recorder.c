@@ -3,6 +3,7 @@
 
 #include "model/recorder_ops.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -115,6 +116,9 @@ static void (*const record_step[])(const struct recording *c, struct dispatch *d
     [STEP_SOFTCAP] = record_softcap,
     [STEP_GATHER] = record_gather,
 };
+
+static_assert(sizeof(record_step) / sizeof(record_step[0]) == STEP_COUNT,
+              "a kind of step has no entry");
 
 static uint64_t out_address(const struct recorder *r, const struct call *c)
 {

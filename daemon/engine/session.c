@@ -200,12 +200,7 @@ static uint32_t take_windows(struct session *s, uint32_t n)
 static uint32_t restore_state(struct session *s, uint32_t n)
 {
     n = until_checkpoint(s, n);
-    if (!n || state_slots_take(s->states, &s->slot) < 0)
-        return 0;
-    if (state_slots_restore(s->states, s->slot, s->table.blocks[n - 1]) == 0)
-        return n;
-    give_back_slot(s);
-    return 0;
+    return n && state_slots_take_at(s->states, s->table.blocks[n - 1], &s->slot) == 0 ? n : 0;
 }
 
 /* Of the blocks that were found, keeps those that a state can go on from. */

@@ -240,6 +240,23 @@ int state_slots_restore(struct state_slots *s, uint32_t slot, uint32_t block)
     return i == INDEX_NONE ? -ENOENT : state_slots_copy(s, i, slot, NULL);
 }
 
+int state_slots_take_at(struct state_slots *s, uint32_t block, uint32_t *ret_slot)
+{
+    uint32_t slot;
+    int r;
+
+    if (!state_slots_use(s, block)) /* it goes last from now on */
+        return -ENOENT;
+    if (!take_room(s, &slot))
+        return -ENOSPC;
+    r = find(s, block) == INDEX_NONE ? 0 : state_slots_restore(s, slot, block);
+    if (r < 0)
+        state_slots_give(s, slot);
+    else
+        *ret_slot = slot;
+    return r;
+}
+
 void state_slots_forget(struct state_slots *s, uint32_t block)
 {
     uint32_t i = s ? find(s, block) : INDEX_NONE;

@@ -46,6 +46,9 @@ void state_slots_destroy(struct state_slots *s); /* NULL is fine */
  * -ENOSPC when sequences have all. */
 int state_slots_take(struct state_slots *s, uint32_t *ret_slot);
 void state_slots_give(struct state_slots *s, uint32_t slot);
+/* The same, brought to the state after the block. Where only the checkpoint's own slot is left, it
+ * is taken, and there is a checkpoint no more. -ENOENT without one; -ENOSPC; -ENOMEM, -EIO. */
+int state_slots_take_at(struct state_slots *s, uint32_t block, uint32_t *ret_slot);
 
 /* Copies what one slot holds to another, to the bit, behind the steps that were submitted before;
  * returns when it is done. -ENOMEM, -EIO. */

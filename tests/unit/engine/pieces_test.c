@@ -573,6 +573,35 @@ static void checkpoints_go_with_their_blocks_and_for_sequences(void **state)
     state_finish(&f);
 }
 
+/* Where sequences have all slots but that of the checkpoint that is wanted. */
+static void the_last_checkpoint_goes_to_who_goes_on_from_it(void **state)
+{
+    enum { UID = 1 };
+    struct session *s, *runs[SLOTS - 1];
+    struct state_fixture f;
+    uint32_t tokens[40];
+
+    for (uint32_t i = 0; i < 40; i++)
+        tokens[i] = i;
+    state_init(&f);
+    s = state_session(&f);
+    session_take_prefix(s, UID, tokens, 40);
+    advance_to(&f, s, UID, tokens, 40, 1000);
+    session_destroy(s);
+    for (int i = 0; i < SLOTS - 1; i++) {
+        runs[i] = state_session(&f);
+        assert_int_equal(session_reserve(runs[i], 1), 0);
+    }
+    s = state_session(&f);
+    assert_int_equal(session_take_prefix(s, UID, tokens, 40), 32);
+    assert_slot(&f, s->slot, 1032);
+    assert_int_equal(state_slots_n_checkpoints(f.states), 0);
+    session_destroy(s);
+    for (int i = 0; i < SLOTS - 1; i++)
+        session_destroy(runs[i]);
+    state_finish(&f);
+}
+
 static void a_copy_of_a_session_has_its_state(void **state)
 {
     struct session *from, *to, *more[SLOTS];
@@ -701,6 +730,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_state_goes_back_to_a_checkpoint_or_to_its_beginning),
     cmocka_unit_test(prefixes_are_taken_up_to_a_checkpoint_and_no_further),
     cmocka_unit_test(checkpoints_go_with_their_blocks_and_for_sequences),
+    cmocka_unit_test(the_last_checkpoint_goes_to_who_goes_on_from_it),
     cmocka_unit_test(a_copy_of_a_session_has_its_state),
     cmocka_unit_test(events_come_in_order_and_wake_once),
     cmocka_unit_test(recycled_events_bring_nothing_from_before),

@@ -61,10 +61,13 @@ static uint64_t module_bytes(struct engine *e)
     return left;
 }
 
-/* What of the pool that a load may fill is filled, and so no longer free. */
+/* What of the pool that a load may fill is filled, and so no longer free: as the loader has it, as
+ * what is reported of it comes later. */
 static uint64_t filled_bytes(const struct model_entry *entry)
 {
-    return minus(entry->loaded_bytes, entry->found_bytes);
+    if (!entry->admitted.host)
+        return 0; /* its lm is the loader's still */
+    return minus(atomic_load(&entry->lm->filled_bytes), entry->found_bytes);
 }
 
 /* What is free, without what loads under way have been told they may take and have not yet. */

@@ -80,6 +80,7 @@ fail:
 
 /* Progress of one file as progress of the whole model. */
 struct file_progress {
+    struct loaded_model *lm;
     const struct loaded_model_progress *outer;
     uint64_t before_bytes, total_bytes;
 };
@@ -88,6 +89,7 @@ static void report_file(uint64_t done_bytes, uint64_t total_bytes, void *data)
 {
     const struct file_progress *p = data;
 
+    atomic_store(&p->lm->filled_bytes, p->before_bytes + done_bytes);
     if (p->outer && p->outer->report)
         p->outer->report(p->outer->user, p->before_bytes + done_bytes, p->total_bytes);
 }
@@ -170,6 +172,8 @@ static int fill_file(struct loaded_model *lm, size_t i, const struct pool_config
     if (r < 0)
         error_prefix(err, "%s", file->path);
     progress->before_bytes += file->size_bytes;
+    if (r == 0)
+        atomic_store(&lm->filled_bytes, progress->before_bytes);
     return r;
 }
 
@@ -215,7 +219,7 @@ static void describe_pools(struct loaded_model *lm)
 int loaded_model_fill(struct loaded_model *lm, const struct pool_config *pools,
                       const struct loaded_model_progress *progress, struct error *err)
 {
-    struct file_progress files = {.outer = progress, .total_bytes = lm->file_bytes};
+    struct file_progress files = {.lm = lm, .outer = progress, .total_bytes = lm->file_bytes};
     int r = lm->pools ? 0 : loaded_model_find(lm, pools, err);
 
     if (r < 0)
@@ -277,6 +281,7 @@ void loaded_model_drop(struct loaded_model *lm)
     lm->file_keys = NULL;
     lm->resident_bytes = lm->pool_bytes = lm->huge_bytes = 0;
     atomic_store(&lm->taken_bytes, 0);
+    atomic_store(&lm->filled_bytes, 0);
 }
 
 void loaded_model_unref(struct loaded_model *lm)

@@ -32,6 +32,7 @@ struct loaded_model {
     uint64_t file_bytes;           /* of all files */
     uint64_t resident_bytes;       /* of these, found in memory and not read */
     atomic_ullong taken_bytes;     /* of pools that the fill has made so far; any thread */
+    atomic_ullong filled_bytes;    /* of file_bytes: found, or read so far; any thread */
     /* where the weights lie, as of the end of the fill */
     uint64_t pool_bytes, huge_bytes;
     char pool_text[64], pool_promises[512];

@@ -2,6 +2,7 @@
 /* Loads that lack memory: who makes room for them, and what they are told when nobody can. */
 #include "harness.h"
 
+#include "engine/engine_private.h"
 #include "engine_fixture.h"
 #include "narrow_memory.h"
 
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The weights are one large page, so with half of one free a cache alone is no room for a model. */
@@ -229,6 +231,37 @@ static void loads_that_come_together_are_counted_together(void **state)
     assert_int_equal(n_refused, 1);
 }
 
+/* What one under way has read is taken already, though nobody was told of it since. */
+static void a_load_that_just_fits_beside_one_under_way_is_admitted(void **state)
+{
+    enum { MORE = 32 << 20 };
+    struct house *h = house(state);
+    struct load_wait waits[2] = {{0}};
+    struct model_entry *entry;
+    struct stat st;
+
+    assert_int_equal(engine_unload(h->engine, "one", NULL), 0);
+    while (state_of(h, "one") != ENGINE_MODEL_AVAILABLE)
+        fixture_idle(h->engine, 1);
+    narrow_memory_bytes = 2 * (h->model_bytes + MORE) + HALF_PAGE;
+    narrow_memory_seals_wait = true;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(stat(h->paths[i + 1], &st), 0);
+        assert_int_equal(truncate(h->paths[i + 1], st.st_size + MORE), 0);
+        assert_int_equal(
+            engine_load(h->engine, names[i + 1], &fixture_load_events, &waits[i], NULL, NULL), 0);
+        assert_int_equal(catalogue_find(&h->engine->catalogue, names[i + 1], &entry, NULL), 0);
+        while (!waits[i].is_done && (!entry->admitted.host ||
+                                     atomic_load(&entry->lm->filled_bytes) < entry->lm->file_bytes))
+            fixture_idle(h->engine, 1);
+    }
+    narrow_memory_seals_wait = false;
+    for (int i = 0; i < 2; i++) {
+        fixture_wait(h->engine, &waits[i].is_done);
+        assert_string_equal(waits[i].error.text, "");
+    }
+}
+
 static void unloading_ends_a_load_that_waits_for_room(void **state)
 {
     struct house *h = house(state);
@@ -255,6 +288,7 @@ static const struct CMUnitTest tests[] = {
     IN_HOUSE(several_make_room_for_a_large_one),
     IN_HOUSE(a_cache_makes_room_where_that_is_enough),
     IN_HOUSE(loads_that_come_together_are_counted_together),
+    IN_HOUSE(a_load_that_just_fits_beside_one_under_way_is_admitted),
     IN_HOUSE(unloading_ends_a_load_that_waits_for_room),
 };
 

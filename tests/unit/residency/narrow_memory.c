@@ -7,7 +7,7 @@
 
 atomic_ullong narrow_memory_bytes;
 atomic_ullong narrow_memory_used;
-atomic_bool narrow_memory_is_held;
+atomic_bool narrow_memory_is_held, narrow_memory_seals_wait;
 
 int __real_pool_create(const struct pool_config *config, uint64_t bytes, const char *name,
                        struct pool **ret, struct error *err);
@@ -15,6 +15,8 @@ int __wrap_pool_create(const struct pool_config *config, uint64_t bytes, const c
                        struct pool **ret, struct error *err);
 void __real_pool_destroy(struct pool *pool);
 void __wrap_pool_destroy(struct pool *pool);
+int __real_pool_seal(struct pool *pool, struct error *err);
+int __wrap_pool_seal(struct pool *pool, struct error *err);
 uint64_t __wrap_pool_available_bytes(void);
 
 int __wrap_pool_create(const struct pool_config *config, uint64_t bytes, const char *name,
@@ -35,6 +37,13 @@ void __wrap_pool_destroy(struct pool *pool)
     if (pool)
         narrow_memory_used -= pool_mapped_bytes(pool);
     __real_pool_destroy(pool);
+}
+
+int __wrap_pool_seal(struct pool *pool, struct error *err)
+{
+    while (narrow_memory_seals_wait)
+        usleep(1000);
+    return __real_pool_seal(pool, err);
 }
 
 uint64_t __wrap_pool_available_bytes(void)

@@ -82,11 +82,12 @@ static bool end_thread(struct kv_disk *d)
     pthread_cond_signal(&d->work);
     while (!d->has_ended && pthread_cond_timedwait(&d->done, &d->lock, &until) != ETIMEDOUT)
         ;
-    has_ended = d->has_ended;
-    d->is_left = !has_ended;
     d->config.wake = NULL;
     while (d->is_waking)
         pthread_cond_wait(&d->done, &d->lock);
+    /* only now: whoever is left frees the lock that is waited for here */
+    has_ended = d->has_ended;
+    d->is_left = !has_ended;
     if (!has_ended)
         pthread_detach(d->thread);
     pthread_mutex_unlock(&d->lock);

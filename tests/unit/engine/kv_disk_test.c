@@ -650,9 +650,17 @@ static void who_waits_to_write_is_woken_when_the_drive_is_tried_again(void **sta
  * second time that it gives the lock back after a job began. */
 static struct {
     _Atomic int unlocks_left; /* until it stops; of threads other than the test's */
-    _Atomic bool has_stopped, may_go_on;
+    _Atomic bool has_stopped, may_go_on, has_ended;
+    _Atomic bool is_awaited; /* by who gives the disk up, and still uses it */
+    _Atomic bool frees_awaited;
+    pthread_key_t end; /* of that thread */
     pthread_t tester;
 } wakes;
+
+static void on_thread_end(void *value)
+{
+    wakes.has_ended = true;
+}
 
 int __real_pthread_mutex_unlock(pthread_mutex_t *lock);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock);
@@ -662,6 +670,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *lock)
 
     if (wakes.unlocks_left && !pthread_equal(pthread_self(), wakes.tester) &&
         !--wakes.unlocks_left) {
+        pthread_setspecific(wakes.end, &wakes);
         wakes.has_stopped = true;
         while (!wakes.may_go_on)
             usleep(100);
@@ -673,11 +682,31 @@ int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock);
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock);
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
 {
+    int r;
+
+    wakes.is_awaited = true;
     wakes.may_go_on = true;
-    return __real_pthread_cond_wait(cond, lock);
+    r = __real_pthread_cond_wait(cond, lock);
+    /* as if the lock were had again last of all */
+    __real_pthread_mutex_unlock(lock);
+    while (!wakes.has_ended)
+        usleep(100);
+    pthread_mutex_lock(lock);
+    wakes.is_awaited = false;
+    return r;
 }
 
-/* Whoever is about to be woken when the disk is given up is still woken, and nobody after. */
+void __real_kv_disk_free(struct kv_disk *d);
+void __wrap_kv_disk_free(struct kv_disk *d);
+void __wrap_kv_disk_free(struct kv_disk *d)
+{
+    wakes.frees_awaited |= wakes.is_awaited;
+    if (!wakes.is_awaited)
+        __real_kv_disk_free(d);
+}
+
+/* Whoever is about to be woken when the disk is given up is still woken, and nobody after; and what
+ * is given up is there for as long as that is waited for. */
 static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
 {
     struct place p;
@@ -696,12 +725,15 @@ static void a_disk_that_is_given_up_waits_for_whom_it_wakes(void **state)
     assert_int_equal(put(&p, ALICE, 1), 0);
     assert_int_equal(sem_wait(&n_woken), 0);
     wakes.tester = pthread_self();
+    assert_int_equal(pthread_key_create(&wakes.end, on_thread_end), 0);
     wakes.unlocks_left = 2;
     job.record = record(&p, ALICE, 2);
     kv_disk_start(p.disk, &p.client, &job);
     while (!wakes.has_stopped)
         usleep(100);
     leave(&p);
+    pthread_key_delete(wakes.end);
+    assert_false(wakes.frees_awaited);
     assert_int_equal(sem_getvalue(&n_woken, &value), 0);
     assert_int_equal(value, 1);
     while (kv_directory_open(p.path, &fd, NULL) < 0) /* its thread has let go */

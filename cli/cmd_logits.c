@@ -182,5 +182,5 @@ static int run(int argc, char **argv)
     return EXIT_OK;
 }
 
-const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT [--vector]",
+const struct command command_logits = {"logits", "FILE --tokens LIST --out OUT",
                                        "write the logits of a token list", run};

@@ -99,7 +99,8 @@ static int run(int argc, char **argv)
     } else if (read_prompt(argc - optind, argv + optind, &prompt, &err) < 0) {
         code = EXIT_FAILED;
     } else if (!prompt.len) {
-        error_set(&err, EINVAL, "the prompt is empty");
+        error_set(&err, EINVAL,
+                  "the prompt is empty: give it after the model, or on standard input");
         code = EXIT_USAGE;
     } else {
         code = answer(&o, prompt.data, &err);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -373,6 +374,23 @@ static enum options_result read_flags(struct options *o, int argc, char **argv, 
     return OPTIONS_RUN;
 }
 
+/* A directory named from where the daemon was started is told by its whole path, which others can
+ * follow. */
+static int complete_dirs(struct options *o, struct error *err)
+{
+    char here[PATH_MAX], whole[2 * PATH_MAX];
+
+    for (unsigned i = 0; i < o->n_model_dirs; i++) {
+        if (o->model_dirs[i][0] == '/' || !getcwd(here, sizeof(here)))
+            continue;
+        snprintf(whole, sizeof(whole), "%s/%s", here, o->model_dirs[i]);
+        o->model_dirs[i] = arena_strndup(&o->arena, whole, strlen(whole));
+        if (!o->model_dirs[i])
+            return error_set(err, -ENOMEM, "no memory for the settings");
+    }
+    return 0;
+}
+
 /* The user's own directory and the system's, after those that were named. */
 static int add_default_dirs(struct options *o, struct error *err)
 {
@@ -415,9 +433,10 @@ enum options_result options_init(struct options *o, int argc, char **argv, struc
         result = OPTIONS_FAILED;
     if (result == OPTIONS_RUN)
         result = read_flags(o, argc, argv, false, err);
-    if (result == OPTIONS_RUN && (read_tokens(o, err) < 0 || read_shared_prompts(o, err) < 0 ||
-                                  add_default_dirs(o, err) < 0 || check_kv_disk(o, err) < 0 ||
-                                  user_rules_parse(o->users, &o->rules, &o->n_rules, err) < 0))
+    if (result == OPTIONS_RUN &&
+        (read_tokens(o, err) < 0 || read_shared_prompts(o, err) < 0 || complete_dirs(o, err) < 0 ||
+         add_default_dirs(o, err) < 0 || check_kv_disk(o, err) < 0 ||
+         user_rules_parse(o->users, &o->rules, &o->n_rules, err) < 0))
         result = OPTIONS_FAILED;
     return result;
 }

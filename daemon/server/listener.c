@@ -111,6 +111,11 @@ static int lock_path(const char *lock, int *ret_fd, struct error *err)
     for (int i = 0; i < LOCK_TRIES; i++) {
         _cleanup_close_ int fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
+        if (fd < 0 && errno == ENOENT)
+            return error_set(err, -ENOENT,
+                             "the socket's directory %.*s is not there: make it, or name another "
+                             "place with --socket",
+                             (int)(strrchr(lock, '/') ? strrchr(lock, '/') - lock : 0), lock);
         if (fd < 0)
             return error_set_errno(err, -errno, "%s cannot be made to lock the socket's place",
                                    lock);

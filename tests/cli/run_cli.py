@@ -392,7 +392,9 @@ def text_is_read_from_standard_input_to_its_end():
     code, out, err = hearth("run", "--socket", said.path, "m", stdin=text)
     equal((code, out), (0, "yes\n"), err)
     has(said.bodies[-1], json.dumps(text.decode().rstrip("\n")))
-    equal(hearth("run", "--socket", said.path, "m", stdin=b"\n")[0], 2)
+    code, _, err = hearth("run", "--socket", said.path, "m", stdin=b"\n")
+    equal(code, 2)
+    has(err, "the prompt is empty: give it after the model")
 
 
 def bad_token_lists_are_refused():

@@ -469,6 +469,15 @@ static void a_model_dir_that_is_not_there_is_told(void **state)
                      1);
     assert_non_null(strstr(text, "no-such: No such file or directory"));
     assert_ptr_equal(strstr(strstr(text, "model-dir ") + 1, "model-dir "), NULL);
+    /* told by its whole path, from wherever it was named */
+    assert_int_equal(run(ARGS("--socket", in_dir("f.sock"), "--preload", "nothing", "--model-dir",
+                              "no-such-here"),
+                         text, sizeof(text)),
+                     1);
+    assert_non_null(strstr(text, "model-dir /"));
+    assert_non_null(strstr(text, "/no-such-here: No such file or directory"));
+    assert_int_equal(run(ARGS("--socket", in_dir("no-such/f.sock")), text, sizeof(text)), 1);
+    assert_non_null(strstr(text, "no-such is not there: make it, or name another place"));
 }
 
 int main(int argc, char **argv)

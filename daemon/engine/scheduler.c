@@ -5,9 +5,10 @@
 #include <stdlib.h>
 
 enum {
-    /* Tokens a user of weight 1 may take in its turn: a quarter of a full chunk, so that a step
-     * serves several users, and nobody waits for long turns of others. */
+    /* Tokens a user of weight 1 may take in its turn, at most. A prompt that needs no more is a
+     * short one. */
     TURN_TOKENS = 128,
+    TURNS = 4,       /* in a chunk, at least */
     USERS_KEPT = 64, /* without requests, for their weights */
 };
 
@@ -17,6 +18,7 @@ struct scheduler_user {
     uid_t uid;
     uint32_t weight;
     int64_t credit; /* prompt tokens it may still take */
+    int64_t turn;   /* what its turn was given */
     bool has_turn;  /* which may go on over several chunks */
 };
 
@@ -201,6 +203,15 @@ static uint32_t give(struct making *m, struct scheduler_entry *e, uint32_t n)
     return n;
 }
 
+/* Whether an entry that was just served stays the first of its user's: a short prompt is computed
+ * to its end, while long ones take turns, or all of them would end late. */
+static bool keeps_place(const struct making *m, const struct scheduler_entry *e)
+{
+    uint32_t needs = e->n_pending - e->n_chosen;
+
+    return !m->kind.is_generated && needs && needs <= TURN_TOKENS;
+}
+
 /* Gives n tokens to one of the user's entries that can use more, in rotation: how many it took. */
 static uint32_t serve_user(struct making *m, struct scheduler_user *u, uint32_t n)
 {
@@ -209,8 +220,10 @@ static uint32_t serve_user(struct making *m, struct scheduler_user *u, uint32_t 
 
         if (!given)
             continue;
-        list_remove(&e->link);
-        list_push_back(&u->entries, &e->link);
+        if (!keeps_place(m, e)) {
+            list_remove(&e->link);
+            list_push_back(&u->entries, &e->link);
+        }
         return given;
     }
     return 0;
@@ -243,10 +256,35 @@ static void choose_generated(struct making *m)
     }
 }
 
+/* What a user of weight 1 may take in its turn: of each chunk, however short, there is something
+ * for several users, and no turn is longer than a chunk, or who comes with a short prompt would
+ * wait for several chunks of another's long one. */
+static int64_t turn_tokens(const struct making *m)
+{
+    uint32_t parts = TURNS, n;
+
+    list_for_each (u, &m->s->users, struct scheduler_user, link)
+        parts = u->weight > parts ? u->weight : parts;
+    n = m->n_left / parts;
+    return n < 1 ? 1 : n < TURN_TOKENS ? n : TURN_TOKENS;
+}
+
+/* A turn of so many tokens begins, or goes on; one that began in a longer chunk gets shorter. */
+static void begin_turn(struct scheduler_user *u, int64_t n_tokens)
+{
+    if (!u->has_turn)
+        u->credit += n_tokens;
+    else if (n_tokens < u->turn && u->credit > 0)
+        u->credit = u->credit > u->turn - n_tokens ? u->credit - (u->turn - n_tokens) : 1;
+    u->turn = n_tokens;
+    u->has_turn = true;
+}
+
 /* Users in turn, as much as their credit says; whose turn the end of the chunk cuts short goes on
  * with it in the next one. */
 static void choose_prompts(struct making *m)
 {
+    int64_t turn = turn_tokens(m);
     size_t n_idle = 0, n_users = 0;
 
     list_for_each (u, &m->s->users, struct scheduler_user, link)
@@ -256,9 +294,7 @@ static void choose_prompts(struct making *m)
         uint32_t given = 0;
         bool is_in_debt;
 
-        if (!u->has_turn)
-            u->credit += (int64_t)TURN_TOKENS * u->weight;
-        u->has_turn = true;
+        begin_turn(u, turn * u->weight);
         is_in_debt = u->credit <= 0; /* of a whole text that was longer than its turn */
         if (!is_in_debt)
             given = serve_user(m, u, u->credit < UINT32_MAX ? (uint32_t)u->credit : UINT32_MAX);

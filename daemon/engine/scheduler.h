@@ -9,8 +9,9 @@
  * stream's pause is bounded by one chunk, and a prompt's wait by one token of everybody.
  *
  * Within a kind users take turns by deficit round-robin over tokens (Shreedhar & Varghese 1995),
- * the entries of a user in rotation. Background entries come after all others, unless they have
- * waited for SCHEDULER_AGE steps.
+ * each a part of a chunk, however short that is. The entries of a user are in rotation, but a prompt
+ * of which little is left is computed to its end. Background entries come after all others, unless
+ * they have waited for SCHEDULER_AGE steps.
  */
 #ifndef HEARTH_ENGINE_SCHEDULER_H
 #define HEARTH_ENGINE_SCHEDULER_H

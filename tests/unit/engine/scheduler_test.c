@@ -298,6 +298,57 @@ static void a_short_prompt_behind_a_long_one_is_done_in_two_chunks(void **state)
     }
 }
 
+/* While somebody streams chunks are as short as its pace wants, down to 16 tokens. */
+static void a_short_prompt_is_done_in_two_short_chunks_too(void **state)
+{
+    for (int i = 0; i < 4; i++) { /* of the same user, and of another; of 64 and of 16 tokens */
+        struct fixture *f = *state;
+        uint32_t chunk = i / 2 ? 16 : 64;
+        struct scheduler_entry endless = prompt_of(1, 100000), stream = stream_of(3),
+                               quick = prompt_of(1 + i % 2, chunk * 3 / 4);
+        int n_chunks = 0;
+
+        f->s.batch_tokens = 500; /* the long one is in the middle of its turn when streams come */
+        f->s.shared_batch_tokens = chunk;
+        add(f, &endless);
+        next(f);
+        endless.n_pending -= got(f, &endless);
+        add(f, &stream);
+        next(f);
+        add(f, &quick);
+        while (quick.n_pending && n_chunks < 10) {
+            next(f);
+            n_chunks += !got(f, &stream);
+            endless.n_pending -= got(f, &endless);
+            quick.n_pending -= got(f, &quick);
+        }
+        assert_in_range(n_chunks, 1, 2);
+        scheduler_remove(&f->s, &endless);
+        scheduler_remove(&f->s, &quick);
+        scheduler_remove(&f->s, &stream);
+    }
+}
+
+/* Else all that came together would have to wait for the last of them. */
+static void short_prompts_of_a_user_are_done_one_after_another(void **state)
+{
+    struct fixture *f = *state;
+    struct scheduler_entry list[4];
+
+    f->s.batch_tokens = 16;
+    for (int i = 0; i < 4; i++) {
+        list[i] = prompt_of(1, 32);
+        add(f, &list[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        for (int chunk = 0; chunk < 2; chunk++) {
+            assert_int_equal(next(f), 1);
+            list[i].n_pending -= got(f, &list[i]);
+        }
+        assert_int_equal(list[i].n_pending, 0);
+    }
+}
+
 static void background_waits_but_not_for_ever(void **state)
 {
     struct fixture *f = *state;
@@ -443,6 +494,8 @@ enum {
     SIM_MOST = 60,
     SIM_FEW = 16,
     SIM_BATCH = 512,
+    SIM_WAIT = 4 * SIM_MOST,                          /* steps, at most */
+    SIM_STREAM_WAIT = 2 * (SIM_MOST / (SIM_FEW / 2)), /* the same of who generates */
     SIM_AHEAD = 3 * 128 /* turns of each user: that of one, and what the other lost of its own */
 };
 
@@ -542,16 +595,19 @@ static void check_choice(const struct scheduler_choice *list, size_t n)
     assert_true(sum <= (n && list[0].entry->is_generated ? SIM_FEW : SIM_BATCH));
 }
 
-/* Who can run waits no longer than it takes to serve everybody else, background its age besides. */
+/* Who can run waits no longer than it takes to serve everybody else, background its age besides. A
+ * stream waits only for other streams, and for a chunk of prompts between two steps of theirs. */
 static void check_waits(struct sim *m)
 {
     for (int i = 0; i < SIM_MOST; i++) {
         struct sim_request *r = &m->requests[i];
+        uint32_t most = r->e.is_background  ? SIM_WAIT + SCHEDULER_AGE
+                        : r->e.is_generated ? SIM_STREAM_WAIT
+                                            : SIM_WAIT;
 
         if (!can_run(r))
             r->runnable_since = m->step;
-        else if (m->step - r->runnable_since >
-                 4 * SIM_MOST + (r->e.is_background ? SCHEDULER_AGE : 0))
+        else if (m->step - r->runnable_since > most)
             fail_msg("a request of user %u has waited since step %llu at step %llu",
                      (unsigned)r->e.uid, (unsigned long long)r->runnable_since,
                      (unsigned long long)m->step);
@@ -638,7 +694,8 @@ static void a_million_requests_are_all_served(void **state)
         uint32_t n_runnable = 0;
         size_t n;
 
-        if (!is_over && draw(m, 2))
+        /* hours of ease, and hours in which more comes than can be served */
+        if (!is_over && (draw(m, 2) || m->step & 1 << 14))
             arrive(m);
         if (!draw(m, 8))
             disturb(m);
@@ -720,6 +777,8 @@ static const struct CMUnitTest tests[] = {
     CASE(many_short_prompts_of_one_user_leave_others_their_turn),
     CASE(a_user_of_more_weight_gets_as_much_more),
     CASE(a_short_prompt_behind_a_long_one_is_done_in_two_chunks),
+    CASE(a_short_prompt_is_done_in_two_short_chunks_too),
+    CASE(short_prompts_of_a_user_are_done_one_after_another),
     CASE(background_waits_but_not_for_ever),
     CASE(who_is_paused_or_blocked_is_passed_over),
     CASE(what_was_not_computed_is_given_back),

@@ -48,7 +48,6 @@ int api_engine_error(struct exchange *x, const struct error *why, const char *pa
         return fields_fail(err, 429, NULL, "rate_limit_exceeded", "%s", why->text);
     case -ENOMEM:
     case -ECANCELED:
-        exchange_header(x, "Retry-After", "5");
         return fields_fail(err, 503, NULL, x->server->is_draining ? "draining" : NULL, "%s",
                            why->text);
     default:

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#define RETRY_SECONDS "5" /* where nobody knows when there will be room again */
+
 void exchange_header(struct exchange *x, const char *name, const char *value)
 {
     size_t used = strlen(x->headers), more = strlen(name) + strlen(value) + 4;
@@ -26,6 +28,8 @@ static void write_head(struct exchange *x, int status, const char *type, long lo
 
     gmtime_r(&now, &tm);
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (status == 503 && !strstr(x->headers, "Retry-After: "))
+        exchange_header(x, "Retry-After", RETRY_SECONDS);
     x->status = (uint16_t)status;
     x->has_body = x->request->method != HTTP_HEAD && status != 204;
     if (!x->request->keep_alive || x->server->is_draining)

@@ -238,6 +238,7 @@ static void bodies_of_all_requests_share_a_budget(void **state)
         client_say(fds[i], ECHO);
         client_read(fds[i], &r);
         n_refused += r.status == 503;
+        assert_int_equal(strstr(r.head, "Retry-After: ") != NULL, r.status == 503);
         n_answered += r.status == 200;
         response_free(&r);
         close(fds[i]);

@@ -172,6 +172,24 @@ bool running_model_wants_device(const struct running_model *m)
     return false;
 }
 
+void running_models_compare(struct list *models)
+{
+    unsigned n_generate = 0, n_urgent = 0;
+
+    list_for_each (m, models, struct running_model, link) {
+        n_generate += m->runner && scheduler_generates(&m->scheduler);
+        n_urgent += m->runner && scheduler_is_urgent(&m->scheduler);
+    }
+    list_for_each (m, models, struct running_model, link) {
+        bool generates = m->runner && scheduler_generates(&m->scheduler);
+
+        m->scheduler.others_generate = n_generate > generates;
+        m->gives_way = m->runner && n_urgent && !scheduler_is_urgent(&m->scheduler);
+        if (m->gives_way)
+            scheduler_pass_over(&m->scheduler);
+    }
+}
+
 void running_model_fail(struct running_model *m, const struct error *err)
 {
     list_for_each_safe (r, &m->requests, struct engine_request, link)

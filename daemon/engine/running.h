@@ -32,6 +32,7 @@ struct running_model {
     uint32_t shared_batch_tokens; /* of a chunk while streams wait; 0: nothing known */
     struct list requests;         /* engine_request.link */
     struct device_share share;    /* of the device, among all models */
+    bool gives_way;               /* all it could do is background, and others' is not */
     struct worker_model_figures figures; /* under the worker's lock */
 };
 
@@ -67,6 +68,11 @@ void running_model_fail(struct running_model *m, const struct error *err);
  * lost device did not do is left undone, for the caller to see (device_is_lost), to suspend the
  * model and to give it another device. */
 bool running_model_step(struct running_model *m, struct running_stats *stats);
+/* What models on one device, linked in the list, have to know of one another before their next
+ * steps: streams of one keep their pace while another computes a prompt, and what is background
+ * comes after all models' that is not. Sets others_generate and gives_way; who gives way has been
+ * passed over. */
+void running_models_compare(struct list *models);
 /* Where it is another model's turn: looks only at requests that were cancelled or paused. */
 bool running_model_sweep(struct running_model *m);
 /* Brings m->figures up to date. */

@@ -171,6 +171,21 @@ static bool has_any(const struct scheduler *s, struct kind kind)
     return false;
 }
 
+bool scheduler_generates(const struct scheduler *s)
+{
+    return has_any(s, (struct kind){true, false}) || has_any(s, (struct kind){true, true});
+}
+
+bool scheduler_is_urgent(const struct scheduler *s)
+{
+    return has_any(s, (struct kind){true, false}) || has_any(s, (struct kind){false, false});
+}
+
+void scheduler_pass_over(struct scheduler *s)
+{
+    s->n_steps++;
+}
+
 /* All of a text, or nothing where it no longer fits: then the chunk ends, and whose turn it is goes
  * on with it in the next one. */
 static uint32_t give_whole(struct making *m, struct scheduler_entry *e)
@@ -340,9 +355,9 @@ size_t scheduler_next(struct scheduler *s, struct scheduler_choice *ret_choices,
         s->n_steps++;
         s->was_prompt = is_prompt;
         return make(s, is_prompt ? prompt : generate,
-                    !is_prompt  ? s->few_tokens
-                    : generates ? s->shared_batch_tokens
-                                : s->batch_tokens,
+                    !is_prompt                        ? s->few_tokens
+                    : generates || s->others_generate ? s->shared_batch_tokens
+                                                      : s->batch_tokens,
                     ret_choices, most);
     }
     return 0;

@@ -9,9 +9,9 @@
  * stream's pause is bounded by one chunk, and a prompt's wait by one token of everybody.
  *
  * Within a kind users take turns by deficit round-robin over tokens (Shreedhar & Varghese 1995),
- * each a part of a chunk, however short that is. The entries of a user are in rotation, but a prompt
- * of which little is left is computed to its end. Background entries come after all others, unless
- * they have waited for SCHEDULER_AGE steps.
+ * each a part of a chunk, however short that is. The entries of a user are in rotation, but a
+ * prompt of which little is left is computed to its end. Background entries come after all others,
+ * unless they have waited for SCHEDULER_AGE steps.
  */
 #ifndef HEARTH_ENGINE_SCHEDULER_H
 #define HEARTH_ENGINE_SCHEDULER_H
@@ -57,7 +57,8 @@ struct scheduler {
     uint64_t n_steps;
     bool was_prompt;              /* the last step was a chunk of prompts */
     uint32_t batch_tokens;        /* most tokens of a chunk; may be changed at any time */
-    uint32_t shared_batch_tokens; /* the same while somebody generates */
+    uint32_t shared_batch_tokens; /* the same while somebody generates, or others_generate */
+    bool others_generate;         /* kept by the owner: on the same device, of another scheduler */
     uint32_t few_tokens;          /* most tokens of a step that generates */
 };
 
@@ -75,6 +76,14 @@ void scheduler_remove(struct scheduler *s, struct scheduler_entry *e);
 /* Shares of the users' turns: a user of weight 2 gets twice the tokens of one of weight 1, which is
  * everybody's at first. 1 to 1000. -ENOMEM. */
 int scheduler_set_weight(struct scheduler *s, uid_t uid, uint32_t weight);
+
+/* Whether anybody can run who generates. */
+bool scheduler_generates(const struct scheduler *s);
+/* The same of anybody who is not background, or has waited for long. */
+bool scheduler_is_urgent(const struct scheduler *s);
+/* All that can run are passed over, as by a step of somebody else: they have waited for one more.
+ */
+void scheduler_pass_over(struct scheduler *s);
 
 /* Blocks came free, or their holder can be made to give them up: entries that waited for them may
  * try again. */

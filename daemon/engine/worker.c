@@ -276,10 +276,14 @@ static bool step_models(struct worker *w)
 
     if (!w->keeper.device)
         worker_device_miss(w);
-    list_for_each (m, &w->models, struct running_model, link)
-        least_ns = device_share_least(least_ns, &m->share);
+    running_models_compare(&w->models);
     list_for_each (m, &w->models, struct running_model, link) {
-        bool is_its_turn = device_share_may_step(&m->share, least_ns);
+        if (m->gives_way) /* it has nothing to do, as it were */
+            device_share_note(&m->share, false, 0, 1, least_ns);
+        least_ns = device_share_least(least_ns, &m->share);
+    }
+    list_for_each (m, &w->models, struct running_model, link) {
+        bool is_its_turn = !m->gives_way && device_share_may_step(&m->share, least_ns);
         bool did_step = is_its_turn ? step_model(w, m, least_ns) : running_model_sweep(m);
 
         is_busy |= !is_its_turn;

@@ -24,14 +24,15 @@ struct stage {
 };
 
 /* With a cache of four blocks. */
+static const struct runner_config config = {
+    .context_tokens = 128,
+    .cache.tokens = 128,
+    .prefix_tokens = 128,
+    .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
+};
+
 static void stage_init(struct stage *s)
 {
-    struct runner_config cfg = {
-        .context_tokens = 128,
-        .cache.tokens = 128,
-        .prefix_tokens = 128,
-        .pools = {.kind = POOL_KIND_AUTO, .numa_node = -1},
-    };
     struct error err = {0};
 
     if (!fixture_model())
@@ -41,8 +42,8 @@ static void stage_init(struct stage *s)
     assert_int_equal(event_queue_init(&s->engine.events, NULL), 0);
     if (device_create("cpu:2", &s->dev, &err) < 0 ||
         loaded_model_open(fixture_model(), &s->lm, &err) < 0 ||
-        loaded_model_fill(s->lm, &cfg.pools, NULL, &err) < 0 ||
-        running_model_create(NULL, s->lm, s->dev, &s->engine.events, &cfg, &s->model, &err) < 0)
+        loaded_model_fill(s->lm, &config.pools, NULL, &err) < 0 ||
+        running_model_create(NULL, s->lm, s->dev, &s->engine.events, &config, &s->model, &err) < 0)
         fail_msg("%s", err.text);
 }
 
@@ -272,7 +273,113 @@ static void requests_side_by_side_share_steps(void **state)
     stage_finish(&s);
 }
 
+/* ---- models side by side ---- */
+
+/* Two stages whose models share a device, as the worker has them. */
+struct house {
+    struct stage s[2];
+    struct list models;
+};
+
+static void house_init(struct house *h)
+{
+    struct error err = {0};
+
+    stage_init(&h->s[0]);
+    h->s[1] = (struct stage){.dev = h->s[0].dev, .lm = h->s[0].lm, .limits.weight = 1};
+    assert_int_equal(event_queue_init(&h->s[1].engine.events, NULL), 0);
+    if (running_model_create(NULL, h->s[1].lm, h->s[1].dev, &h->s[1].engine.events, &config,
+                             &h->s[1].model, &err) < 0)
+        fail_msg("%s", err.text);
+    list_init(&h->models);
+    for (int i = 0; i < 2; i++)
+        list_push_back(&h->models, &h->s[i].model->link);
+}
+
+static void house_finish(struct house *h)
+{
+    running_model_destroy(h->s[1].model);
+    event_queue_finish(&h->s[1].engine.events);
+    stage_finish(&h->s[0]);
+}
+
+/* Prompt tokens of a step of the second model. */
+static uint64_t prompt_of_step(struct house *h)
+{
+    uint64_t before = h->s[1].stats.prompt_tokens;
+
+    running_models_compare(&h->models);
+    running_model_step(h->s[1].model, &h->s[1].stats);
+    return h->s[1].stats.prompt_tokens - before;
+}
+
+static void a_prompt_lets_streams_of_other_models_keep_their_pace(void **state)
+{
+    enum { PROMPT = 75, CHUNK = 16 };
+    struct engine_request *stream, *prompt;
+    struct house h;
+
+    house_init(&h);
+    stream = stage_add(&h.s[0], 7, 20, 0);
+    stage_run(&h.s[0], stream, 2);
+    prompt = stage_add(&h.s[1], 8, PROMPT, 1);
+    h.s[1].model->shared_batch_tokens = CHUNK; /* as it would have learnt of a slow device */
+    assert_int_equal(prompt_of_step(&h), CHUNK);
+    stream->sched.is_paused = true; /* nobody waits for its next token */
+    h.s[1].model->shared_batch_tokens = CHUNK;
+    assert_int_equal(prompt_of_step(&h), PROMPT - CHUNK);
+    assert_null(prompt->done);
+    request_destroy(prompt);
+    prompt = stage_add(&h.s[1], 300, PROMPT, 1);
+    stream->sched.is_paused = false;
+    running_model_suspend(h.s[0].model); /* nor can it come */
+    h.s[1].model->shared_batch_tokens = CHUNK;
+    assert_int_equal(prompt_of_step(&h), PROMPT);
+    request_destroy(prompt);
+    atomic_store(&stream->is_cancelled, true);
+    running_model_sweep(h.s[0].model);
+    request_destroy(stream);
+    house_finish(&h);
+}
+
+/* Of both models the second has background alone. */
+static void background_comes_after_other_models_but_not_for_ever(void **state)
+{
+    struct engine_request *stream, *quiet;
+    struct house h;
+    unsigned n_passed = 0;
+
+    house_init(&h);
+    stream = stage_add(&h.s[0], 7, 20, 0);
+    quiet = stage_add(&h.s[1], 8, 20, 0);
+    quiet->sched.is_background = true;
+    for (; n_passed < 2 * SCHEDULER_AGE; n_passed++) {
+        running_models_compare(&h.models);
+        assert_false(h.s[0].model->gives_way);
+        if (!h.s[1].model->gives_way)
+            break;
+    }
+    assert_in_range(n_passed, SCHEDULER_AGE - 1, SCHEDULER_AGE);
+    running_model_step(h.s[1].model, &h.s[1].stats); /* it has waited for long: its turn */
+    assert_int_equal(h.s[1].stats.steps, 1);
+    running_models_compare(&h.models);
+    assert_true(h.s[1].model->gives_way);
+    stream->sched.is_paused = true;
+    running_models_compare(&h.models);
+    assert_false(h.s[1].model->gives_way);
+    for (int i = 0; i < 2; i++) {
+        struct engine_request *r = i ? quiet : stream;
+
+        atomic_store(&r->is_cancelled, true);
+        running_model_sweep(h.s[i].model);
+        request_destroy(r);
+    }
+    house_finish(&h);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_prompt_lets_streams_of_other_models_keep_their_pace),
+    cmocka_unit_test(background_comes_after_other_models_but_not_for_ever),
     cmocka_unit_test(requests_side_by_side_share_steps),
     cmocka_unit_test(a_users_requests_share_what_it_may_hold_of_the_cache),
     cmocka_unit_test(a_request_out_of_time_ends_with_what_it_has),

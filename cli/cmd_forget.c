@@ -29,9 +29,25 @@ static int find_uid(const char *who, json_int_t *ret_uid, struct error *err)
     return 0;
 }
 
+static void tell(const json_t *answer)
+{
+    char memory[FORMAT_BYTES_SIZE], disk[FORMAT_BYTES_SIZE];
+    uint64_t memory_bytes = number_of(answer, "memory_bytes");
+    uint64_t disk_bytes = number_of(answer, "disk_bytes");
+
+    format_bytes(memory, memory_bytes);
+    if (!json_object_get(answer, "disk_bytes"))
+        printf("forgotten: %s of memory; the disk is still being looked through, and what is yours "
+               "there goes, too\n",
+               memory);
+    else if (!memory_bytes && !disk_bytes)
+        puts("nothing was kept");
+    else
+        printf("forgotten: %s of memory, %s on disk\n", memory, format_bytes(disk, disk_bytes));
+}
+
 static int ask(const char *socket, const json_t *body, struct error *err)
 {
-    char bytes[FORMAT_BYTES_SIZE];
     struct client *client;
     json_t *answer = NULL;
     int r = client_create(socket, &client, err);
@@ -40,8 +56,7 @@ static int ask(const char *socket, const json_t *body, struct error *err)
         return r;
     r = client_call(client, "POST", "/hearth/v1/forget", body, &answer, err);
     if (r == 0)
-        printf("forgotten, %s of it on disk\n",
-               format_bytes(bytes, number_of(answer, "disk_bytes")));
+        tell(answer);
     json_decref(answer);
     client_destroy(client);
     return r;

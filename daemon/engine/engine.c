@@ -49,6 +49,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     if (!e)
         return error_set(err, ENOMEM, "out of memory");
     list_init(&e->requests);
+    list_init(&e->forgets);
     list_init(&e->catalogue.entries);
     list_init(&e->accounts.list);
     e->events.fd = -1;
@@ -134,7 +135,19 @@ static void release_models(struct engine *e)
     }
 }
 
-/* Takes the last events, of which only those of requests still matter. */
+static void handle_forgotten(const struct event *ev)
+{
+    struct engine_forget *f = ev->subject;
+
+    f->what.memory_bytes = ev->done_bytes;
+    f->what.disk_bytes += ev->total_bytes;
+    list_remove(&f->link);
+    if (f->on_done)
+        f->on_done(f->user, &f->what);
+    free(f);
+}
+
+/* Takes the last events, of which those of requests and of what is forgotten still matter. */
 static void drain_events(struct engine *e)
 {
     struct event *ev = event_take_all(&e->events), *next;
@@ -143,6 +156,8 @@ static void drain_events(struct engine *e)
         next = ev->next;
         if (ev->kind >= EVENT_START)
             requests_handle(e, ev);
+        else if (ev->kind == EVENT_FORGOTTEN)
+            handle_forgotten(ev);
         event_recycle(&e->events, ev);
     }
 }
@@ -172,6 +187,8 @@ void engine_destroy(struct engine *e)
     event_queue_finish(&e->events);
     accounts_finish(&e->accounts);
     shared_prompts_finish(&e->shared_prompts);
+    list_for_each_safe (f, &e->forgets, struct engine_forget, link)
+        free(f);
     free(e->infos);
     free(e);
 }
@@ -189,6 +206,8 @@ void engine_dispatch(struct engine *e)
         next = ev->next;
         if (ev->kind >= EVENT_START)
             requests_handle(e, ev);
+        else if (ev->kind == EVENT_FORGOTTEN)
+            handle_forgotten(ev);
         else
             models_handle(e, ev);
         event_recycle(&e->events, ev);
@@ -277,15 +296,33 @@ int engine_token_bytes(struct engine *e, const char *model, int32_t id, const ch
     return 0;
 }
 
-int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err)
+int engine_forget(struct engine *e, uid_t uid,
+                  void (*on_done)(void *user, const struct engine_forgotten *what), void *user,
+                  struct engine_forget **ret_forget, struct error *err)
 {
-    *ret_disk_bytes = 0;
-    /* the disk first: the device thread gives up what is there, too, and would leave nothing to
-     * count */
-    if ((e->disk && kv_disk_forget(e->disk, uid, ret_disk_bytes) < 0) ||
-        worker_forget(e->worker, uid) < 0)
+    struct engine_forget *f = calloc(1, sizeof(*f));
+    uint64_t bytes;
+
+    if (!f)
         return error_set(err, ENOMEM, "out of memory");
+    f->on_done = on_done;
+    f->user = user;
+    f->what.is_disk_known = engine_disk_bytes(e, uid, &bytes);
+    /* the disk at once; the device thread gives up there what comes from memory until then */
+    if ((e->disk && kv_disk_forget(e->disk, uid, &f->what.disk_bytes) < 0) ||
+        worker_forget(e->worker, uid, f) < 0) {
+        free(f);
+        return error_set(err, ENOMEM, "out of memory");
+    }
+    list_push_back(&e->forgets, &f->link);
+    if (ret_forget)
+        *ret_forget = f;
     return 0;
+}
+
+void engine_forget_leave(struct engine_forget *f)
+{
+    f->on_done = NULL;
 }
 
 bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes)

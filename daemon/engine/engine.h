@@ -309,9 +309,21 @@ uint32_t engine_retry_seconds(struct engine *e, uid_t uid, int code);
 /* Flow control: a paused request keeps its place and computes nothing further. */
 void engine_pause(struct engine_request *r, bool paused);
 
-/* What the user's requests left for later ones is given up, in memory and on disk, soon; what runs
- * keeps what it has. *ret_disk_bytes: that were on disk, as far as is known. -ENOMEM. */
-int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err);
+/* What was given up. */
+struct engine_forgotten {
+    uint64_t memory_bytes, disk_bytes;
+    bool is_disk_known; /* false: just after the start; disk_bytes may be too few */
+};
+/* What the user's requests left for later ones is given up, in memory and on disk, within about a
+ * second; what runs keeps what it has. on_done (may be NULL) comes once, with a later dispatch,
+ * when nothing of it is found any more. *ret_forget names this wait for engine_forget_leave(); may
+ * be NULL. -ENOMEM. */
+struct engine_forget;
+int engine_forget(struct engine *e, uid_t uid,
+                  void (*on_done)(void *user, const struct engine_forgotten *what), void *user,
+                  struct engine_forget **ret_forget, struct error *err);
+/* The caller no longer listens: no callback comes. */
+void engine_forget_leave(struct engine_forget *forget);
 /* What the user has on disk. False: not known yet, just after the start. */
 bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes);
 

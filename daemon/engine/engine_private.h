@@ -32,6 +32,7 @@ struct engine {
     struct error disk_error;              /* why, where there should be one */
     char memory[80], advice[1024];        /* which kind they are, and what would be better */
     struct list requests;                 /* engine_request.all */
+    struct list forgets;                  /* engine_forget.link */
     struct shared_prompts shared_prompts; /* constant */
     struct accounts accounts;
     struct rhythm begins; /* of requests that wait */
@@ -47,6 +48,14 @@ struct engine_load {
     struct list link; /* model_entry.listeners or late_listeners */
     struct model_entry *entry;
     struct engine_load_events events;
+    void *user;
+};
+
+/* Somebody who wants something forgotten. */
+struct engine_forget {
+    struct list link; /* engine.forgets */
+    struct engine_forgotten what;
+    void (*on_done)(void *user, const struct engine_forgotten *what); /* NULL: nobody listens */
     void *user;
 };
 

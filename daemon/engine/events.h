@@ -15,6 +15,7 @@
 
 enum event_kind {
     EVENT_FOUND,         /* the adoption: which models are in memory */
+    EVENT_FORGOTTEN,     /* an engine_forget: of memory done_bytes, of disk total_bytes more */
     EVENT_LOAD_PROGRESS, /* about a model_entry: done_bytes */
     EVENT_OPENED,        /* model_entry: all but the weights is known, or error */
     EVENT_LOADED,        /* model_entry: the files are in memory, or error */

@@ -167,8 +167,6 @@ static void submit(struct worker *w, struct engine_request *r)
  * disk again; of models that came meanwhile, too. */
 static void forget_due(struct worker *w, bool is_last)
 {
-    uint64_t disk_bytes;
-
     if (list_empty(&w->forgets) || (!is_last && clock_now_ns() < w->forget_from_ns))
         return;
     list_for_each (f, &w->forgets, struct kv_forget, link)
@@ -180,10 +178,15 @@ static void forget_due(struct worker *w, bool is_last)
     list_for_each (m, &w->models, struct running_model, link)
         worker_device_show(w, m);
     list_for_each_safe (f, &w->forgets, struct kv_forget, link) {
+        struct command *c = container_of(f, struct command, forget);
+
+        c->ev->done_bytes = f->bytes;
+        c->ev->total_bytes = 0;
         if (w->config.disk)
-            kv_disk_forget(w->config.disk, f->uid, &disk_bytes);
+            kv_disk_forget(w->config.disk, f->uid, &c->ev->total_bytes);
         list_remove(&f->link);
-        free(container_of(f, struct command, forget));
+        event_post(w->events, c->ev);
+        free(c);
     }
 }
 
@@ -514,9 +517,18 @@ int worker_submit(struct worker *w, struct engine_request *r)
     return post(w, &(struct command){.kind = COMMAND_SUBMIT, .request = r});
 }
 
-int worker_forget(struct worker *w, uid_t uid)
+int worker_forget(struct worker *w, uid_t uid, struct engine_forget *forget)
 {
-    return post(w, &(struct command){.kind = COMMAND_FORGET, .forget.uid = uid});
+    struct command c = {.kind = COMMAND_FORGET, .forget.uid = uid};
+    int r;
+
+    c.ev = event_new(w->events, EVENT_FORGOTTEN, forget);
+    if (!c.ev)
+        return -ENOMEM;
+    r = post(w, &c);
+    if (r < 0)
+        event_recycle(w->events, c.ev);
+    return r;
 }
 
 void worker_wake(struct worker *w)

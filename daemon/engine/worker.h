@@ -66,8 +66,9 @@ int worker_idle(struct worker *w, struct model_entry *entry);
 int worker_measure(struct worker *w, struct model_entry *entry);
 /* A request whose tokens are there; EVENT_DONE follows in the end. */
 int worker_submit(struct worker *w, struct engine_request *r);
-/* Gives up what the user's earlier requests left in all caches and on disk. */
-int worker_forget(struct worker *w, uid_t uid);
+/* Gives up what the user's earlier requests left in all caches and on disk; EVENT_FORGOTTEN
+ * follows. */
+int worker_forget(struct worker *w, uid_t uid, struct engine_forget *forget);
 /* A flag of a request changed. */
 void worker_wake(struct worker *w);
 

@@ -378,26 +378,42 @@ static int read_uid(struct exchange *x, uid_t *ret_uid, struct api_error *err)
     return rc;
 }
 
+static void on_forgotten(void *user, const struct engine_forgotten *what)
+{
+    struct exchange *x = user;
+    struct strbuf *out = exchange_scratch(x);
+
+    x->ops = NULL;
+    strbuf_add_str(out, "{\"status\":\"forgotten\"");
+    jsonout_key_uint(out, "memory_bytes", what->memory_bytes);
+    if (what->is_disk_known)
+        jsonout_key_uint(out, "disk_bytes", what->disk_bytes);
+    strbuf_add_str(out, "}\n");
+    exchange_reply_json(x, out);
+}
+
+static void on_forgetter_gone(struct exchange *x)
+{
+    engine_forget_leave(x->user);
+}
+
 void api_hearth_forget(struct exchange *x, const char *tail)
 {
+    static const struct exchange_ops ops = {.on_gone = on_forgetter_gone};
+    struct engine_forget *forget;
     struct api_error err;
     struct error why;
-    uint64_t bytes = 0;
     uid_t uid;
-    struct strbuf *out;
     int rc = read_uid(x, &uid, &err);
 
-    if (rc == 0 && engine_forget(x->server->engine, uid, &bytes, &why) < 0)
+    if (rc == 0 && engine_forget(x->server->engine, uid, on_forgotten, x, &forget, &why) < 0)
         rc = api_engine_error(x, &why, NULL, &err);
     if (rc < 0) {
         exchange_fail(x, &err);
         return;
     }
-    out = exchange_scratch(x);
-    strbuf_add_str(out, "{\"status\":\"forgetting\"");
-    jsonout_key_uint(out, "disk_bytes", bytes);
-    strbuf_add_str(out, "}\n");
-    exchange_reply_json(x, out);
+    x->ops = &ops;
+    x->user = forget;
 }
 
 /* ---- status ---- */

@@ -274,11 +274,12 @@ def what_a_user_has_forgotten_is_gone_from_memory_and_disk():
     code, says, _ = d.hearth("status")
     has(says, "are yours (hearth forget)")
     code, says, err = d.hearth("forget", "--user", "12345")
-    equal((code, says), (0, "forgotten, 0 B of it on disk\n"), err)
+    equal((code, says), (0, "nothing was kept\n"), err)
     equal(figure(d, "kv_disk_blocks"), 5)
     code, says, err = d.hearth("forget")
     equal(code, 0, err)
-    has(says, "forgotten, ", " of it on disk")
+    has(says, "forgotten: ", " of memory, ", " on disk")
+    assert ": 0 B" not in says and " 0 B on" not in says, says
     for _ in range(600):
         if not place.files() and not json.loads(d.get("/hearth/v1/models")[2])["models"][0]["prefix_bytes"]:
             break

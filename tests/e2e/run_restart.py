@@ -12,7 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "parity")]
 import ggufedit
-from harness import MODEL, NAME, equal, run
+from harness import MODEL, NAME, equal, has, run
 from manager import Manager
 
 QUESTION, ANSWER = "What is 12 + 34?", "12 + 34 = 46."
@@ -169,7 +169,28 @@ def a_chat_is_not_computed_again_after_a_kill():
     manager.close()
 
 
+def what_is_forgotten_while_its_model_is_not_loaded_stays_forgotten():
+    words = "What is Hearth? " * 20
+    manager = Manager()
+    first = manager.start()
+    first.chat(words, max_tokens=24)
+    first.stop(signal.SIGKILL)
+    empty = tempfile.mkdtemp(prefix="hearth-no-models-")
+    second = manager.start(empty)
+    code, says, err = second.hearth("forget")
+    equal(code, 0, err)
+    has(says, "forgotten: ", " of memory, 0 B on disk")
+    second.stop(signal.SIGKILL)
+    third = manager.start(first.models)
+    again = third.chat(words, max_tokens=24)
+    equal(again["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+    equal(model_of(third)["read"], "resident, nothing read")
+    third.stop()
+    manager.close()
+    os.rmdir(empty)
+
+
 if __name__ == "__main__":
     run([weights_are_there_after_a_kill_and_after_a_stop, models_that_were_in_memory_are_ready_before_anybody_asks, weights_of_a_file_that_changed_are_read_again,
          only_the_parts_that_changed_of_a_split_model_are_read, weights_that_are_unloaded_are_not_kept,
-         a_chat_is_not_computed_again_after_a_kill])
+         a_chat_is_not_computed_again_after_a_kill, what_is_forgotten_while_its_model_is_not_loaded_stays_forgotten])

@@ -559,7 +559,6 @@ static void what_a_user_wants_forgotten_is_not_found_in_what_was_left(void **sta
 {
     struct manager manager;
     struct ask asks[4];
-    uint64_t disk_bytes;
 
     fill_prompt(prompt_ids, 7, 31);
     manager_init(&manager);
@@ -574,12 +573,57 @@ static void what_a_user_wants_forgotten_is_not_found_in_what_was_left(void **sta
     for (int i = 0; i < 2; i++) {
         engine_init_kept(state, &manager);
         for (int n = 0; n <= i; n++)
-            assert_int_equal(engine_forget(*state, ALICE, &disk_bytes, NULL), 0);
+            assert_int_equal(engine_forget(*state, ALICE, NULL, NULL, NULL, NULL), 0);
     }
     engine_init_kept(state, &manager);
     assert_int_equal(ask_cached(state, ALICE, &asks[2]), 0);
     assert_int_equal(ask_cached(state, BOB, &asks[3]), 64);
     for (int i = 0; i < 4; i++)
+        ask_finish(&asks[i]);
+    engine_destroy(*state);
+    *state = NULL;
+    manager_finish(&manager);
+}
+
+static void on_forgotten(void *user, const struct engine_forgotten *what)
+{
+    *(struct engine_forgotten *)user = *what;
+}
+
+static uint64_t forget(struct engine *e, uid_t uid)
+{
+    struct engine_forgotten what = {.memory_bytes = UINT64_MAX};
+
+    assert_int_equal(engine_forget(e, uid, on_forgotten, &what, NULL, NULL), 0);
+    for (int i = 0; i < 30000 && what.memory_bytes == UINT64_MAX; i++)
+        fixture_idle(e, 1);
+    assert_true(what.is_disk_known);
+    assert_int_equal(what.disk_bytes, 0);
+    return what.memory_bytes;
+}
+
+static void who_has_something_forgotten_is_told_how_much_it_was(void **state)
+{
+    struct manager manager;
+    struct ask asks[2];
+    uint64_t own_bytes;
+    bool is_kept;
+
+    fill_prompt(prompt_ids, 7, 31);
+    manager_init(&manager);
+    engine_init_kept(state, &manager);
+    ask_cached(state, ALICE, &asks[0]);
+    own_bytes = idle_model(*state)->prefix_bytes;
+    ask_cached(state, BOB, &asks[1]);
+    is_kept = idle_model(*state)->is_cache_kept;
+    assert_true(own_bytes > 0);
+    assert_int_equal(forget(*state, ALICE), own_bytes);
+    assert_int_equal(forget(*state, ALICE), 0);
+    assert_int_equal(idle_model(*state)->prefix_bytes, own_bytes);
+    engine_init_kept(state, &manager); /* of a model that is not loaded */
+    assert_int_equal(forget(*state, BOB) > 0, is_kept);
+    assert_int_equal(forget(*state, BOB), 0);
+    for (int i = 0; i < 2; i++)
         ask_finish(&asks[i]);
     engine_destroy(*state);
     *state = NULL;
@@ -629,6 +673,7 @@ static const struct CMUnitTest tests[] = {
     ON_ENGINE(prefixes_take_no_more_than_their_share),
     ON_ENGINE(an_engine_finds_what_the_one_before_it_left),
     ON_ENGINE(what_a_user_wants_forgotten_is_not_found_in_what_was_left),
+    ON_ENGINE(who_has_something_forgotten_is_told_how_much_it_was),
     cmocka_unit_test(a_cache_holds_several_contexts_unless_told_otherwise),
 };
 

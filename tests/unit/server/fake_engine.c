@@ -38,11 +38,18 @@ struct engine_load {
     int steps_made, steps_told;
 };
 
+struct engine_forget {
+    struct list link; /* in engine.forgets */
+    uid_t uid;
+    void (*on_done)(void *user, const struct engine_forgotten *what);
+    void *user;
+};
+
 struct engine {
     pthread_t thread;
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t wake;
-    struct list requests, loads;
+    struct list requests, loads, forgets;
     int event_fd;
     unsigned delay_us;
     uint32_t queue_limit, n_requests;
@@ -118,6 +125,7 @@ int engine_create(const struct engine_config *config, struct engine **ret_engine
     pthread_cond_init(&e->wake, NULL);
     list_init(&e->requests);
     list_init(&e->loads);
+    list_init(&e->forgets);
     e->queue_limit = config->queue_limit ? config->queue_limit : 256;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_create(&e->thread, NULL, run, e);
@@ -147,6 +155,8 @@ void engine_destroy(struct engine *e)
         request_free(e, r);
     list_for_each_safe (l, &e->loads, struct engine_load, link)
         free(l);
+    list_for_each_safe (f, &e->forgets, struct engine_forget, link)
+        free(f);
     close(e->event_fd);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);
@@ -265,6 +275,8 @@ static bool tell_token(struct engine *e, struct engine_request *r)
     return true;
 }
 
+static void tell_forgets(struct engine *e);
+
 static void tell_load(struct engine *e, struct engine_load *load, int steps)
 {
     struct error why = {0};
@@ -342,6 +354,7 @@ void engine_dispatch(struct engine *e)
         pthread_mutex_unlock(&e->lock);
         tell_load(e, load, steps);
     }
+    tell_forgets(e);
 }
 
 void fake_engine_set_template(struct engine *e, const char *chat_template, const char *prompt_end)
@@ -690,14 +703,46 @@ void engine_pause(struct engine_request *r, bool paused)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Each user has as many bytes on disk as its number. */
-int engine_forget(struct engine *e, uid_t uid, uint64_t *ret_disk_bytes, struct error *err)
+/* Each user has as many bytes on disk as its number, and twice as many in memory. */
+int engine_forget(struct engine *e, uid_t uid,
+                  void (*on_done)(void *user, const struct engine_forgotten *what), void *user,
+                  struct engine_forget **ret_forget, struct error *err)
 {
+    struct engine_forget *f = calloc(1, sizeof(*f));
+
+    if (!f)
+        return error_set(err, -ENOMEM, "no memory");
+    *f = (struct engine_forget){.uid = uid, .on_done = on_done, .user = user};
     pthread_mutex_lock(&e->lock);
     e->seen.forgotten_uid = uid;
+    list_push_back(&e->forgets, &f->link);
+    poke(e);
     pthread_mutex_unlock(&e->lock);
-    *ret_disk_bytes = uid;
+    *ret_forget = f;
     return 0;
+}
+
+void engine_forget_leave(struct engine_forget *forget)
+{
+    forget->on_done = NULL;
+}
+
+static void tell_forgets(struct engine *e)
+{
+    struct engine_forget *f;
+
+    do {
+        pthread_mutex_lock(&e->lock);
+        f = list_first(&e->forgets, struct engine_forget, link);
+        if (f)
+            list_remove(&f->link);
+        pthread_mutex_unlock(&e->lock);
+        if (f && f->on_done)
+            f->on_done(f->user, &(struct engine_forgotten){.memory_bytes = 2ull * f->uid,
+                                                           .disk_bytes = f->uid,
+                                                           .is_disk_known = f->uid != 4244});
+        free(f);
+    } while (f);
 }
 
 bool engine_disk_bytes(struct engine *e, uid_t uid, uint64_t *ret_bytes)

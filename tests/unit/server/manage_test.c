@@ -208,7 +208,12 @@ static void a_user_has_forgotten_what_is_its_own(void **state)
     char text[4096];
 
     assert_int_equal(forgotten(), 4243);
+    assert_string_equal(at(a, "status"), "forgotten");
     assert_string_equal(at(a, "disk_bytes"), "4243");
+    assert_string_equal(at(a, "memory_bytes"), "8486");
+    json_decref(a);
+    a = ask("/hearth/v1/forget", "{\"uid\":4244}", 200); /* it is not known yet */
+    assert_null(json_object_get(a, "disk_bytes"));
     json_decref(a);
     a = ask("/hearth/v1/forget", "", 200);
     assert_int_equal(forgotten(), geteuid());

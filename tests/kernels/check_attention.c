@@ -19,6 +19,7 @@ struct shape {
     uint32_t peak; /* the first sequence's position that its first query looks at alone; 0: none */
     uint32_t type; /* of the cache */
     bool has_chosen; /* positions, of which about half are */
+    bool is_decode;  /* each row is the next of a sequence of its own, at position `first` */
 };
 
 static uint32_t per_seq_of(const struct shape *s)
@@ -26,29 +27,34 @@ static uint32_t per_seq_of(const struct shape *s)
     return (s->first + s->rows + 31) / 32;
 }
 
-/* Two sequences share the rows; their blocks lie scattered. What no sequence has stored is filled
- * with NaN, so that reading it shows. */
+static uint32_t n_seqs_of(const struct shape *s)
+{
+    return s->is_decode ? s->rows : s->rows > 2 ? 2 : 1;
+}
+
+/* Two sequences share the rows, or each row has one; their blocks lie scattered. What no sequence
+ * has stored is filled with NaN, so that reading it shows. */
 static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_layer *kv,
                            uint64_t *ret_tokens, uint64_t *ret_seqs)
 {
-    uint32_t per_seq = per_seq_of(s);
+    uint32_t per_seq = per_seq_of(s), n_seqs = n_seqs_of(s);
     uint64_t row_bytes = kv_row_bytes(s->type, s->ck) + kv_row_bytes(s->type, s->cv);
     uint64_t block_bytes = s->n_kv_heads * 32 * row_bytes + 64;
-    uint32_t n_blocks = per_seq * 2 + s->blocks_more;
+    uint32_t n_blocks = per_seq * n_seqs + s->blocks_more;
     uint64_t cache = check_take(c, block_bytes * n_blocks), step = check_step(c, s->rows, 1);
-    uint64_t seqs = check_take(c, 2 * sizeof(struct step_seq));
+    uint64_t seqs = check_take(c, n_seqs * sizeof(struct step_seq));
     struct step_header *h = check_at(c, step);
     struct step_token *tokens;
 
     *kv = (struct kv_layer){
         check_address(c, cache), block_bytes, s->n_kv_heads, s->ck, s->cv, n_blocks, s->type, 0};
     memset(check_at(c, cache), 0xff, block_bytes * n_blocks);
-    h->n_seqs = 2;
-    for (uint32_t q = 0; q < 2; q++) {
+    h->n_seqs = n_seqs;
+    for (uint32_t q = 0; q < n_seqs; q++) {
         uint64_t table = check_take(c, per_seq * sizeof(uint32_t));
 
         for (uint32_t b = 0; b < per_seq; b++)
-            ((uint32_t *)check_at(c, table))[b] = (per_seq - 1 - b) * 2 + q;
+            ((uint32_t *)check_at(c, table))[b] = (per_seq - 1 - b) * n_seqs + q;
         if (s->has_hole && per_seq > 1)
             ((uint32_t *)check_at(c, table))[0] = UINT32_MAX;
         ((struct step_seq *)check_at(c, seqs))[q] =
@@ -56,10 +62,12 @@ static uint64_t make_cache(struct check *c, const struct shape *s, struct kv_lay
     }
     *ret_tokens = check_tokens(c, s->rows, s->first, 1);
     tokens = check_at(c, *ret_tokens);
-    for (uint32_t t = s->rows / 2; s->rows > 2 && t < s->rows; t++)
+    for (uint32_t t = 0; s->is_decode && t < s->rows; t++)
+        tokens[t] = (struct step_token){.position = s->first, .seq = t};
+    for (uint32_t t = s->rows / 2; !s->is_decode && s->rows > 2 && t < s->rows; t++)
         tokens[t] = (struct step_token){.position = t - s->rows / 2, .seq = 1};
     if (s->rows > 8)
-        tokens[s->rows - 1].seq = 9; /* no such sequence */
+        tokens[s->rows - 1].seq = n_seqs + 7; /* no such sequence */
     *ret_seqs = seqs;
     return step;
 }
@@ -79,16 +87,16 @@ static void fill_row(struct check *c, uint32_t type, uint8_t *head, uint32_t slo
 static uint8_t *block_of(struct check *c, const struct shape *s, const struct kv_layer *kv,
                          uint32_t seq, uint32_t i)
 {
-    uint64_t block = (per_seq_of(s) - 1 - i) * 2 + seq;
+    uint64_t block = (per_seq_of(s) - 1 - i) * n_seqs_of(s) + seq;
 
     return check_at(c, kv->base - c->buf->address + block * kv->block_bytes);
 }
 
-/* Finite keys and values at every position below n of both sequences. */
+/* Finite keys and values at every position below n of the first sequence and of the others. */
 static void fill_cache(struct check *c, const struct shape *s, const struct kv_layer *kv,
                        uint32_t n_first, uint32_t n_second)
 {
-    for (uint32_t q = 0; q < 2; q++) {
+    for (uint32_t q = 0; q < n_seqs_of(s); q++) {
         for (uint32_t p = 0; p < (q ? n_second : n_first); p++) {
             uint8_t *block = block_of(c, s, kv, q, p / 32);
 
@@ -135,14 +143,15 @@ static bool check_parts(struct check *c, const struct shape *s, uint64_t parts)
 static void bench(struct check *c, const struct shape *s, const struct dispatch *list, size_t n)
 {
     uint32_t most = s->window & ~ATTENTION_CHUNKS;
-    double seen = most && most < s->first ? most : s->first + s->rows / 2.0;
+    double seen = most && most < s->first ? most : s->first + (s->is_decode ? 1 : s->rows / 2.0);
+    double read = s->is_decode ? seen * s->rows : seen + s->rows / 2.0;
     char name[96];
 
-    snprintf(name, sizeof(name), "attention %u/%u heads of %u%s, %u rows from %u, %u ranges",
+    snprintf(name, sizeof(name), "attention %u/%u heads of %u%s, %u %s from %u, %u ranges",
              s->n_heads, s->n_kv_heads, s->ck, s->type == KV_Q8_0 ? " in q8_0" : "", s->rows,
-             s->first, s->n_splits ? s->n_splits : 1);
+             s->is_decode ? "sequences" : "rows", s->first, s->n_splits ? s->n_splits : 1);
     check_bench(c, name, list, n,
-                (seen + s->rows / 2.0) * s->n_kv_heads *
+                read * s->n_kv_heads *
                     (double)(kv_row_bytes(s->type, s->ck) + kv_row_bytes(s->type, s->cv)),
                 2.0 * s->rows * seen * s->n_heads * (s->ck + s->cv));
 }
@@ -171,8 +180,11 @@ static bool attention_with(struct check *c, const struct shape *s)
 
     c->used = 0;
     step = make_cache(c, s, &kv, &tokens, &seqs);
-    fill_cache(c, s, &kv, s->rows > 2 ? s->first + s->rows / 2 : s->first + s->rows,
-               s->rows - s->rows / 2);
+    if (s->is_decode)
+        fill_cache(c, s, &kv, s->first + 1, s->first + 1);
+    else
+        fill_cache(c, s, &kv, s->rows > 2 ? s->first + s->rows / 2 : s->first + s->rows,
+                   s->rows - s->rows / 2);
     q = check_take(c, (uint64_t)s->rows * s->n_heads * s->ck * 4);
     check_fill(c, q, (size_t)s->rows * s->n_heads * s->ck, s->input);
     raise_peak(c, s, &kv, q);
@@ -268,6 +280,9 @@ static bool attention(struct check *c)
          .window = 1024,
          .softcap = 50,
          .has_sinks = true},
+        {4, 2, 64, 64, 16, 70, .is_decode = true, .window = 37, .has_sinks = true},
+        {5, 1, 80, 80, 6, 330, .is_decode = true},
+        {3, 1, 128, 72, 5, 260, .is_decode = true},
     };
 
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
@@ -472,7 +487,7 @@ static bool attention_in_parts(struct check *c)
     return attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));
 }
 
-/* A row of a long context, in ranges and not; a prompt. */
+/* A row of a long context, in ranges and not; short answers of many; a prompt. */
 static bool attention_speed(struct check *c)
 {
     static const struct shape shapes[] = {
@@ -484,6 +499,16 @@ static bool attention_speed(struct check *c)
         {32, 8, 128, 128, 1, 16000, .type = KV_Q8_0},
         {32, 8, 128, 128, 1, 16000, .n_splits = 32, .type = KV_Q8_0},
         {32, 4, 64, 64, 256, .type = KV_Q8_0},
+        {4, 2, 64, 64, 16, 200, .is_decode = true},
+        {8, 8, 64, 64, 4, 200, .is_decode = true},
+        {16, 4, 128, 128, 4, 500, .is_decode = true},
+        {32, 4, 64, 64, 4, 500, .is_decode = true},
+        {4, 2, 64, 64, 16, 200, .type = KV_Q8_0, .is_decode = true},
+        {4, 2, 64, 64, 128},
+        {32, 8, 128, 128, 1, 8000},
+        {8, 1, 256, 256, 1, 8000},
+        {16, 1, 576, 512, 1, 8000},
+        {4, 1, 128, 128, 64, 8000},
     };
 
     return !c->is_bench || attention_of_all(c, shapes, sizeof(shapes) / sizeof(*shapes));

@@ -4,32 +4,16 @@
  * one sequence that follow one another, times the query heads of one key head. It walks the cache
  * block by block, a running softmax per query (Milakov & Gimelshein 2018).
  */
-#include "device/cpu/level.h"
-#include "device/cpu/vec.h"
-#include "kernels/ref.h"
+#include "device/cpu/attention_products.h"
 
 #include <math.h>
 
-#define BLOCK  KV_BLOCK_TOKENS
-#define INLINE static inline __attribute__((always_inline))
-/* Queries that are worked on together, where there are as many. */
-#define QUERIES_AT_ONCE 4
-/* Queries of one item at most, so that their sums stay in the second-level cache; a multiple of
- * QUERIES_AT_ONCE. */
-#define QUERIES_MAX 32u
+/* Up to so many queries, copying a block's values costs more than it saves. */
+#define FEW_QUERIES 8u
 
-/* Everything an item keeps in its worker's scratch. Widths are padded with zeros to pairs of
- * vectors, query counts above two to fours. */
-struct attention_work {
-    float *keys;   /* f32[n_channels_k][BLOCK]: a block transposed */
-    float *values; /* f32[BLOCK][width_v] */
-    float *scores; /* f32[QUERIES_MAX][BLOCK] */
-    float *sums;   /* f32[QUERIES_MAX][width_v] */
-    const float *queries[QUERIES_MAX];
-    uint32_t position[QUERIES_MAX], row[QUERIES_MAX];
-    float greatest[QUERIES_MAX], total[QUERIES_MAX];
-    uint32_t n, n_padded, width_v;
-};
+/* A score so far below the greatest has no weight: beside that one's 1 it is nothing, and exp of
+ * less is denormal, which takes a CPU a hundred times as long. */
+#define LEAST_SCORE -87.0f
 
 /* Tokens per item. */
 static uint32_t tokens_per_item(const struct args_attention *a)
@@ -51,94 +35,24 @@ uint32_t IN_LEVEL(attention_items)(const struct dispatch *d)
     return items < CPU_ITEMS_MAX ? (uint32_t)items : CPU_ITEMS_MAX;
 }
 
-/* Channels c.. of the keys or values at a position of a block, whole vectors. */
-static vf load_lanes(const struct kv_layer *kv, uint8_t *head, uint32_t slot, uint32_t n,
-                     uint32_t c)
+/* What a query sees of a block of scores; the rest becomes -infinity. Returns the greatest of each
+ * lane, and what was the greatest so far. */
+static vf mask(const struct args_attention *a, const struct attention_work *w, uint32_t q,
+               uint32_t first, float *s, vf greatest)
 {
-    if (kv->type == KV_Q8_0)
-        return vec_load_i8(kv_row_q8(head, slot, n) + c) *
-               ref_f16_to_f32(kv_row_scales(head, slot, n)[c / KV_RUN]);
-    return vec_load_f16(kv_row_f16(head, slot, n) + c);
-}
-
-/* Slots [begin, end) of a block's keys; the others may hold anything and become zeros. */
-static void load_keys(const struct args_attention *a, uint8_t *keys, uint32_t begin, uint32_t end,
-                      struct attention_work *w)
-{
-    uint32_t n = a->kv.n_channels_k, c = 0;
-
-    for (; c + LANES <= n; c += LANES)
-        for (uint32_t j = 0; j < BLOCK; j += LANES) {
-            vf v[LANES];
-
-            for (uint32_t i = 0; i < LANES; i++)
-                v[i] =
-                    j + i < begin || j + i >= end ? (vf){0} : load_lanes(&a->kv, keys, j + i, n, c);
-            vec_transpose(v);
-            for (uint32_t i = 0; i < LANES; i++)
-                vec_store(w->keys + (size_t)(c + i) * BLOCK + j, v[i]);
-        }
-    for (; c < n; c++) /* f16: others have no such rest */
-        for (uint32_t j = 0; j < BLOCK; j++)
-            w->keys[(size_t)c * BLOCK + j] =
-                j < begin || j >= end ? 0 : ref_f16_to_f32(kv_row_f16(keys, j, n)[c]);
-}
-
-/* The same of its values. */
-static void load_values(const struct args_attention *a, uint8_t *values, uint32_t begin,
-                        uint32_t end, struct attention_work *w)
-{
-    uint32_t n = a->kv.n_channels_v;
-
-    for (uint32_t j = 0; j < BLOCK; j++) {
-        float *to = w->values + (size_t)j * w->width_v;
-        uint32_t c = 0;
-
-        if (j < begin || j >= end) {
-            memset(to, 0, w->width_v * sizeof(float));
-            continue;
-        }
-        for (; c + LANES <= n; c += LANES)
-            vec_store(to + c, load_lanes(&a->kv, values, j, n, c));
-        for (; c < n; c++)
-            to[c] = ref_f16_to_f32(kv_row_f16(values, j, n)[c]);
-    }
-}
-
-/* scores[n][BLOCK] of n queries. */
-INLINE void score(const struct args_attention *a, struct attention_work *w, uint32_t q, const int n)
-{
-    enum { N = BLOCK / LANES };
-    vf sum[QUERIES_AT_ONCE][N] = {0};
-
-    for (uint32_t c = 0; c < a->kv.n_channels_k; c++) {
-        const float *k = w->keys + (size_t)c * BLOCK;
-
-        for (int r = 0; r < n; r++)
-            for (int i = 0; i < N; i++)
-                sum[r][i] += w->queries[q + (uint32_t)r][c] * vec_load(k + i * LANES);
-    }
-    for (int r = 0; r < n; r++)
-        for (int i = 0; i < N; i++)
-            vec_store(w->scores + (size_t)(q + (uint32_t)r) * BLOCK + i * LANES,
-                      sum[r][i] * a->scale);
-}
-
-/* What a query sees of a block of scores that begins at position first; the rest becomes
- * -infinity. Returns the greatest, and what was the greatest so far. */
-static float mask(const struct args_attention *a, const struct attention_work *w, uint32_t q,
-                  uint32_t first)
-{
-    float *s = w->scores + (size_t)q * BLOCK;
     uint32_t begin = attention_first(w->position[q], a->window);
     uint32_t n_hidden = begin > first ? begin - first : 0;
     uint32_t n_seen = w->position[q] < first ? 0 : w->position[q] - first + 1;
     uint32_t chosen = attention_chosen(a, w->row[q], first);
-    vf greatest = vec_set(w->greatest[q]);
 
     if (a->softcap > 0)
         for (uint32_t c = 0; c < BLOCK; c++)
             s[c] = a->softcap * tanhf(s[c] / a->softcap);
+    if (!n_hidden && n_seen >= BLOCK && chosen == UINT32_MAX) {
+        for (uint32_t j = 0; j < BLOCK; j += LANES)
+            greatest = vec_max(vec_load(s + j), greatest);
+        return greatest;
+    }
     for (uint32_t j = 0; j < BLOCK; j += LANES) {
         vu slot = vec_numbers() + j;
         vi is_seen = (slot >= n_hidden) & (slot < n_seen) & -(vi)(((vu){0} + chosen) >> slot & 1);
@@ -147,25 +61,27 @@ static float mask(const struct args_attention *a, const struct attention_work *w
         vec_store(s + j, x);
         greatest = vec_max(x, greatest);
     }
-    return vec_greatest(greatest);
+    return greatest;
 }
 
-/* Scores of one query to weights; sums and total so far are rescaled to the new greatest score. */
-static void soften(const struct args_attention *a, struct attention_work *w, uint32_t q,
-                   uint32_t first)
+/* Scores of one query with the span to weights; sums and total so far are rescaled to the new
+ * greatest score. */
+static void soften(const struct args_attention *a, struct attention_work *w, uint32_t q)
 {
-    float *s = w->scores + (size_t)q * BLOCK, greatest = mask(a, w, q, first);
-    float *sums = w->sums + (size_t)q * w->width_v;
-    vf sum = {0};
+    float *s = w->scores + (size_t)q * SPAN, *sums = w->sums + (size_t)q * w->width_v, greatest;
+    vf most = vec_set(w->greatest[q]), sum = {0};
 
+    for (uint32_t i = 0; i < w->n_blocks; i++)
+        most = mask(a, w, q, w->blocks[i].first, s + (size_t)i * BLOCK, most);
+    greatest = vec_greatest(most);
     if (greatest == -INFINITY) { /* nothing seen yet */
-        memset(s, 0, BLOCK * sizeof(float));
+        memset(s, 0, (size_t)w->n_blocks * BLOCK * sizeof(float));
         return;
     }
-    for (uint32_t j = 0; j < BLOCK; j += LANES) {
+    for (uint32_t j = 0; j < w->n_blocks * BLOCK; j += LANES) {
         vf x = vec_load(s + j) - greatest;
 
-        x = vec_select(x < -103.0f, (vf){0}, vec_exp(x));
+        x = vec_select(x < LEAST_SCORE, (vf){0}, vec_exp(vec_max(vec_set(LEAST_SCORE), x)));
         vec_store(s + j, x);
         sum += x;
     }
@@ -180,42 +96,80 @@ static void soften(const struct args_attention *a, struct attention_work *w, uin
     w->greatest[q] = greatest;
 }
 
-/* sums[q..q+n] += weights * values. */
-INLINE void mix(struct attention_work *w, uint32_t q, const int n)
+static void soften_all(const struct args_attention *a, struct attention_work *w)
 {
-    for (uint32_t c = 0; c < w->width_v; c += 2 * LANES) {
-        vf sum[QUERIES_AT_ONCE][2];
-
-        for (int r = 0; r < n; r++)
-            for (int i = 0; i < 2; i++)
-                sum[r][i] = vec_load(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
-                                     (uint32_t)i * LANES);
-        for (uint32_t j = 0; j < BLOCK; j++) {
-            const float *v = w->values + (size_t)j * w->width_v + c;
-
-            for (int r = 0; r < n; r++)
-                for (int i = 0; i < 2; i++)
-                    sum[r][i] +=
-                        w->scores[(size_t)(q + (uint32_t)r) * BLOCK + j] * vec_load(v + i * LANES);
-        }
-        for (int r = 0; r < n; r++)
-            for (int i = 0; i < 2; i++)
-                vec_store(w->sums + (size_t)(q + (uint32_t)r) * w->width_v + c +
-                              (uint32_t)i * LANES,
-                          sum[r][i]);
-    }
+    for (uint32_t q = 0; q < w->n; q++)
+        soften(a, w, q);
 }
 
-/* A block, loaded, that begins at position first, against all queries. */
-INLINE void attend_block(const struct args_attention *a, struct attention_work *w, uint32_t first,
-                         const int at_once)
+/* Scores of a block: in one form for any number of queries, so that those of a row do not depend on
+ * the rows beside it. */
+INLINE void score(const struct args_attention *a, struct attention_work *w, uint32_t i,
+                  const enum lanes form)
 {
-    for (uint32_t q = 0; q < w->n_padded; q += (uint32_t)at_once)
-        score(a, w, q, at_once);
-    for (uint32_t q = 0; q < w->n; q++)
-        soften(a, w, q, first);
-    for (uint32_t q = 0; q < w->n_padded; q += (uint32_t)at_once)
-        mix(w, q, at_once);
+    const struct attention_block *b = &w->blocks[i];
+    float *s = w->scores + (size_t)i * BLOCK;
+
+    for (uint32_t q = 0; q < w->n_padded; q += FEW_AT_ONCE)
+        if (w->n_padded == 1)
+            score_few(a, w, b, q, s, 1, form);
+        else if (w->n_padded == 2)
+            score_few(a, w, b, q, s, 2, form);
+        else
+            score_few(a, w, b, q, s, FEW_AT_ONCE, form);
+}
+
+/* Few queries' weights with a block's values. */
+INLINE void mix_of_few(const struct args_attention *a, struct attention_work *w, uint32_t i,
+                       const enum lanes form)
+{
+    const struct attention_block *b = &w->blocks[i];
+    float *s = w->scores + (size_t)i * BLOCK;
+
+    for (uint32_t q = 0; q < w->n_padded; q += FEW_AT_ONCE)
+        if (w->n_padded == 1)
+            mix_few(a, w, b, q, s, 1, form);
+        else if (w->n_padded == 2)
+            mix_few(a, w, b, q, s, 2, form);
+        else
+            mix_few(a, w, b, q, s, FEW_AT_ONCE, form);
+}
+
+/* Many queries'. */
+INLINE void mix_of_many(const struct args_attention *a, struct attention_work *w, uint32_t i,
+                        const enum lanes form)
+{
+    uint32_t rest = w->n_padded / MANY_AT_ONCE * MANY_AT_ONCE;
+    float *s = w->scores + (size_t)i * BLOCK;
+
+    load_values(a, w, &w->blocks[i], form);
+    for (uint32_t q = 0; q < rest; q += MANY_AT_ONCE)
+        mix_many(w, &w->blocks[i], q, s, MANY_AT_ONCE);
+    if (rest < w->n_padded)
+        mix_many(w, &w->blocks[i], rest, s, MANY_AT_ONCE / 2);
+}
+
+INLINE void attend_blocks(const struct args_attention *a, struct attention_work *w,
+                          const enum lanes form)
+{
+    for (uint32_t i = 0; i < w->n_blocks; i++)
+        score(a, w, i, form);
+    soften_all(a, w);
+    for (uint32_t i = 0; i < w->n_blocks; i++)
+        if (w->n <= FEW_QUERIES)
+            mix_of_few(a, w, i, form);
+        else
+            mix_of_many(a, w, i, form);
+}
+
+/* The queries against the blocks of the span, which is empty then. */
+static void attend_span(const struct args_attention *a, struct attention_work *w)
+{
+    if (a->kv.type == KV_Q8_0)
+        attend_blocks(a, w, LANES_Q8_0);
+    else
+        attend_blocks(a, w, LANES_F16);
+    w->n_blocks = 0;
 }
 
 /* Whether any of the queries looks at a position of the block. */
@@ -232,37 +186,46 @@ static bool is_seen(const struct args_attention *a, const struct attention_work 
 static void attend(const struct args_attention *a, const struct step_seq *seq, uint32_t g,
                    struct attention_work *w)
 {
-    uint32_t first = UINT32_MAX, last = 0, begin, end;
+    uint32_t first = UINT32_MAX, last = 0;
 
     for (uint32_t q = 0; q < w->n; q++) {
-        begin = attention_first(w->position[q], a->window);
+        uint32_t begin = attention_first(w->position[q], a->window);
+
         first = begin < first ? begin : first;
         last = w->position[q] > last ? w->position[q] : last;
     }
-    for (uint32_t b = first / BLOCK; b <= last / BLOCK; b++) {
-        uint8_t *block = b < seq->n_blocks ? kv_block(&a->kv, seq, b * BLOCK) : NULL;
+    w->n_blocks = 0;
+    for (uint32_t b = first / BLOCK; b <= last / BLOCK && b < seq->n_blocks; b++) {
+        uint8_t *block = kv_block(&a->kv, seq, b * BLOCK);
 
-        if (b >= seq->n_blocks)
-            break;
+        /* spans begin at multiples of their length, whatever rows an item has */
+        if (b % SPAN_BLOCKS == 0 && w->n_blocks)
+            attend_span(a, w);
         if (!block || !is_seen(a, w, b * BLOCK))
             continue;
-        begin = b == first / BLOCK ? first % BLOCK : 0;
-        end = b == last / BLOCK ? last % BLOCK + 1 : BLOCK;
-        load_keys(a, kv_keys(&a->kv, block, g), begin, end, w);
-        load_values(a, kv_values(&a->kv, block, g), begin, end, w);
-        if (w->n_padded == 1)
-            attend_block(a, w, b * BLOCK, 1);
-        else if (w->n_padded == 2)
-            attend_block(a, w, b * BLOCK, 2);
-        else
-            attend_block(a, w, b * BLOCK, QUERIES_AT_ONCE);
+        w->blocks[w->n_blocks++] = (struct attention_block){
+            .keys = kv_keys(&a->kv, block, g),
+            .values = kv_values(&a->kv, block, g),
+            .first = b * BLOCK,
+            .begin = b == first / BLOCK ? first % BLOCK : 0,
+            .end = b == last / BLOCK ? last % BLOCK + 1 : BLOCK,
+        };
     }
+    if (w->n_blocks)
+        attend_span(a, w);
 }
 
+/* Sums of nothing seen are zeros. */
 static void finish(const struct args_attention *a, struct attention_work *w, uint32_t q, float *out)
 {
-    for (uint32_t c = 0; c < a->kv.n_channels_v; c++)
-        out[c] = w->total[q] > 0 ? w->sums[(size_t)q * w->width_v + c] / w->total[q] : 0;
+    const float *sums = w->sums + (size_t)q * w->width_v;
+    vf total = vec_set(w->total[q] > 0 ? w->total[q] : 1);
+    uint32_t n = a->kv.n_channels_v, c = 0;
+
+    for (; c + LANES <= n; c += LANES)
+        vec_store(out + c, vec_load(sums + c) / total);
+    for (; c < n; c++)
+        out[c] = sums[c] / total[0];
 }
 
 /* Rows [t, end) of one sequence, query heads [head, head + heads) of key head g. */
@@ -302,15 +265,12 @@ static void lay_out(const struct args_attention *a, void *scratch, struct attent
     uint32_t cv = a->kv.n_channels_v;
 
     w->width_v = (cv + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
-    w->keys = scratch;
-    w->values = w->keys + (size_t)a->kv.n_channels_k * BLOCK;
+    w->values = scratch;
     w->scores = w->values + (size_t)BLOCK * w->width_v;
-    w->sums = w->scores + (size_t)QUERIES_MAX * BLOCK;
-    if (w->width_v != cv)
-        memset(w->values, 0, (size_t)BLOCK * w->width_v * sizeof(float));
+    w->sums = w->scores + (size_t)QUERIES_MAX * SPAN;
 }
 
-_Static_assert((2 * ATTENTION_CHANNELS_MAX * BLOCK + QUERIES_MAX * BLOCK +
+_Static_assert((ATTENTION_CHANNELS_MAX * BLOCK + QUERIES_MAX * SPAN +
                 QUERIES_MAX * (ATTENTION_CHANNELS_MAX + 32)) *
                        sizeof(float) <=
                    CPU_SCRATCH_BYTES,

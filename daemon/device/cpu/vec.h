@@ -57,9 +57,16 @@ static inline vf vec_select(vi mask, vf yes, vf no)
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
+/* b where either is NaN, as the instruction has it. */
 static inline vf vec_max(vf a, vf b)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return vec_select(a > b, a, b);
+#endif
 }
 
 /* Halves added to one another; in intrinsics, as compilers make it of the loop lane by lane. */
@@ -107,6 +114,17 @@ static inline float vec_greatest(vf v)
 #endif
 }
 
+static inline vf vec_min(vf a, vf b)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return vec_select(a < b, a, b);
+#endif
+}
+
 static inline vf vec_load_f16(const uint16_t *p)
 {
 #if defined(__AVX512F__)
@@ -127,6 +145,14 @@ static inline vf vec_load_f16(const uint16_t *p)
 #endif
 }
 
+/* An f16 in each lane. */
+static inline vf vec_set_f16(uint16_t h)
+{
+    vh all = h - (vh){0};
+
+    return vec_load_f16((const uint16_t *)&all);
+}
+
 static inline vf vec_load_bf16(const uint16_t *p)
 {
     vh h;
@@ -138,10 +164,16 @@ static inline vf vec_load_bf16(const uint16_t *p)
 /* LANES integers of 8 bits. */
 static inline vf vec_load_i8(const int8_t *p)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i_u *)p)));
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(p)));
+#else
     int8_t b __attribute__((vector_size(LANES)));
 
     memcpy(&b, p, sizeof(b));
     return __builtin_convertvector(b, vf);
+#endif
 }
 
 /* LANES vectors as rows of a matrix become its columns. */
@@ -159,18 +191,56 @@ static inline void vec_transpose(vf v[LANES])
 #endif
 }
 
+/* Lane i is the sum of all lanes of v[i]. */
+static inline vf vec_sums(const vf v[LANES])
+{
+#if defined(__AVX512F__)
+    __m512 t[8], u[4], lower, upper;
+
+    for (int i = 0; i < 8; i++) { /* in each quarter: pairs of lanes of two vectors */
+        __m512 a = (__m512)v[2 * i], b = (__m512)v[2 * i + 1];
+
+        t[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+    for (int i = 0; i < 4; i++) { /* a lane of four vectors */
+        __m512d a = _mm512_castps_pd(t[2 * i]), b = _mm512_castps_pd(t[2 * i + 1]);
+
+        u[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    lower = _mm512_add_ps(_mm512_shuffle_f32x4(u[0], u[1], 0x88),
+                          _mm512_shuffle_f32x4(u[0], u[1], 0xdd));
+    upper = _mm512_add_ps(_mm512_shuffle_f32x4(u[2], u[3], 0x88),
+                          _mm512_shuffle_f32x4(u[2], u[3], 0xdd));
+    return (vf)_mm512_add_ps(_mm512_shuffle_f32x4(lower, upper, 0x88),
+                             _mm512_shuffle_f32x4(lower, upper, 0xdd));
+#elif defined(__AVX2__)
+    __m256 lower = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[0], (__m256)v[1]),
+                                  _mm256_hadd_ps((__m256)v[2], (__m256)v[3]));
+    __m256 upper = _mm256_hadd_ps(_mm256_hadd_ps((__m256)v[4], (__m256)v[5]),
+                                  _mm256_hadd_ps((__m256)v[6], (__m256)v[7]));
+
+    return (vf)_mm256_add_ps(_mm256_permute2f128_ps(lower, upper, 0x20),
+                             _mm256_permute2f128_ps(lower, upper, 0x31));
+#else
+    vf t[LANES], sum;
+
+    memcpy(t, v, sizeof(t));
+    vec_transpose(t);
+    sum = t[0];
+    for (int i = 1; i < LANES; i++)
+        sum += t[i];
+    return sum;
+#endif
+}
+
 /* Within 2 ulp of exp for x in [-103, 88]; 0 below, infinity above. NaN stays NaN. */
 static inline vf vec_exp(vf x)
 {
     const vf magic = vec_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    vf clamped = vec_select(x < -104.0f, vec_set(-104.0f), x);
-    vf n, r, p;
-    vi whole, half;
+    vf clamped = vec_min(vec_set(89.0f), vec_max(vec_set(-104.0f), x)); /* NaN is the second */
+    vf shifted = clamped * 1.44269504088896341f + magic, n = shifted - magic, r, p;
 
-    clamped = vec_select(clamped > 89.0f, vec_set(89.0f), clamped);
-    n = clamped * 1.44269504088896341f + magic;
-    whole = (vi)n - (vi)magic;
-    n = n - magic;
     r = clamped - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -179,9 +249,16 @@ static inline vf vec_exp(vf x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    half = whole >> 1;
-    p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
-    return vec_select(x != x, x, p);
+#if defined(__AVX512F__)
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    {
+        vi whole = (vi)shifted - (vi)magic, half = whole >> 1;
+
+        p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+        return vec_select(x != x, x, p);
+    }
+#endif
 }
 
 /* Each pair of neighbours the other way round. */

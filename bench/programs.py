@@ -73,9 +73,12 @@ class Peer:
         self.options = options or ("-c", "2048")
 
     def start(self):
-        self.process = subprocess.Popen([common.PEER, "llama-server", "-dev", "none", "-t", str(os.cpu_count()), "-m", self.model, "--host", "127.0.0.1",
+        # the peer leaves out a Vulkan device that is a CPU (lavapipe) unless it is named
+        device = ["-dev", "none"] if DEVICE.startswith("cpu") else ["-dev", "Vulkan0", "-ngl", "99"]
+        named = {} if DEVICE.startswith("cpu") else {"GGML_VK_VISIBLE_DEVICES": "0"}
+        self.process = subprocess.Popen([common.PEER, "llama-server", *device, "-t", str(os.cpu_count()), "-m", self.model, "--host", "127.0.0.1",
                                          "--port", str(self.port), *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                        env={**os.environ, "GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive"})
+                                        env={**os.environ, "GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "passive", **named})
 
     def connect(self):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)

@@ -92,6 +92,17 @@ static void add_rest(const uint8_t *w, size_t w_bytes, unsigned n_w, const void 
     }
 }
 
+/* The line that follows `at` bytes of a row in AHEAD bytes, or, past the row's end, in the rows
+ * that come after these n_w: with rows side by side, or short ones, the hardware does not see where
+ * they go. */
+static inline void prefetch_weights(const uint8_t *row, size_t at, size_t w_bytes, unsigned n_w)
+{
+    enum { AHEAD = 1024 };
+
+    at += AHEAD;
+    __builtin_prefetch(row + (at < w_bytes ? at : at + (n_w - 1) * w_bytes));
+}
+
 /* n_w rows of weights, w_bytes apart, with n rows of activations: out[n_w][n]. Each sum is made in
  * the same order whatever it is computed with. */
 static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, size_t w_bytes,
@@ -99,6 +110,7 @@ static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, si
                                                             unsigned n, uint32_t n_cols, float *out,
                                                             enum gguf_type type)
 {
+    const size_t value_bytes = type == GGUF_TYPE_F32 ? 4 : 2;
     vf sum[TILE_SUMS][2];
     uint32_t k = 0;
 
@@ -106,6 +118,9 @@ static inline __attribute__((always_inline)) void dot_float(const uint8_t *w, si
     for (unsigned i = 0; i < n_w * n; i++)
         sum[i][0] = sum[i][1] = vec_set(0);
     for (; k + 2 * LANES <= n_cols; k += 2 * LANES) {
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < n_w; i++)
+            prefetch_weights(w + i * w_bytes, k * value_bytes, w_bytes, n_w);
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
             uint32_t at = k + (uint32_t)half * LANES;

@@ -219,10 +219,14 @@ static int cpu_buffer_import(struct device *dev, struct buffer *buf,
     return 0;
 }
 
+/* Whole pages, as the kernel does: of the last one ThreadSanitizer else remembers who read it, and
+ * says so to whoever is given its address next. */
 static void cpu_buffer_destroy(struct device *dev, struct buffer *buf)
 {
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+
     if (!buf->is_imported)
-        munmap(buf->host, buf->bytes);
+        munmap(buf->host, (buf->bytes + page_bytes - 1) / page_bytes * page_bytes);
 }
 
 static int cpu_submit(struct device *dev, struct program *p, uint64_t *ret_ticket,

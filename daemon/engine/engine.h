@@ -316,7 +316,8 @@ struct engine_forgotten {
 };
 /* What the user's requests left for later ones is given up, in memory and on disk, within about a
  * second; what runs keeps what it has. on_done (may be NULL) comes once, with a later dispatch,
- * when nothing of it is found any more. *ret_forget names this wait for engine_forget_leave(); may
+ * when memory has been gone through; files are set aside before anything else is done on disk.
+ * *ret_forget names this wait for engine_forget_leave(); may
  * be NULL. -ENOMEM. */
 struct engine_forget;
 int engine_forget(struct engine *e, uid_t uid,

@@ -212,25 +212,30 @@ def a_chat_seen_before_is_not_computed_again():
 
 
 def several_answers_are_those_of_their_seeds_and_the_prompt_is_computed_once():
-    d = Daemon()
     words = "What is Hearth? " * 20
     asked = {"max_tokens": 12, "temperature": 1.5, "seed": 5}
 
-    def computed():
-        return int(re.search(r"^hearth_prompt_tokens_total (\d+)$", d.get("/metrics")[2].decode(), re.M).group(1))
-
-    answer = d.chat(words, n=4, **asked)
-    n_prompt = answer["usage"]["prompt_tokens"]
-    equal([c["index"] for c in answer["choices"]], [0, 1, 2, 3])
-    texts = [c["message"]["content"] for c in answer["choices"]]
-    assert len(set(texts)) > 1, texts
-    assert n_prompt <= computed() < n_prompt + 3 * 34, (n_prompt, computed())   # what its full blocks leave over, for each further one
-    equal(texts, [d.chat(words, **{**asked, "seed": 5 + i})["choices"][0]["message"]["content"] for i in range(4)])
-    streamed = {}
-    for chunk in d.stream({"messages": [{"role": "user", "content": words}], "n": 3, **asked}):
-        for c in chunk["choices"]:
-            streamed[c["index"]] = streamed.get(c["index"], "") + c["delta"].get("content", "")
-    equal([streamed[i] for i in range(3)], texts[:3])
+    for kv_type in ("f16", "q8_0"):
+        d = Daemon("--kv-type", kv_type)
+        answer = d.chat(words, n=4, **asked)
+        n_prompt = answer["usage"]["prompt_tokens"]
+        equal([c["index"] for c in answer["choices"]], [0, 1, 2, 3])
+        texts = [c["message"]["content"] for c in answer["choices"]]
+        assert len(set(texts)) > 1, texts
+        computed = int(re.search(r"^hearth_prompt_tokens_total (\d+)$", d.get("/metrics")[2].decode(), re.M).group(1))
+        assert n_prompt <= computed < n_prompt + 3 * 34, (n_prompt, computed)   # what its full blocks leave over, for each further one
+        equal(texts, [d.chat(words, **{**asked, "seed": 5 + i})["choices"][0]["message"]["content"] for i in range(4)])
+        streamed = {}
+        for chunk in d.stream({"messages": [{"role": "user", "content": words}], "n": 3, **asked}):
+            for c in chunk["choices"]:
+                streamed[c["index"]] = streamed.get(c["index"], "") + c["delta"].get("content", "")
+        equal([streamed[i] for i in range(3)], texts[:3])
+        # a branch: the conversation goes on from one of its answers, and from another
+        for text in texts[:2]:
+            branch = d.chat([{"role": "user", "content": words}, {"role": "assistant", "content": text},
+                                            {"role": "user", "content": "What is 12 + 34?"}], max_tokens=4)
+            assert branch["usage"]["prompt_tokens_details"]["cached_tokens"] >= n_prompt - 34, branch["usage"]
+        d.stop()
 
 
 def a_system_prompt_that_is_everybodys_is_computed_for_all_users_once():

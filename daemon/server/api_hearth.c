@@ -322,17 +322,17 @@ static int check_unload(struct exchange *x, const struct model_request *q, struc
     engine_each_session(x->server->engine, note_user, &users);
     if (!users.n)
         return 0;
+    if (!may_force) /* nor is it told who they are, as of sessions */
+        return fields_fail(
+            err, 403, "model", "model_in_use",
+            "%s answers requests of others, which only root and the user the daemon runs "
+            "as may end, with `hearth unload --force`: wait until `hearth ps` shows none",
+            info->name);
     write_users(&users, who, sizeof(who));
-    if (may_force)
-        return fields_fail(err, 409, "model", "model_in_use",
-                           "%s answers requests of %s: wait until `hearth ps` shows none, or end "
-                           "them with `hearth unload --force`",
-                           info->name, who);
-    return fields_fail(
-        err, 403, "model", "model_in_use",
-        "%s answers requests of %s, which only root and the user the daemon runs "
-        "as may end, with `hearth unload --force`: wait until `hearth ps` shows none",
-        info->name, who);
+    return fields_fail(err, 409, "model", "model_in_use",
+                       "%s answers requests of %s: wait until `hearth ps` shows none, or end "
+                       "them with `hearth unload --force`",
+                       info->name, who);
 }
 
 void api_hearth_unload(struct exchange *x, const char *tail)

@@ -119,15 +119,15 @@ static void list_file(struct listing *l, int dir_fd, uid_t uid, const char *name
     memcpy(f->key.hex, name, sizeof(f->key.hex));
 }
 
-/* Calls back for each name of a directory; fd stays the caller's. */
-static void each_name(int fd, void (*call)(void *user, const char *name), void *user)
+/* Calls back for each name of a directory until that says false; fd stays the caller's. */
+static void each_name(int fd, bool (*call)(void *user, const char *name), void *user)
 {
     int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
     const struct dirent *e;
 
-    while (dir && (e = readdir(dir)))
-        call(user, e->d_name);
+    while (dir && (e = readdir(dir)) && call(user, e->d_name))
+        ;
     if (dir)
         closedir(dir);
     else
@@ -142,16 +142,17 @@ struct user_listing {
     uid_t uid;
 };
 
-static void on_file(void *user, const char *name)
+static bool on_file(void *user, const char *name)
 {
     const struct user_listing *u = user;
 
     if (u->between)
         u->between(u->between_user);
     list_file(u->all, u->fd, u->uid, name);
+    return true;
 }
 
-static void on_user(void *user, const char *name)
+static bool on_user(void *user, const char *name)
 {
     const struct user_listing *root = user;
     struct user_listing u = *root;
@@ -159,17 +160,18 @@ static void on_user(void *user, const char *name)
     char *end;
 
     if (!*name || strspn(name, "0123456789") != strlen(name))
-        return;
+        return true;
     errno = 0;
     uid = strtoul(name, &end, 10);
     if (errno || uid > UINT_MAX)
-        return;
+        return true;
     u.uid = (uid_t)uid;
     u.fd = open_user(root->fd, u.uid, false);
     if (u.fd < 0)
-        return;
+        return true;
     each_name(u.fd, on_file, &u);
     close(u.fd);
+    return true;
 }
 
 void kv_directory_list(int root_fd, void (*between)(void *user), void *user,
@@ -191,16 +193,17 @@ struct removal {
     int error; /* of the last that could not be removed */
 };
 
-static void remove_file(void *user, const char *name)
+static bool remove_file(void *user, const char *name)
 {
     struct removal *r = user;
 
-    if (r->n == r->most || !strcmp(name, ".") || !strcmp(name, ".."))
-        return;
+    if (!strcmp(name, ".") || !strcmp(name, ".."))
+        return true;
     if (unlinkat(r->fd, name, 0) == 0)
         r->n++;
     else
         r->error = -errno;
+    return r->n < r->most;
 }
 
 /* One by one: a drive that is full may have no room for another name. */
@@ -211,6 +214,7 @@ static int remove_all(int root_fd, uid_t uid)
     if (r.fd < 0)
         return r.fd;
     each_name(r.fd, remove_file, &r);
+    fsync(r.fd);
     close(r.fd);
     return r.error;
 }
@@ -225,27 +229,28 @@ int kv_directory_set_aside(int root_fd, uid_t uid)
         snprintf(to, sizeof(to), GONE "%u-%u", (unsigned)uid, i);
         e = renameat(root_fd, from, root_fd, to) < 0 ? -errno : 0;
     }
-    if (e == -ENOENT)
-        return 0;
+    if (e == -ENOENT) /* what there was may have gone just now */
+        e = 0;
     if (e < 0)
         e = remove_all(root_fd, uid);
     fsync(root_fd); /* a power failure brings nothing back */
     return e;
 }
 
-static void clean_one(void *user, const char *name)
+static bool clean_one(void *user, const char *name)
 {
     struct removal *root = user, r = *root;
 
-    if (r.n == r.most || strncmp(name, GONE, strlen(GONE)) != 0)
-        return;
+    if (strncmp(name, GONE, strlen(GONE)) != 0)
+        return true;
     r.fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (r.fd < 0)
-        return;
+        return true;
     each_name(r.fd, remove_file, &r);
     close(r.fd);
     root->n = r.n;
     unlinkat(root->fd, name, AT_REMOVEDIR); /* if that was all */
+    return r.n < r.most;
 }
 
 bool kv_directory_clean(int root_fd, size_t most)

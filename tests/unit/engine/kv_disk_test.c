@@ -567,6 +567,113 @@ int __wrap_unlinkat(int fd, const char *name, int flags)
     return -1;
 }
 
+static bool renames_fail;
+
+int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+    if (!renames_fail)
+        return __real_renameat(from_fd, from, to_fd, to);
+    errno = ENOSPC;
+    return -1;
+}
+
+enum { N_SYNCED = 4 };
+
+static ino_t synced[N_SYNCED]; /* the last */
+static size_t n_synced;
+
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0)
+        synced[n_synced++ % N_SYNCED] = st.st_ino;
+    return 0;
+}
+
+static atomic_uint n_names_read;
+
+/* readdir() where offsets are of 64 bits */
+struct dirent *__real_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir)
+{
+    struct dirent *e = __real_readdir64(dir);
+
+    n_names_read += e != NULL;
+    return e;
+}
+
+static ino_t inode_of(int dir_fd, const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(fstatat(dir_fd, name, &st, 0), 0);
+    return st.st_ino;
+}
+
+/* However it goes: by a new name, file by file where there is no room for one, or before. */
+static void what_is_set_aside_stays_so_over_a_power_failure(void **state)
+{
+    struct place p;
+    ino_t root, own;
+    int fd;
+
+    place_init(&p, 1 << 20);
+    for (int way = 0; way < 3; way++) {
+        if (way < 2)
+            assert_int_equal(put(&p, ALICE, 1), 0);
+        leave(&p);
+        assert_int_equal(kv_directory_open(p.path, &fd, NULL), 0);
+        root = inode_of(fd, ".");
+        own = way < 2 ? inode_of(fd, "1000") : 0;
+        n_synced = 0;
+        renames_fail = way == 1;
+        assert_int_equal(kv_directory_set_aside(fd, ALICE), 0);
+        renames_fail = false;
+        assert_int_equal(n_synced, way == 1 ? 2 : 1);
+        if (way == 1)
+            assert_int_equal(synced[0], own);
+        assert_int_equal(synced[n_synced - 1], root);
+        while (kv_directory_clean(fd, 8))
+            ;
+        if (way == 1)
+            assert_int_equal(unlinkat(fd, "1000", AT_REMOVEDIR), 0);
+        close(fd);
+        come(&p);
+        assert_int_equal(stats_of(&p).files, 0);
+    }
+    place_finish(&p);
+}
+
+/* A directory of many is not read to its end for each few. */
+static void what_was_set_aside_is_removed_a_few_files_at_a_time(void **state)
+{
+    enum { FILES = 100, MOST = 5 };
+    unsigned n_calls = 1;
+    struct place p;
+    int fd;
+
+    place_init(&p, 1 << 20);
+    for (unsigned i = 0; i < FILES; i++)
+        assert_int_equal(put(&p, ALICE, i), 0);
+    leave(&p);
+    assert_int_equal(kv_directory_open(p.path, &fd, NULL), 0);
+    assert_int_equal(kv_directory_set_aside(fd, ALICE), 0);
+    n_names_read = 0;
+    for (; kv_directory_clean(fd, MOST); n_calls++)
+        ;
+    assert_int_equal(n_calls, FILES / MOST + 1);
+    assert_in_range(n_names_read, FILES, FILES + 5 * n_calls); /* ".", ".." and its own */
+    close(fd);
+    come(&p);
+    assert_int_equal(n_entries(&p), 0);
+    place_finish(&p);
+}
+
 /* However many removals the end of the process cuts short. */
 static void what_a_user_wants_forgotten_does_not_come_back_before_its_files_are_gone(void **state)
 {
@@ -978,6 +1085,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_was_not_used_for_so_many_seconds_goes),
     cmocka_unit_test(a_use_is_remembered_over_a_restart),
     cmocka_unit_test(a_drive_that_is_full_costs_the_block_and_no_more),
+    cmocka_unit_test(what_is_set_aside_stays_so_over_a_power_failure),
+    cmocka_unit_test(what_was_set_aside_is_removed_a_few_files_at_a_time),
     cmocka_unit_test(what_a_user_wants_forgotten_does_not_come_back_before_its_files_are_gone),
     cmocka_unit_test(what_is_forgotten_while_the_directory_is_looked_through_is_not_found),
     cmocka_unit_test(who_waits_to_write_is_woken_when_the_drive_is_tried_again),

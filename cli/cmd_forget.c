@@ -46,18 +46,29 @@ static void tell(const json_t *answer)
         printf("forgotten: %s of memory, %s on disk\n", memory, format_bytes(disk, disk_bytes));
 }
 
+static bool on_answer(void *user, const json_t *answer)
+{
+    bool *is_told = user;
+
+    tell(answer);
+    *is_told = true;
+    return true;
+}
+
+/* As a stream, which is waited for: the caches are gone through between two steps, and one of a
+ * long prompt may take long. */
 static int ask(const char *socket, const json_t *body, struct error *err)
 {
     struct client *client;
-    json_t *answer = NULL;
+    bool is_told = false;
     int r = client_create(socket, &client, err);
 
     if (r < 0)
         return r;
-    r = client_call(client, "POST", "/hearth/v1/forget", body, &answer, err);
-    if (r == 0)
-        tell(answer);
-    json_decref(answer);
+    conversation_tell_waits(client);
+    r = client_stream(client, "/hearth/v1/forget", body, on_answer, &is_told, err);
+    if (r == 0 && !is_told)
+        r = error_set(err, EIO, "the daemon's answer to forget is not JSON");
     client_destroy(client);
     return r;
 }

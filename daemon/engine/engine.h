@@ -314,11 +314,11 @@ struct engine_forgotten {
     uint64_t memory_bytes, disk_bytes;
     bool is_disk_known; /* false: just after the start; disk_bytes may be too few */
 };
-/* What the user's requests left for later ones is given up, in memory and on disk, within about a
- * second; what runs keeps what it has. on_done (may be NULL) comes once, with a later dispatch,
- * when memory has been gone through; files are set aside before anything else is done on disk.
- * *ret_forget names this wait for engine_forget_leave(); may
- * be NULL. -ENOMEM. */
+/* What the user's requests left for later ones is given up, in memory and on disk, about a second
+ * after the steps under way at most; what runs keeps what it has. on_done (may be NULL) comes once,
+ * with a later dispatch, when memory has been gone through; files are set aside before anything
+ * else is done on disk. *ret_forget names this wait for engine_forget_leave(); may be NULL.
+ * -ENOMEM. */
 struct engine_forget;
 int engine_forget(struct engine *e, uid_t uid,
                   void (*on_done)(void *user, const struct engine_forgotten *what), void *user,

@@ -107,6 +107,23 @@ def who_waits_for_an_answer_is_told_and_can_leave():
     equal((code, out, err), (0, "yes\n", "(waiting for others; Ctrl-C gives up)\n"))
 
 
+def what_is_to_be_forgotten_waits_for_a_long_step():
+    silent = Raw(None)
+    p = subprocess.Popen([HEARTH, "forget"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env={**os.environ, "HEARTH_SOCKET": silent.path, "HEARTH_TIMEOUT": "1"})
+    has(p.stderr.readline().decode(), "(waiting: the daemon on " + silent.path)
+    answer = b'{"memory_bytes":2048,"disk_bytes":1024}\n'
+    silent.held[0].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+    out, err = p.communicate(timeout=60)
+    equal((p.returncode, out.decode(), err), (0, "forgotten: 2.0 KiB of memory, 1.0 KiB on disk\n", b""))
+    for answer, code, words in ((b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nyes\n", 1, "is not JSON"),
+                                (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 33\r\n\r\n{"error":{"message":"not yours"}}', 1, "not yours")):
+        s = Raw(answer)
+        r, out, err = hearth("forget", HEARTH_SOCKET=s.path)
+        equal((r, out), (code, ""), err)
+        has(err, words)
+
+
 def what_breaks_is_told_by_who_where_and_what_to_do():
     for answer, words in ((b"", "closed the connection"), (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "closed the connection"),
                           (b"220 mail.example ESMTP\r\n", "speaks no HTTP")):
@@ -468,5 +485,5 @@ run([help_of_a_command_is_an_answer, output_that_cannot_be_written_is_a_failure,
      info_refuses_with_the_sum_of_a_load, info_knows_what_a_daemon_holds, text_is_read_from_standard_input_to_its_end,
      daemon_without_a_runtime_directory_is_found, socket_that_is_closed_to_us_is_told_as_such,
      demo_of_root_may_open_the_gpu, a_daemon_that_says_nothing_is_given_up, who_waits_for_an_answer_is_told_and_can_leave,
-     what_breaks_is_told_by_who_where_and_what_to_do, an_unload_says_whether_it_is_forced, a_path_that_leads_nowhere_is_no_file,
+     what_is_to_be_forgotten_waits_for_a_long_step, what_breaks_is_told_by_who_where_and_what_to_do, an_unload_says_whether_it_is_forced, a_path_that_leads_nowhere_is_no_file,
      damaged_files_are_marked_where_they_are_listed, where_no_models_are_the_directories_are_named])

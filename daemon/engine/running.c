@@ -172,22 +172,25 @@ bool running_model_wants_device(const struct running_model *m)
     return false;
 }
 
+static bool streams(const struct running_model *m)
+{
+    return m->runner && !m->gives_way && scheduler_generates(&m->scheduler);
+}
+
 void running_models_compare(struct list *models)
 {
-    unsigned n_generate = 0, n_urgent = 0;
+    unsigned n_streams = 0, n_urgent = 0;
 
-    list_for_each (m, models, struct running_model, link) {
-        n_generate += m->runner && scheduler_generates(&m->scheduler);
+    list_for_each (m, models, struct running_model, link)
         n_urgent += m->runner && scheduler_is_urgent(&m->scheduler);
-    }
     list_for_each (m, models, struct running_model, link) {
-        bool generates = m->runner && scheduler_generates(&m->scheduler);
-
-        m->scheduler.others_generate = n_generate > generates;
         m->gives_way = m->runner && n_urgent && !scheduler_is_urgent(&m->scheduler);
+        n_streams += streams(m); /* nobody's pace is kept that has no turn */
         if (m->gives_way)
             scheduler_pass_over(&m->scheduler);
     }
+    list_for_each (m, models, struct running_model, link)
+        m->scheduler.others_generate = n_streams > streams(m);
 }
 
 void running_model_fail(struct running_model *m, const struct error *err)

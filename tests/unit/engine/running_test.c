@@ -332,6 +332,12 @@ static void a_prompt_lets_streams_of_other_models_keep_their_pace(void **state)
     request_destroy(prompt);
     prompt = stage_add(&h.s[1], 300, PROMPT, 1);
     stream->sched.is_paused = false;
+    stream->sched.is_background = true; /* nor does it come while there are prompts */
+    h.s[1].model->shared_batch_tokens = CHUNK;
+    assert_int_equal(prompt_of_step(&h), PROMPT);
+    request_destroy(prompt);
+    prompt = stage_add(&h.s[1], 600, PROMPT, 1);
+    stream->sched.is_background = false;
     running_model_suspend(h.s[0].model); /* nor can it come */
     h.s[1].model->shared_batch_tokens = CHUNK;
     assert_int_equal(prompt_of_step(&h), PROMPT);

@@ -154,6 +154,7 @@ static int ask(struct client *c, const struct answer_options *o, const json_t *m
     if (r < 0)
         return r;
     free(*ret_text);
+    *ret_text = NULL; /* the next may fail before it sets it */
     return conversation_ask(c, o, messages, ret_text, ret_stats, err);
 }
 

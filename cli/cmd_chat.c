@@ -178,7 +178,8 @@ static int turn(struct client *c, const struct answer_options *o, json_t *messag
     if (r == -EINTR)
         fputs("(stopped)\n", stderr);
     else if (r < 0)
-        command_fail(EXIT_FAILED, "%s", err.text);
+        command_fail(EXIT_FAILED, "%s%s", err.text,
+                     r == -EMSGSIZE && json_array_size(messages) ? "; /clear begins anew" : "");
     free(text);
     return is_gone(r) ? -ENOTCONN : 0;
 }

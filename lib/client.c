@@ -318,6 +318,8 @@ static int code_of_status(long status, const char *code)
         return -ENOENT;
     if (status == 503 && code && !strcmp(code, "draining"))
         return -ESHUTDOWN;
+    if (status == 400 && code && !strcmp(code, "context_length_exceeded"))
+        return -EMSGSIZE;
     if (status == 429 || status == 503)
         return -EAGAIN;
     return status >= 500 ? -EIO : -EINVAL;

@@ -32,7 +32,7 @@ const char *client_socket(const struct client *c);
  *   -EAGAIN    429 or 503: try again later        -EINVAL     any other 4xx
  *   -EINTR     client_interrupt was called        -EIO        5xx, or the connection broke
  *   -ETIMEDOUT the connection is there, but no answer (see client_set_patience)
- *   -ESHUTDOWN 503: the daemon is about to end
+ *   -ESHUTDOWN 503: the daemon is about to end    -EMSGSIZE   400: longer than the context
  */
 int client_call(struct client *c, const char *method, const char *path, const json_t *body,
                 json_t **ret_answer, struct error *err);

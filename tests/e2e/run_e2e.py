@@ -407,6 +407,15 @@ def chat_goes_on_after_ctrl_c():
     equal(d.stop(), 0)
 
 
+def chat_says_how_to_go_on_when_the_context_is_full():
+    d = Daemon("--context", "128")
+    line = "What is Hearth?\n"
+    p = subprocess.run([HEARTH, "chat", "--temperature", "0", NAME], input=line * 12 + "/clear\n" + line, capture_output=True, text=True,
+                       timeout=60 * PATIENCE, env={**os.environ, "HEARTH_SOCKET": d.socket})
+    has(p.stderr, "the context holds 128 with the answer", "; /clear begins anew\n")
+    equal(p.stdout.splitlines()[-1], d.text(line.strip()))
+
+
 def chat_goes_on_after_the_daemon_was_restarted():
     d = Daemon()
     first, second = "What is Hearth?", "What is 12 + 34?"
@@ -795,7 +804,8 @@ TESTS = [
     a_cache_of_q8_0_holds_as_many_tokens_in_17_32nds_of_the_memory, run_streams_an_answer, run_reads_the_prompt_from_standard_input, run_takes_a_path,
     ls_ps_and_status_tell_of_the_model, unload_and_load_again, tokenize_and_decode_are_inverse,
     a_model_without_a_template_is_given_chatml_and_says_so,
-    wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, chat_goes_on_after_the_daemon_was_restarted, bad_model_files_are_refused_by_a_sentence,
+    wrong_arguments_exit_2_and_no_daemon_exits_3, chat_goes_on_after_ctrl_c, chat_says_how_to_go_on_when_the_context_is_full,
+    chat_goes_on_after_the_daemon_was_restarted, bad_model_files_are_refused_by_a_sentence,
     path_from_another_user_is_forbidden, model_that_may_not_be_read_is_refused,
     a_pin_is_kept_until_the_model_is_unloaded, model_larger_than_memory_is_refused, unknown_model_lists_near_names,
     prompts_that_cannot_be_answered, bad_bodies_are_400_with_the_field, wrong_paths_and_methods, broken_http_disturbs_nobody,

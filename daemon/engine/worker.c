@@ -458,22 +458,28 @@ static int post(struct worker *w, const struct command *command)
     return 0;
 }
 
-/* Posts a command about a model, with the event that will answer it. */
+/* Posts a command with the event that will answer it, which is about `subject`. */
+static int post_answered(struct worker *w, struct command *c, enum event_kind answer, void *subject)
+{
+    int r;
+
+    c->ev = event_new(w->events, answer, subject);
+    if (!c->ev)
+        return -ENOMEM;
+    r = post(w, c);
+    if (r < 0)
+        event_recycle(w->events, c->ev);
+    return r;
+}
+
 static int post_about(struct worker *w, enum command_kind kind, enum event_kind answer,
                       struct model_entry *entry, struct loaded_model *lm, const struct error *why)
 {
     struct command c = {.kind = kind, .entry = entry, .lm = lm};
-    int r;
 
     if (why)
         c.why = *why;
-    c.ev = event_new(w->events, answer, entry);
-    if (!c.ev)
-        return -ENOMEM;
-    r = post(w, &c);
-    if (r < 0)
-        event_recycle(w->events, c.ev);
-    return r;
+    return post_answered(w, &c, answer, entry);
 }
 
 int worker_prepare(struct worker *w, struct loaded_model *lm)
@@ -520,15 +526,8 @@ int worker_submit(struct worker *w, struct engine_request *r)
 int worker_forget(struct worker *w, uid_t uid, struct engine_forget *forget)
 {
     struct command c = {.kind = COMMAND_FORGET, .forget.uid = uid};
-    int r;
 
-    c.ev = event_new(w->events, EVENT_FORGOTTEN, forget);
-    if (!c.ev)
-        return -ENOMEM;
-    r = post(w, &c);
-    if (r < 0)
-        event_recycle(w->events, c.ev);
-    return r;
+    return post_answered(w, &c, EVENT_FORGOTTEN, forget);
 }
 
 void worker_wake(struct worker *w)

@@ -11,7 +11,6 @@
 #endif
 
 #if defined(__AVX512F__)
-#include "device/cpu/transpose_avx512.h"
 #define LANES 16
 #elif defined(__AVX2__)
 #define LANES 8
@@ -176,21 +175,6 @@ static inline vf vec_load_i8(const int8_t *p)
 #endif
 }
 
-/* LANES vectors as rows of a matrix become its columns. */
-static inline void vec_transpose(vf v[LANES])
-{
-#if defined(__AVX512F__)
-    transpose((__m512i *)v);
-#else
-    float rows[LANES][LANES];
-
-    memcpy(rows, v, sizeof(rows));
-    for (int i = 0; i < LANES; i++)
-        for (int k = 0; k < LANES; k++)
-            v[i][k] = rows[k][i];
-#endif
-}
-
 /* Lane i is the sum of all lanes of v[i]. */
 static inline vf vec_sums(const vf v[LANES])
 {
@@ -223,13 +207,15 @@ static inline vf vec_sums(const vf v[LANES])
     return (vf)_mm256_add_ps(_mm256_permute2f128_ps(lower, upper, 0x20),
                              _mm256_permute2f128_ps(lower, upper, 0x31));
 #else
-    vf t[LANES], sum;
+    vf sum = {0};
 
-    memcpy(t, v, sizeof(t));
-    vec_transpose(t);
-    sum = t[0];
-    for (int i = 1; i < LANES; i++)
-        sum += t[i];
+    for (int k = 0; k < LANES; k++) {
+        vf column;
+
+        for (int i = 0; i < LANES; i++)
+            column[i] = v[i][k];
+        sum = k ? sum + column : column;
+    }
     return sum;
 #endif
 }
